@@ -1,0 +1,44 @@
+"""securitynet: evaluate the security and privacy of public image classifiers.
+
+Importing this package imports neither torch nor datasets; each name is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from securitynet.attack import Row
+    from securitynet.catalog import list_models, load_catalog
+    from securitynet.entry import Entry
+    from securitynet.errors import SecurityNetError
+    from securitynet.evaluation import evaluate
+    from securitynet.loaders import load_model
+    from securitynet.results import Result
+    from securitynet.target import Target
+
+_HOME = {
+    "Entry": "securitynet.entry",
+    "Result": "securitynet.results",
+    "Row": "securitynet.attack",
+    "SecurityNetError": "securitynet.errors",
+    "Target": "securitynet.target",
+    "evaluate": "securitynet.evaluation",
+    "list_models": "securitynet.catalog",
+    "load_catalog": "securitynet.catalog",
+    "load_model": "securitynet.loaders",
+}
+__all__ = ["Entry", "Result", "Row", "SecurityNetError", "Target", "evaluate", "list_models", "load_catalog", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'securitynet' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

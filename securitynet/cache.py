@@ -1,0 +1,80 @@
+"""Outputs on disk, content-addressed: a model answers a split once, ever."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ENVIRONMENT = "SECURITYNET_CACHE"
+
+
+def cache_root(override: str | os.PathLike[str] | None = None) -> Path:
+    """Return the cache directory: `override`, else $SECURITYNET_CACHE, else `securitynet` in the user's cache."""
+    if override is not None:
+        return Path(override).expanduser()
+    if os.environ.get(ENVIRONMENT):
+        return Path(os.environ[ENVIRONMENT]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "securitynet"
+
+
+def digest(*parts: object) -> str:
+    """Return the sha256 of the JSON of `parts`, the key of everything in the cache."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+class ArrayCache:
+    """Arrays by key under one directory (None: memory only). A damaged file is dropped and counts as absent."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self.directory = directory
+        self._memory: dict[str, dict[str, np.ndarray]] = {}
+
+    def path(self, key: str) -> Path | None:
+        """Return the file that holds, or would hold, the arrays of `key`."""
+        return self.directory / key[:2] / f"{key}.safetensors" if self.directory else None
+
+    def get(self, key: str) -> dict[str, np.ndarray] | None:
+        """Return the arrays stored under `key`, or None."""
+        path = self.path(key)
+        if key not in self._memory and path is not None and path.exists():
+            from safetensors import SafetensorError
+            from safetensors.numpy import load_file
+
+            try:
+                self._memory[key] = load_file(path)
+            except (SafetensorError, OSError):
+                path.unlink(missing_ok=True)
+        return self._memory.get(key)
+
+    def put(self, key: str, arrays: dict[str, np.ndarray], write: bool = True, **note: Any) -> None:
+        """Store `arrays` under `key`; `write` is False on all processes but the first. `note` goes into the file's header."""
+        self._memory[key] = arrays
+        path = self.path(key)
+        if not write or path is None:
+            return
+        from safetensors.numpy import save_file
+
+        with replacing(path) as part:
+            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, part, {k: str(v) for k, v in note.items()})

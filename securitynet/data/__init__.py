@@ -1,0 +1,165 @@
+"""Splits: members, non-members, queries and test images of a model, drawn by seed from its image dataset."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from securitynet.cache import digest
+from securitynet.data.transform import Transform
+from securitynet.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT_SAMPLES = 5000
+
+
+class Images(Protocol):
+    """One part (train or test) of an image dataset: `labels` int64 [n], images by position, a content fingerprint."""
+
+    labels: np.ndarray
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any:
+        """Return image `index` as a PIL image or a uint8 array [h, w], [h, w, c] or [d, h, w]."""
+
+
+class ArrayImages:
+    """Images that lie in memory: uint8 [n, h, w], [n, h, w, c] or [n, d, h, w]."""
+
+    def __init__(self, pixels: np.ndarray, labels: np.ndarray, fingerprint: str | None = None) -> None:
+        self.pixels, self.labels = pixels, np.asarray(labels, dtype=np.int64).reshape(-1)
+        if len(self.pixels) != len(self.labels):
+            raise DataError(f"{len(self.pixels)} images but {len(self.labels)} labels")
+        self.fingerprint = fingerprint or _content(self.pixels)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.pixels[index]
+
+
+def _content(array: np.ndarray) -> str:
+    return digest(str(array.dtype), array.shape, hashlib.sha256(np.ascontiguousarray(array)).hexdigest())
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """An image dataset at hand. `membership` says how members are known: official-split, index-file or unknown.
+
+    With `index-file`, `members` holds the training indices into `train`, and `train.labels` the labels as trained;
+    `test` is then the same images with the published labels.
+    """
+
+    dataset: str
+    train: Images | None
+    test: Images | None
+    revision: str | None = None
+    membership: str = "official-split"
+    class_names: tuple[str, ...] | None = None
+    members: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some images of a part, with the labels that count here. `digest` identifies what a model is shown."""
+
+    name: str
+    images: Images
+    indices: np.ndarray
+    labels: np.ndarray
+    transform: Transform
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the images' content, their order and the transform; the labels are not part of it."""
+        order = hashlib.sha256(np.ascontiguousarray(self.indices, dtype=np.int64)).hexdigest()
+        return digest(self.images.fingerprint, order, repr(self.transform))
+
+    def pixels(self, positions: Any) -> torch.Tensor:
+        """Return float32 pixels in [0,1], [len(positions), c, h, w], of the images at `positions` of this split."""
+        import torch
+
+        chosen = self.indices[np.asarray(positions)]
+        batch = None
+        if isinstance(self.images, ArrayImages) and self.images.pixels.dtype == np.uint8:
+            batch = self.transform.batch(self.images.pixels[chosen])
+        if batch is None:
+            batch = np.stack([self.transform(self.images[int(index)]) for index in chosen])
+        return torch.from_numpy(batch).float().div_(255)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """What an evaluation works on. A split that the data cannot give is None, with `membership` or `missing` saying why."""
+
+    dataset: str
+    revision: str | None
+    seed: int
+    membership: str
+    num_classes: int
+    members: Split | None
+    non_members: Split | None
+    queries: Split | None
+    test: Split | None
+    class_names: tuple[str, ...] | None = None
+    missing: str | None = None
+
+    @cached_property
+    def manifest(self) -> str:
+        """sha256 over what every split holds: content, order and labels."""
+        parts = (self.members, self.non_members, self.queries, self.test)
+        return digest(self.membership, [part and [part.name, part.digest, _content(part.labels)] for part in parts])
+
+
+def draw(images: ImageSet, transform: Transform, num_classes: int, seed: int = 0, samples: int | None = DEFAULT_SAMPLES) -> Splits:
+    """Draw at most `samples` members and as many non-members (None: all), by `seed`; the rest of the training part is for queries.
+
+    Indices are sorted: the order does not depend on the seed where everything is taken. Raises DataError where labels
+    lie outside the model's classes.
+    """
+    rng = np.random.default_rng(seed)
+    split = _Drawer(transform, rng, samples, num_classes)
+    if images.membership == "index-file":
+        assert images.train is not None and images.test is not None and images.members is not None
+        outside = np.setdiff1d(np.arange(len(images.train)), images.members)
+        members = split("members", images.train, images.members)
+        non_members = split("non_members", images.train, outside)
+        queries = None
+        test = Split("test", images.test, non_members.indices, images.test.labels[non_members.indices], transform)
+    else:
+        test = split("test", images.test, np.arange(len(images.test))) if images.test is not None else None
+        members = split("members", images.train, np.arange(len(images.train))) if images.train is not None else None
+        non_members = Split("non_members", test.images, test.indices, test.labels, transform) if test else None
+        rest = np.setdiff1d(np.arange(len(images.train)), members.indices) if members and images.train is not None else np.empty(0, int)
+        queries = split("queries", images.train, rest) if images.train is not None and len(rest) else None
+    missing = ", ".join(name for name, part in (("training", members), ("test", test)) if part is None)
+    return Splits(images.dataset, images.revision, seed, images.membership, num_classes, members, non_members, queries, test,
+                  images.class_names, f"no {missing} images at hand" if missing else None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawer:
+    transform: Transform
+    rng: np.random.Generator
+    samples: int | None
+    num_classes: int
+
+    def __call__(self, name: str, images: Images, candidates: np.ndarray) -> Split:
+        if self.samples is not None and len(candidates) > self.samples:
+            candidates = np.sort(self.rng.choice(candidates, self.samples, replace=False))
+        labels = images.labels[candidates]
+        if len(labels) and not (labels.min() >= 0 and labels.max() < self.num_classes):
+            raise DataError(f"{name}: labels run from {labels.min()} to {labels.max()}, but the model has {self.num_classes} classes (0 to {self.num_classes - 1})")
+        return Split(name, images, candidates, labels, self.transform)

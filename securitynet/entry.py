@@ -1,0 +1,174 @@
+"""Entry: the record of one public model, a line of the catalog.
+
+`None` means that nobody has measured or stated it; zero means zero. The columns, their types and their meaning stand
+here once: the features of the dataset, the checks and the catalog's card are made from them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from securitynet.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    import datasets
+
+PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "int64": (int,),
+    "float64": (int, float),
+    "bool": (bool,),
+}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "output": ("logits", "probabilities", "log_probabilities"),
+    "channel_order": ("RGB", "BGR"),
+    "class_map": ("identity", "background-first", "list"),
+    "crop": ("center", "squash", "border"),
+    "interpolation": ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
+    "integrity": ("full", "prefix", "none"),
+    "purpose": ("benchmark", "security", "other"),
+    "task": ("single-label", "multi-label"),
+}
+
+
+def column(dtype: str, doc: str, default: Any = None) -> Any:
+    """Declare a column: `dtype` is string, int64, float64, bool or `list:` one of them; `doc` gives meaning and unit."""
+    return field(default=default, metadata={"dtype": dtype, "doc": doc})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One public model: where its weights are, how they become a network, what its publisher claims."""
+
+    id: str = column("string", "unique key, `<source>/<name>`", "")
+    source: str = column("string", "who published the weights", "")
+    name: str = column("string", "name at the source; unique there", "")
+    revision: str | None = column("string", "commit, tag or version at the source that the address is pinned to")
+    same_weights_as: str | None = column("string", "id of the entry that holds the same weights, re-hosted")
+    # how it is built
+    loader: str | None = column("string", "module of `loaders/` that builds it")
+    architecture: str | None = column("string", "`timm:NAME`, `torchvision:NAME`, `pytorchcv:NAME`, `nets:NAME` or the source's own name")
+    architecture_args: str | None = column("string", "JSON object of the constructor's arguments: numbers, booleans, registered names")
+    family: str | None = column("string", "architecture family, lower case (resnet, vgg, vision_transformer, ...)")
+    state_key: str | None = column("string", "key of the checkpoint under which the state dict lies")
+    drop_prefixes: tuple[str, ...] | None = column("list:string", "prefixes removed from the keys of the state dict, in this order")
+    output: str | None = column("string", "what the published network returns: logits, probabilities or log_probabilities", "logits")
+    # what it classifies
+    task: str | None = column("string", "single-label or multi-label", "single-label")
+    dataset: str | None = column("string", "image dataset it was trained on; a key of config `datasets`")
+    num_classes: int | None = column("int64", "outputs of the network")
+    class_map: str | None = column("string", "how outputs map to the dataset's labels: identity, background-first or list", "identity")
+    class_list: tuple[int, ...] | None = column("list:int64", "with class_map `list`: output index of each label of the dataset")
+    # its input
+    input_size: tuple[int, ...] | None = column("list:int64", "channels, [depth,] height, width of the network's input")
+    channels: int | None = column("int64", "input channels of the network")
+    grey_to_rgb: bool | None = column("bool", "grey images are copied to three channels")
+    scale: float | None = column("float64", "factor on pixels in [0,1] before normalisation (255 for 0..255 inputs)")
+    channel_order: str | None = column("string", "RGB or BGR")
+    mean: tuple[float, ...] | None = column("list:float64", "per channel, subtracted after scaling")
+    std: tuple[float, ...] | None = column("list:float64", "per channel, divided by after subtracting the mean")
+    resize: int | None = column("int64", "pixels of the shorter side before the crop; null: straight to the input size")
+    crop: str | None = column("string", "center, squash (no crop) or border")
+    interpolation: str | None = column("string", "of the resize: nearest, bilinear, bicubic, lanczos, box, hamming")
+    # the publisher's claim
+    claimed_accuracy: float | None = column("float64", "top-1 accuracy stated by the publisher, fraction")
+    claimed_split: str | None = column("string", "split of the dataset the claim is about (test, val)")
+    claim_source: str | None = column("string", "where the publisher states it")
+    # size and training
+    params: int | None = column("int64", "trainable parameters")
+    macs: int | None = column("int64", "multiply-accumulate operations per image (not FLOPs)")
+    train_size: int | None = column("int64", "images it was trained on")
+    extra_data: str | None = column("string", "data used beyond the dataset's training split")
+    threat_model: str | None = column("string", "robust training: norm and budget it was trained for; `none` for standard training")
+    backdoor: str | None = column("string", "planted backdoor, by name of the poison; `none` where known to be clean")
+    backdoor_trigger: str | None = column("string", "the trigger, in words or as the name of a file beside the weights")
+    backdoor_target: int | None = column("int64", "class that the trigger gives")
+    backdoor_success: float | None = column("float64", "share of other-class test images that the trigger sends there")
+    # paper
+    paper_title: str | None = column("string", "paper of the architecture or method")
+    paper_url: str | None = column("string", "link to it")
+    venue: str | None = column("string", "CVPR, NeurIPS, arXiv, ...")
+    venue_type: str | None = column("string", "community of the venue: CV, ML, Security, arXiv")
+    year: int | None = column("int64", "year of the paper")
+    countries: tuple[str, ...] | None = column("list:string", "countries of the authors' institutions, sorted")
+    num_authors: int | None = column("int64", "authors of the paper")
+    # use
+    purpose: str | None = column("string", "why it was trained: benchmark, security, other")
+    licence: str | None = column("string", "licence of the weights, SPDX where possible")
+    code_licence: str | None = column("string", "licence of the source's code, SPDX where possible")
+    # weights
+    hub_id: str | None = column("string", "model repo on the Hub")
+    weights_url: str | None = column("string", "address of the file")
+    weights_file: str | None = column("string", "file name at the address, or in the model repo")
+    archive_member: str | None = column("string", "member of the archive at the address that holds the weights")
+    weights_size: int | None = column("int64", "bytes")
+    hash_algorithm: str | None = column("string", "sha256, sha1, md5 or git-blob-sha1")
+    weights_hash: str | None = column("string", "hex digest, or its first digits (see integrity)")
+    hash_of: str | None = column("string", "what was hashed: file (default) or member")
+    integrity: str | None = column("string", "full, prefix or none: how far weights_hash pins the weights", "none")
+    weights_format: str | None = column("string", "safetensors, pickle, zip, ...")
+    # how it can be used here
+    loadable: bool | None = column("bool", "constructs and loads safely; null: not tried")
+    loadable_reason: str | None = column("string", "why not, or why it was not tried")
+    members_file: str | None = column("string", "file beside the weights with training indices and labels as trained")
+    flags: tuple[str, ...] | None = column("list:string", "known irregularities of this record or of its published numbers")
+    notes: str | None = column("string", "what a user should know")
+    # the released table of 2024
+    paper_table: str | None = column("string", "table of the release it stands in: benchmark or security")
+    paper_model_type: str | None = column("string", "Model Type as released")
+    paper_run: int | None = column("int64", "training run, where the release lists several rows under one name")
+    paper_record: str | None = column("string", "the released row as JSON, every cell as printed")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments as a dict (empty where none are recorded)."""
+        return json.loads(self.architecture_args) if self.architecture_args else {}
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the entry as a JSON object with every column present, lists for tuples."""
+        values = {column_.name: getattr(self, column_.name) for column_ in fields(self)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Entry:
+        """Return the entry of a JSON object. Columns that it lacks take their default.
+
+        Raises UsageError that names the record, the column and the valid values.
+        """
+        label = record.get("id") or "record without an id"
+        known = {column_.name: column_.metadata["dtype"] for column_ in fields(cls)}
+        values = {}
+        for key, value in record.items():
+            if key not in known:
+                raise UsageError(f"{label}: {unknown('column', key, known)}")
+            values[key] = _typed(label, key, known[key], value)
+        return cls(**values)
+
+
+def _typed(label: str, key: str, dtype: str, value: Any) -> Any:
+    """Check `value` against the column's type and choices; lists become tuples, objects JSON text."""
+    if value is None:
+        return None
+    if key == "architecture_args" and isinstance(value, Mapping):
+        value = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    is_list = dtype.startswith("list:")
+    kind = PYTHON_TYPES[dtype.removeprefix("list:")]
+    items = list(value) if is_list and isinstance(value, list | tuple) else [value]
+    if is_list and not isinstance(value, list | tuple):
+        raise UsageError(f"{label}: {key} must be a list, not {value!r}")
+    for item in items:
+        if not isinstance(item, kind) or (isinstance(item, bool) and bool not in kind):
+            raise UsageError(f"{label}: {key} must be {dtype}, not {value!r}")
+    if key in CHOICES and value not in CHOICES[key]:
+        raise UsageError(f"{label}: {key} {value!r} is not one of {', '.join(CHOICES[key])}")
+    return tuple(items) if is_list else value
+
+
+def features() -> datasets.Features:
+    """Return the `datasets.Features` of config `models`."""
+    from securitynet.results import features_of
+
+    return features_of({column_.name: column_.metadata["dtype"] for column_ in fields(Entry)})

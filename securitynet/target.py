@@ -1,0 +1,238 @@
+"""Target: a network with its preprocessing inside, asked through query()."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from securitynet.cache import ArrayCache, digest
+from securitynet.data import Split
+from securitynet.entry import Entry
+from securitynet.errors import LoadError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Preprocess(nn.Module):
+    """Pixels in [0,1], [n, c, ...], to the network's input: scale, channel order, normalisation."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__()
+        self.scale = 1.0 if entry.scale is None else float(entry.scale)
+        self.bgr = entry.channel_order == "BGR"
+        dimensions = len(entry.input_size or (3, 0, 0)) - 1
+        for name, values, neutral in (("mean", entry.mean, 0.0), ("std", entry.std, 1.0)):
+            tensor = torch.tensor(values or (neutral,), dtype=torch.float32)
+            self.register_buffer(name, tensor.view(-1, *([1] * dimensions)), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = pixels.flip(1) if self.bgr else pixels
+        return (x * self.scale - self.mean) / self.std
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}, bgr={self.bgr}, mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+
+
+class Answers(nn.Module):
+    """The network's answer as logits over the dataset's classes: log of probabilities, classes picked and reordered."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__()
+        self.probabilities = entry.output == "probabilities"
+        self.background_first = entry.class_map == "background-first"
+        self.order = list(entry.class_list or ()) if entry.class_map == "list" else None
+
+    def forward(self, answer: torch.Tensor) -> torch.Tensor:
+        if self.probabilities:
+            answer = answer.clamp_min(torch.finfo(answer.dtype).tiny).log()
+        if self.background_first:
+            return answer[:, 1:]
+        return answer if self.order is None else answer[:, self.order]
+
+    def extra_repr(self) -> str:
+        return f"probabilities={self.probabilities}, background_first={self.background_first}, order={self.order}"
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """One model under test: `module` takes floats in [0,1], [n, c, h, w] (or [n, c, d, h, w]), and gives logits [n, k].
+
+    `folder` is where files that belong to the weights lie (members, triggers); `cache` keeps what was asked already.
+    """
+
+    entry: Entry
+    module: nn.Module
+    weights_sha256: str
+    folder: Path | None = None
+    cache: ArrayCache = field(default_factory=lambda: ArrayCache(None))
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the answer, after the entry's class map."""
+        classes = self.entry.num_classes
+        if classes is None:
+            raise LoadError(f"{self.entry.id}: num_classes is not recorded")
+        if self.entry.class_map == "list":
+            return len(self.entry.class_list or ())
+        return classes - 1 if self.entry.class_map == "background-first" else classes
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of everything that decides the answers: structure, code and every tensor of `module`."""
+        return fingerprint(self.module)
+
+    def wrap(self, around: Callable[[nn.Module], nn.Module]) -> Target:
+        """Return this target with `around(module)` in place of its module: the form of a defence."""
+        return replace(self, module=around(self.module).eval())
+
+
+def build(entry: Entry, network: nn.Module, weights_sha256: str | None = None, folder: Path | None = None) -> Target:
+    """Return the Target of an entry and its network; every loader ends here.
+
+    A softmax that ends the network is dropped where it is a module named `softmax`, so that no precision is lost.
+    """
+    if entry.output == "probabilities" and isinstance(getattr(network, "softmax", None), nn.Softmax):
+        network.softmax = nn.Identity()
+        entry = replace(entry, output="logits")
+    module = nn.Sequential(Preprocess(entry), network, Answers(entry)).eval()
+    return Target(entry, module.requires_grad_(False), weights_sha256 or state_sha256(network), folder)
+
+
+def state_sha256(module: nn.Module) -> str:
+    """sha256 over names, shapes, types and bytes of the module's state dict, in order."""
+    hasher = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        data = tensor.detach().cpu().contiguous()
+        hasher.update(f"{name}{tuple(data.shape)}{data.dtype}".encode())
+        hasher.update(data.flatten().view(torch.uint8).numpy() if data.numel() else b"")
+    return hasher.hexdigest()
+
+
+def fingerprint(module: nn.Module) -> str:
+    """sha256 of a module's printed structure, tensors, and the code of its classes outside torch."""
+    classes = sorted({type(part) for part in module.modules()}, key=lambda c: c.__qualname__)
+    code = [_source(c) for c in classes if not c.__module__.startswith("torch.")]
+    return digest(repr(module), state_sha256(module), code)
+
+
+def _source(cls: type) -> str:
+    try:
+        return inspect.getsource(cls)
+    except (OSError, TypeError):  # defined in an interactive session: the name is all there is
+        return cls.__qualname__
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a model answered on a split: logits [n, k] float32 and the labels [n] int64 that count there."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+
+    @cached_property
+    def log_probabilities(self) -> np.ndarray:
+        """float64 [n, k], normalised exactly: extreme logits stay finite and ordered."""
+        z = self.logits.astype(np.float64)
+        z -= z.max(axis=1, keepdims=True)
+        z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
+        return z
+
+    @cached_property
+    def predictions(self) -> np.ndarray:
+        """int64 [n], the class with the largest logit (the first of equals)."""
+        return self.logits.argmax(axis=1)
+
+
+class _Pixels(torch.utils.data.Dataset):
+    """The split as batches: the loader hands over whole index lists."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitems__(self, positions: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.split.pixels(positions), torch.tensor(positions)
+
+
+def query(target: Target, split: Split, accelerator: Accelerator, *, batch_size: int | None = None, progress: bool = False) -> Outputs:
+    """Ask `target` about every image of `split`, once; the answer comes from the cache if it was asked before.
+
+    All processes of the accelerator work on the same split and all get the whole answer, in order.
+    """
+    key = digest(target.fingerprint, split.digest)
+    logits = _cached(target, key, accelerator)
+    if logits is None:
+        logits = _ask(target, split, accelerator, batch_size, progress)
+        target.cache.put(key, {"logits": logits}, accelerator.is_main_process, entry=target.entry.id, split=split.name)
+        accelerator.wait_for_everyone()
+    if logits.ndim != 2 or logits.shape[1] != target.num_classes:
+        raise LoadError(f"{target.entry.id}: the network answers {logits.shape[1:]} values per image, the entry says {target.num_classes} classes")
+    return Outputs(logits, split.labels)
+
+
+def is_cached(target: Target, split: Split) -> bool:
+    """Say whether query() would answer without asking the model."""
+    return target.cache.get(digest(target.fingerprint, split.digest)) is not None
+
+
+def _cached(target: Target, key: str, accelerator: Accelerator) -> np.ndarray | None:
+    """The first process decides, so that all take the same way."""
+    found = [target.cache.get(key) if accelerator.is_main_process else None]
+    if accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        broadcast_object_list(found)
+    return found[0]["logits"] if found[0] else None
+
+
+def _ask(target: Target, split: Split, accelerator: Accelerator, batch_size: int | None, progress: bool) -> np.ndarray:
+    from accelerate.utils import find_executable_batch_size
+
+    start = batch_size or (512 if accelerator.device.type == "cuda" else 64)
+    sizes = _halvings(start)
+
+    @find_executable_batch_size(starting_batch_size=next(sizes), reduce_batch_size_fn=lambda: next(sizes))
+    def attempt(size: int) -> np.ndarray:
+        return _pass(target, split, accelerator, size, progress)
+
+    return attempt()
+
+
+def _halvings(size: int) -> Iterator[int]:
+    while size:
+        yield size
+        size //= 2
+    yield 0
+
+
+@torch.inference_mode()
+def _pass(target: Target, split: Split, accelerator: Accelerator, batch_size: int, progress: bool) -> np.ndarray:
+    from accelerate.utils import tqdm
+
+    loader = torch.utils.data.DataLoader(_Pixels(split), batch_size=batch_size, collate_fn=_as_is)
+    loader = accelerator.prepare_data_loader(loader)
+    model = accelerator.prepare_model(target.module.eval(), evaluation_mode=True)
+    logits: list[torch.Tensor] = []
+    positions: list[torch.Tensor] = []
+    for pixels, index in tqdm(loader, desc=f"{target.entry.id} {split.name}", disable=not progress, leave=False):
+        answer, where = accelerator.gather_for_metrics((model(pixels).float(), index))
+        logits.append(answer.cpu())
+        positions.append(where.cpu())
+    order = torch.argsort(torch.cat(positions)) if positions else torch.empty(0, dtype=torch.long)
+    return torch.cat(logits)[order].numpy() if logits else np.empty((0, target.num_classes), np.float32)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
