@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from securitynet.errors import Skipped
 
 if TYPE_CHECKING:
     import numpy as np
     from accelerate import Accelerator
 
     from securitynet.data import Splits
+    from securitynet.metrics.intervals import Estimate
+    from securitynet.results import RowStore
     from securitynet.target import Target
+
+log = logging.getLogger(__name__)
 
 KEY = ("entry", "weights_sha256", "dataset", "manifest", "attack", "params", "seed", "metric")
 
@@ -67,3 +76,106 @@ class Row:
         """Return the row of a JSON object; its `row_id` is computed again."""
         names = {column.name for column in fields(cls) if column.init}
         return cls(**{key: value for key, value in record.items() if key in names})
+
+
+class Evidence(Protocol):
+    """What an attack found: it reduces itself to numbers, and can be saved."""
+
+    @property
+    def family(self) -> str:
+        """verify, membership, stealing or backdoor."""
+
+    @property
+    def queries(self) -> int:
+        """Images that the attack asked the model about; one image is one query."""
+
+    def metrics(self) -> Sequence[Estimate]:
+        """Return every metric with its interval and n."""
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """Return what is worth saving beside the rows."""
+
+
+class Attack(Protocol):
+    """A frozen dataclass: its fields are the hyper-parameters, calling it runs it.
+
+    Raise securitynet.errors.Skipped with the reason where it does not apply. An attribute `beside` names attacks that run
+    with it for comparison, `name` replaces the name that its module path gives.
+    """
+
+    def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> Evidence:
+        """Attack `target` with the images of `splits` on the devices of `accelerator`."""
+
+
+def params_of(attack: Attack) -> str:
+    """Return the attack's hyper-parameters as JSON, sorted keys, no spaces."""
+    return json.dumps(asdict(attack), sort_keys=True, separators=(",", ":"))  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all rows of one evaluation share."""
+
+    entry: str
+    weights_sha256: str
+    dataset: str
+    dataset_revision: str | None
+    manifest: str
+    seed: int
+    device: str
+    processes: int
+    versions: str
+
+    def row(self, family: str, attack: str, estimate: Estimate, params: str = "{}") -> Row:
+        """Return the row of one estimate."""
+        shared = {column.name: getattr(self, column.name) for column in fields(self)}
+        numbers = asdict(estimate)
+        return Row(**shared, **numbers, family=family, attack=attack, params=params, date=_now(), origin="securitynet")
+
+
+def run(attacks: Sequence[Attack], target: Target, splits: Splits, accelerator: Accelerator, context: Context, store: RowStore) -> Iterator[Row]:
+    """Yield the rows of every attack: from `store` where it has run before with the same code, else by running it.
+
+    An attack that fails costs itself one row of status `failed`; it is tried again next time.
+    """
+    from securitynet.attacks.resolve import code_of, name_of
+
+    for attack in attacks:
+        name, params = name_of(attack), params_of(attack)
+        key = store.key(name, params, splits.seed, code_of(attack))
+        rows = store.get(key)
+        if rows is None:
+            rows, arrays = _run_one(attack, target, splits, accelerator, context)
+            if accelerator.is_main_process and rows[0].status != "failed":
+                store.put(key, rows, arrays)
+        yield from rows
+
+
+def _run_one(
+    attack: Attack, target: Target, splits: Splits, accelerator: Accelerator, context: Context
+) -> tuple[list[Row], Mapping[str, np.ndarray]]:
+    from securitynet.attacks.resolve import name_of
+    from securitynet.memory import PeakMemory
+    from securitynet.metrics.intervals import Estimate
+
+    name, params = name_of(attack), params_of(attack)
+    start = time.perf_counter()
+    try:
+        with PeakMemory(accelerator.device) as memory:
+            evidence = attack(target, splits, accelerator)
+            estimates = list(evidence.metrics())
+    except Skipped as skipped:
+        row = context.row(name.partition("/")[0], name, Estimate("", None, 0, reason=str(skipped)), params)
+        return [replace(row, status="skipped")], {}
+    except Exception as error:  # noqa: BLE001 - an attack may be anybody's code: its failure costs one row, not the evaluation
+        log.debug("%s failed", name, exc_info=True)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        row = context.row(name.partition("/")[0], name, Estimate("", None, 0, reason=reason), params)
+        return [replace(row, status="failed")], {}
+    seconds = time.perf_counter() - start
+    price = {"queries": evidence.queries, "seconds": seconds, "peak_memory": memory.peak}
+    return [replace(context.row(evidence.family, name, one, params), **price) for one in estimates], evidence.arrays()
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,13 +1,26 @@
-"""Rows to JSONL, to `datasets.Dataset`, and back."""
+"""Rows on disk (JSONL), as `datasets.Dataset`, as a Result."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from securitynet.attack import Row
+from securitynet.cache import digest, replacing
+from securitynet.entry import Entry
 
 if TYPE_CHECKING:
     import datasets
+    import pandas as pd
+
+    from securitynet.data import Splits
+    from securitynet.target import Outputs
+    from securitynet.verify import Verdict
 
 
 def features_of(columns: Mapping[str, str]) -> datasets.Features:
@@ -22,6 +35,115 @@ def features_of(columns: Mapping[str, str]) -> datasets.Features:
 
 def row_features() -> datasets.Features:
     """Return the features of config `results`, and of every dataset of results."""
-    from securitynet.attack import Row
-
     return features_of({column.name: column.metadata["dtype"] for column in fields(Row)})
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as JSON lines, all columns present; the file appears whole or not at all."""
+    with replacing(path) as part:
+        part.write_text("".join(json.dumps(row.to_record(), ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a JSON-lines file."""
+    return [Row.from_record(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+class RowStore:
+    """Finished attacks of one (entry, weights, data, manifest) under one directory: a file of rows, a file of evidence each.
+
+    A file appears whole or not at all, so a run that is killed loses the attack at work and nothing else.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self.directory = directory
+        self.evidence: dict[str, dict[str, np.ndarray]] = {}
+
+    @staticmethod
+    def key(attack: str, params: str, seed: int, code: str) -> str:
+        """Return the name of the files of one attack."""
+        return f"{attack.replace('/', '-')}-{digest(attack, params, seed, code)[:16]}"
+
+    def get(self, key: str) -> list[Row] | None:
+        """Return the rows stored under `key`, or None."""
+        if self.directory is None or not (path := self.directory / f"{key}.jsonl").exists():
+            return None
+        evidence = self.directory / f"{key}.npz"
+        if evidence.exists():
+            with np.load(evidence, allow_pickle=False) as stored:
+                self.evidence[key] = dict(stored)
+        return read_rows(path)
+
+    def put(self, key: str, rows: Sequence[Row], arrays: Mapping[str, np.ndarray]) -> None:
+        """Store the rows and the evidence of an attack; the rows come last and make it count."""
+        if arrays:
+            self.evidence[key] = dict(arrays)
+        if self.directory is None:
+            return
+        if arrays:
+            _save_arrays(self.directory / f"{key}.npz", arrays)
+        write_rows(self.directory / f"{key}.jsonl", rows)
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with replacing(path) as part, part.open("wb") as handle:
+        np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What one evaluation found: rows, the verdict on the model, the model's answers and the attacks' evidence."""
+
+    entry: Entry
+    rows: tuple[Row, ...]
+    verdict: Verdict
+    splits: Splits
+    outputs: Mapping[str, Outputs]
+    evidence: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+
+    def value(self, attack: str, metric: str) -> float | None:
+        """Return the value of the first row of that attack and metric, None where there is none."""
+        return next((row.value for row in self.rows if (row.attack, row.metric) == (attack, metric)), None)
+
+    def to_dataset(self) -> datasets.Dataset:
+        """Return the rows as a `datasets.Dataset` with the features of config `results`."""
+        from datasets import Dataset
+
+        columns = {column.name: [getattr(row, column.name) for row in self.rows] for column in fields(Row)}
+        import pandas as pd
+
+        columns["date"] = [None if date is None else pd.Timestamp(date).to_pydatetime() for date in columns["date"]]
+        return Dataset.from_dict(columns, features=row_features())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as a data frame, one column per column of the schema."""
+        import pandas as pd
+
+        return pd.DataFrame([row.to_record() for row in self.rows], columns=[column.name for column in fields(Row)])
+
+    def summary(self) -> dict[str, Any]:
+        """Return the headline: the verdict, where the model stands among published ones, and one sentence on what it means."""
+        from securitynet.summary import summarise
+
+        return summarise(self)
+
+    def save(self, directory: str | Path) -> Path:
+        """Write rows.jsonl, entry.json, summary.json, outputs.npz (logits, labels, indices per split) and evidence/*.npz; return the folder."""
+        folder = Path(directory)
+        arrays = {}
+        for name, outputs in self.outputs.items():
+            indices = getattr(self.splits, name).indices
+            arrays |= {f"{name}_logits": outputs.logits, f"{name}_labels": outputs.labels, f"{name}_indices": indices}
+        _save_arrays(folder / "outputs.npz", arrays)
+        for key, evidence in self.evidence.items():
+            _save_arrays(folder / "evidence" / f"{key}.npz", evidence)
+        for name, record in (("entry", self.entry.to_record()), ("summary", self.summary()), ("verify", asdict(self.verdict))):
+            with replacing(folder / f"{name}.json") as part:
+                part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_rows(folder / "rows.jsonl", self.rows)
+        return folder
+
+
+def suspect(row: Row, cause: str) -> Row:
+    """Return the row of a model that failed verification: a number that stands keeps standing, marked."""
+    return replace(row, status="suspect", reason=cause) if row.status == "ok" else row

@@ -143,8 +143,11 @@ class Outputs:
     def log_probabilities(self) -> np.ndarray:
         """float64 [n, k], normalised exactly: extreme logits stay finite and ordered."""
         z = self.logits.astype(np.float64)
-        z -= z.max(axis=1, keepdims=True)
-        z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
+        top = z.argmax(axis=1)[:, None]
+        z -= np.take_along_axis(z, top, axis=1)
+        others = np.exp(z)
+        np.put_along_axis(others, top, 0.0, axis=1)  # log1p of the others keeps log p near p = 1
+        z -= np.log1p(others.sum(axis=1, keepdims=True))
         return z
 
     @cached_property

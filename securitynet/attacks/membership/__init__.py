@@ -1,1 +1,103 @@
+"""Membership inference: was this image among the model's training images?
 
+The family's evidence is one score per image, larger for a likelier member. One pass over the members and one over the
+non-members serves every attack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securitynet.errors import Skipped
+from securitynet.metrics import membership as metrics
+from securitynet.metrics.intervals import Estimate
+from securitynet.target import Outputs, Target, query
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from securitynet.data import Splits
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MembershipEvidence:
+    """Scores of members [n] and non-members [m], and which of them the attacker knew (bool masks of the same lengths).
+
+    `held_out` says that the attack was fitted on the known ones: then all metrics are of the others. Otherwise only the
+    threshold of the balanced accuracy comes from the known ones.
+    """
+
+    family: ClassVar[str] = "membership"
+    members: Scores
+    non_members: Scores
+    known_members: NDArray[np.bool_]
+    known_non_members: NDArray[np.bool_]
+    held_out: bool = False
+    seed: int = 0
+
+    @property
+    def queries(self) -> int:
+        """Images that the model was asked about; one image is one query."""
+        return len(self.members) + len(self.non_members)
+
+    def metrics(self) -> list[Estimate]:
+        """Return AUC, TPR at FPR 10, 1 and 0.1 %, balanced accuracy and advantage, each with its interval."""
+        unknown = self.members[~self.known_members], self.non_members[~self.known_non_members]
+        scored = unknown if self.held_out else (self.members, self.non_members)
+        threshold = metrics.best_threshold(self.members[self.known_members], self.non_members[self.known_non_members])
+        balanced = metrics.balanced_accuracy(*unknown, threshold, self.seed)
+        rates = [metrics.tpr_at_fpr(*scored, fpr) for fpr in metrics.FALSE_POSITIVE_RATES]
+        return [metrics.auc(*scored), *rates, balanced, metrics.advantage(balanced)]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what is saved: the scores and the masks."""
+        return {
+            "members": self.members,
+            "non_members": self.non_members,
+            "known_members": self.known_members,
+            "known_non_members": self.known_non_members,
+        }
+
+
+def ask(target: Target, splits: Splits, accelerator: Accelerator) -> tuple[Outputs, Outputs]:
+    """Return the model's answers on members and on non-members. Raises Skipped with the reason where there are none."""
+    if splits.members is None or splits.non_members is None:
+        raise Skipped(f"needs training and test images: {splits.missing}")
+    if splits.membership == "unknown":
+        raise Skipped(f"it is not known which images of {splits.dataset} the model was trained on")
+    if min(len(splits.members), len(splits.non_members)) < 4:
+        raise Skipped("needs at least four members and four non-members")
+    answers = query(target, splits.members, accelerator), query(target, splits.non_members, accelerator)
+    if not all(np.isfinite(outputs.logits).all() for outputs in answers):
+        raise Skipped("the model's outputs are not finite")
+    return answers
+
+
+def half(n: int, seed: int) -> NDArray[np.bool_]:
+    """Return a mask of the seeded half of `n` samples that the attacker knows."""
+    known = np.zeros(n, dtype=bool)
+    known[np.random.default_rng(seed).permutation(n)[: n // 2]] = True
+    return known
+
+
+def from_score(
+    score: Callable[[Outputs], NDArray[np.floating]], target: Target, splits: Splits, accelerator: Accelerator, *, held_out: bool = False
+) -> MembershipEvidence:
+    """Return the evidence of an attack that is a function of the model's answers: `score(outputs)` gives [n], larger means member."""
+    members, non_members = ask(target, splits, accelerator)
+    known = half(len(members.labels), splits.seed), half(len(non_members.labels), splits.seed + 1)
+    return MembershipEvidence(_scores(score, members), _scores(score, non_members), *known, held_out, splits.seed)
+
+
+def _scores(score: Callable[[Outputs], NDArray[np.floating]], outputs: Outputs) -> Scores:
+    values = np.asarray(score(outputs), dtype=np.float64)
+    if values.shape != outputs.labels.shape:
+        raise ValueError(f"a score must give one number per image: {values.shape} for {len(outputs.labels)} images")
+    return values

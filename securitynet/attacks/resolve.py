@@ -1,0 +1,138 @@
+"""From what a user writes after `attacks=` to attack objects: the module path is the attack's name."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from securitynet.attack import Attack
+from securitynet.errors import UsageError, unknown
+
+PACKAGE = "securitynet.attacks"
+GROUP = "securitynet.attacks"
+
+
+def names() -> list[str]:
+    """Return the names of all attacks: modules of this package that declare SUITES, and the entry points of third parties."""
+    own = []
+    for family in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
+        if family.ispkg:
+            path = importlib.import_module(f"{PACKAGE}.{family.name}").__path__
+            own += [f"{family.name}/{module.name}" for module in pkgutil.iter_modules(path) if _is_attack(family.name, module.name)]
+    return sorted([*own, *(point.name for point in entry_points(group=GROUP))])
+
+
+def resolve(attacks: str | Path | Attack | Iterable[Any]) -> list[Attack]:
+    """Return the attack objects that `attacks` names, each once, in a stable order.
+
+    A name resolves as module path, `family:suite`, bare suite (of membership; `all` is every family's standard) or glob;
+    a path to a .py file gives the attacks in it; Attack objects stand for themselves. Raises UsageError with the choices.
+    """
+    items = [attacks] if isinstance(attacks, str | Path) or callable(attacks) else list(attacks)
+    found: list[Attack] = []
+    for item in items:
+        for attack in _named(item) if isinstance(item, str | Path) else [item]:
+            found += [one for one in (attack, *getattr(attack, "beside", ())) if one not in found]
+    if not found:
+        raise UsageError("no attack was named")
+    return found
+
+
+def name_of(attack: Attack) -> str:
+    """Return the name that goes into the rows: the module path, or `<file or module>/<class>` for attacks from elsewhere."""
+    given = getattr(attack, "name", None)
+    if isinstance(given, str):
+        return given
+    module = type(attack).__module__
+    if module.startswith(PACKAGE + "."):
+        return module.removeprefix(PACKAGE + ".").replace(".", "/")
+    return f"{module.removeprefix('securitynet_user.').rpartition('.')[2]}/{type(attack).__name__}"
+
+
+def code_of(attack: Attack) -> str:
+    """Return the sha256 of the source file that defines the attack, so that an edited attack runs again."""
+    try:
+        source = inspect.getsource(sys.modules[type(attack).__module__])
+    except (OSError, TypeError, KeyError):  # an interactive session has no source
+        source = type(attack).__qualname__
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def _named(item: str | Path) -> Sequence[Attack]:
+    text = str(item)
+    if text.endswith(".py"):
+        return from_file(Path(text))
+    known = names()
+    if text in known:
+        return variants(_module(text))
+    family, _, suite = text.rpartition(":")
+    members = [name for name in known if _in_suite(name, family, suite)] or fnmatch.filter(known, text)
+    if not members:
+        suites = {f"{name.partition('/')[0]}:{suite}" for name in known for suite in _suites(name)}
+        raise unknown("attack", text, [*known, *suites, "standard", "full", "all"])
+    return [attack for name in members for attack in variants(_module(name))]
+
+
+def _in_suite(name: str, family: str, suite: str) -> bool:
+    if suite == "all" and not family:
+        return "standard" in _suites(name)
+    return name.partition("/")[0] == (family or "membership") and suite in _suites(name)
+
+
+def _suites(name: str) -> tuple[str, ...]:
+    return tuple(getattr(_module(name), "SUITES", ()))
+
+
+def _module(name: str) -> ModuleType:
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            loaded = point.load()
+            return loaded if isinstance(loaded, ModuleType) else sys.modules[loaded.__module__]
+    return importlib.import_module(f"{PACKAGE}.{name.replace('/', '.')}")
+
+
+def _is_attack(family: str, module: str) -> bool:
+    return hasattr(importlib.import_module(f"{PACKAGE}.{family}.{module}"), "SUITES")
+
+
+def variants(module: ModuleType) -> Sequence[Attack]:
+    """Return the attacks of a module: its VARIANTS, else one of each callable dataclass defined in it, with defaults."""
+    if hasattr(module, "VARIANTS"):
+        return tuple(module.VARIANTS)
+    return [cls() for cls in vars(module).values() if _is_attack_class(cls, module)]
+
+
+def _is_attack_class(cls: Any, module: ModuleType) -> bool:
+    return inspect.isclass(cls) and cls.__module__ == module.__name__ and hasattr(cls, "__dataclass_fields__") and "__call__" in vars(cls)
+
+
+def from_file(path: Path) -> Sequence[Attack]:
+    """Return the attacks that a user's file defines. Raises UsageError where there is none."""
+    found = variants(load_file(path))
+    if not found:
+        raise UsageError(f"{path}: defines no attack; write a frozen dataclass with __call__(self, target, splits, accelerator)")
+    return found
+
+
+def load_file(path: Path) -> ModuleType:
+    """Import a user's own Python file (which runs it) as a module of its own. Raises UsageError where there is no such file."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    name = f"securitynet_user.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

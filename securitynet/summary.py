@@ -1,0 +1,70 @@
+"""What a result means: the headline, the place among the published models, one sentence in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from securitynet.attack import Row
+    from securitynet.results import Result
+
+HEADLINES = ("membership/modified_entropy", "membership/correctness")
+FEWEST = 5
+
+
+def summarise(result: Result) -> dict[str, Any]:
+    """Return verdict, accuracies, the strongest membership score, its place among published models, and the meaning in words."""
+    verdict = result.verdict
+    aucs = [row for row in result.rows if row.metric == "auc" and row.value is not None and row.status in ("ok", "suspect")]
+    strongest = max(aucs, key=lambda row: row.value or 0.0, default=None)
+    return {
+        "entry": result.entry.id,
+        "verify": verdict.status,
+        "cause": verdict.cause,
+        "notes": list(verdict.notes),
+        **{estimate.metric: estimate.value for estimate in verdict.estimates},
+        "strongest_membership_attack": strongest.attack if strongest else None,
+        "strongest_membership_auc": strongest.value if strongest else None,
+        "published": [place for row in aucs if (place := _place(row, result)) is not None],
+        "meaning": _meaning(result, strongest),
+    }
+
+
+def _place(row: Row, result: Result) -> dict[str, Any] | None:
+    """Return the share of published models of the same dataset that leak less, by the same attack."""
+    if row.attack not in HEADLINES:
+        return None
+    from securitynet.catalog import results as published
+
+    others = [
+        other["value"]
+        for other in published(row.dataset)
+        if (other["attack"], other["metric"]) == (row.attack, "auc") and other["value"] is not None and other["entry"] != row.entry
+    ]
+    if len(others) < FEWEST:
+        return None
+    below = float((np.asarray(others) < row.value).mean())
+    return {"attack": row.attack, "auc": row.value, "percentile": round(100 * below, 1), "models": len(others), "dataset": row.dataset}
+
+
+def _meaning(result: Result, strongest: Row | None) -> str:
+    if result.verdict.cause:
+        return f"The model does not do what its entry says ({result.verdict.cause}): numbers about it say little."
+    if strongest is None or strongest.ci_low is None or strongest.value is None:
+        return "No membership attack gave a number."
+    if strongest.ci_low <= 0.5:
+        return "No attack tells members from non-members better than chance at 95 % confidence."
+    low = _tpr(result, strongest)
+    amount = "little" if strongest.value < 0.55 else "clearly" if strongest.value < 0.7 else "strongly"
+    few = f"; at 1 % false alarms it finds {low:.1%} of the members" if low is not None else ""
+    return (
+        f"The model leaks membership {amount}: given a member and a non-member, {strongest.attack} ranks the member higher "
+        f"in {strongest.value:.1%} of pairs (chance is 50 %){few}."
+    )
+
+
+def _tpr(result: Result, strongest: Row) -> float | None:
+    same = [row for row in result.rows if (row.attack, row.params, row.metric) == (strongest.attack, strongest.params, "tpr_at_fpr_0.01")]
+    return same[0].value if same else None
