@@ -26,6 +26,10 @@ class LoadError(SecurityNetError):
     """The weights cannot be turned into the network that the entry describes."""
 
 
+class TrainingError(SecurityNetError):
+    """A network could not be trained: its loss is not finite, or what it must learn was not learnt."""
+
+
 class Skipped(SecurityNetError):
     """An attack does not apply here; the text is the reason that goes into its row."""
 
