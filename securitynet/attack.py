@@ -130,7 +130,8 @@ class Context:
         """Return the row of one estimate."""
         shared = {column.name: getattr(self, column.name) for column in fields(self)}
         numbers = asdict(estimate)
-        return Row(**shared, **numbers, family=family, attack=attack, params=params, date=_now(), origin="securitynet")
+        status = "ok" if estimate.value is not None else "skipped"
+        return Row(**shared, **numbers, status=status, family=family, attack=attack, params=params, date=_now(), origin="securitynet")
 
 
 def run(attacks: Sequence[Attack], target: Target, splits: Splits, accelerator: Accelerator, context: Context, store: RowStore) -> Iterator[Row]:
@@ -166,7 +167,7 @@ def _run_one(
             estimates = list(evidence.metrics())
     except Skipped as skipped:
         row = context.row(name.partition("/")[0], name, Estimate("", None, 0, reason=str(skipped)), params)
-        return [replace(row, status="skipped")], {}
+        return [row], {}
     except Exception as error:  # noqa: BLE001 - an attack may be anybody's code: its failure costs one row, not the evaluation
         log.debug("%s failed", name, exc_info=True)
         reason = " ".join(f"{type(error).__name__}: {error}".split())

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from securitynet.attack import Attack, Context, Row, run
-from securitynet.attacks.resolve import load_file, resolve
+from securitynet.attacks.resolve import load_file, name_of, resolve
 from securitynet.cache import ArrayCache, cache_root, digest
 from securitynet.data import DEFAULT_SAMPLES, ImageSet, Split, Splits, draw
 from securitynet.data.transform import Transform
@@ -84,6 +84,7 @@ def run_all(
 ) -> Result:
     """Ask the model once, verify it, run the attacks; return everything. `root` is the cache directory."""
     context = _context(target, splits, accelerator)
+    announce(target, splits, attacks, accelerator)
     store = RowStore(root / "results" / digest(context.entry, target.fingerprint, context.dataset, context.manifest))
     outputs, asking = _ask(target, splits, accelerator, batch_size, progress)
     rows = _query_rows(context, store, asking, accelerator)
@@ -93,6 +94,32 @@ def run_all(
     if verdict.cause:
         rows = [suspect(row, verdict.cause) for row in rows]
     return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence)
+
+
+def announce(target: Target, splits: Splits, attacks: Sequence[Attack], accelerator: Accelerator) -> None:
+    """Log what will run, and about how long asking the model takes (a short measurement; none where all is cached)."""
+    parts = {part.digest: part for part in (splits.members, splits.non_members, splits.test) if part is not None}
+    to_ask = sum(len(part) for part in parts.values() if not is_cached(target, part))
+    names = ", ".join(dict.fromkeys(name_of(attack) for attack in attacks))
+    if not to_ask or not target.entry.input_size:
+        log.info("will run verify, %s on %s (all answers are cached)", names, splits.dataset)
+        return
+    per_image = seconds_per_image(target, accelerator)
+    seconds = per_image * to_ask / accelerator.num_processes
+    log.info("will run verify, %s on %s: %d images to ask, about %.0f s", names, splits.dataset, to_ask, max(1, seconds))
+
+
+@torch.inference_mode()
+def seconds_per_image(target: Target, accelerator: Accelerator, batch: int = 8) -> float:
+    """Return the measured time of one blank image in a small batch, after a warm-up."""
+    module = target.module.to(accelerator.device)
+    blank = torch.zeros(batch, *(target.entry.input_size or ()), device=accelerator.device)
+    for warm in (True, False):
+        start = time.perf_counter()
+        module(blank if not warm else blank[:2])
+        if accelerator.device.type == "cuda":
+            torch.cuda.synchronize(accelerator.device)
+    return (time.perf_counter() - start) / batch
 
 
 def verify_model(

@@ -127,6 +127,11 @@ class Result:
 
         return summarise(self)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return entry, verify, rows and summary as one JSON object."""
+        rows = [row.to_record() for row in self.rows]
+        return {"entry": self.entry.to_record(), "verify": asdict(self.verdict), "rows": rows, "summary": self.summary()}
+
     def save(self, directory: str | Path) -> Path:
         """Write rows.jsonl, entry.json, summary.json, outputs.npz (logits, labels, indices per split) and evidence/*.npz; return the folder."""
         folder = Path(directory)

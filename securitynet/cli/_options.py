@@ -1,0 +1,101 @@
+"""Options that several commands share, and how they become arguments of the library."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from securitynet.errors import UsageError
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object (or array) on stdout and nothing else there")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the model, its data, and how they are read."""
+    parser.add_argument("model", metavar="MODEL", help="an id of the catalog (securitynet list), a local file or folder, or hf-hub:ORG/NAME")
+    parser.add_argument(
+        "--data",
+        metavar="PATH|HUB-ID",
+        help="images: .npz with x_train y_train x_test y_test, a folder of IDX files, an image folder, parquet, or a Hub dataset "
+        "(default: the dataset that the entry names)",
+    )
+    parser.add_argument("--samples", default="5000", metavar="N|all", help="at most N members and N non-members (default 5000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the splits and of learned attacks (default 0)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per forward pass (default: 64, on a GPU 512; halved when memory runs out)")
+    parser.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default: $SECURITYNET_CACHE or ~/.cache/securitynet)")
+    parser.add_argument("--offline", action="store_true", help="use only what is already here")
+    local = parser.add_argument_group("a local file that is not in the catalog", "either a record, or the facts one by one")
+    local.add_argument("--entry", metavar="RECORD.json", help="the model's record, with the columns of the catalog")
+    local.add_argument("--architecture", metavar="NAME", help="timm:NAME, torchvision:NAME, pytorchcv:NAME or nets:NAME")
+    local.add_argument("--architecture-args", metavar="JSON", help="""the constructor's arguments, such as '{"depth": 32}'""")
+    local.add_argument("--dataset", metavar="KEY", help="image dataset it was trained on, such as CIFAR-10")
+    local.add_argument("--num-classes", type=int, metavar="N", help="default: the dataset's")
+    local.add_argument("--input-size", type=int, nargs="+", metavar="N", help="channels height width; default: the dataset's")
+    local.add_argument("--mean", type=float, nargs="+", metavar="X", help="of the normalisation, per channel, for pixels in [0,1]")
+    local.add_argument("--std", type=float, nargs="+", metavar="X", help="of the normalisation, per channel")
+    local.add_argument("--state-key", metavar="KEY", help="key of the checkpoint that holds the state dict")
+    local.add_argument("--claimed-accuracy", type=float, metavar="X", help="what the publisher claims, as a fraction")
+
+
+def record_of(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the record that --entry and the single options give, None where none was given. Raises UsageError."""
+    names = ("architecture", "architecture_args", "dataset", "num_classes", "input_size", "mean", "std", "state_key", "claimed_accuracy")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if "architecture_args" in given:
+        given["architecture_args"] = _object(given["architecture_args"], "--architecture-args")
+    if args.entry:
+        return {**_read(Path(args.entry)), **given}
+    return given or None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--entry {path}: {error.strerror}") from error
+    return _object(text, f"--entry {path}")
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{where}: not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: must be a JSON object")
+    return value
+
+
+def library_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments that evaluate() and verify_model() share. Raises UsageError."""
+    if args.samples != "all" and not (args.samples.isdigit() and int(args.samples) > 0):
+        raise UsageError(f"--samples must be a positive number or 'all', not {args.samples!r}")
+    return {
+        "data": args.data,
+        "preprocessing": record_of(args),
+        "samples": None if args.samples == "all" else int(args.samples),
+        "seed": args.seed,
+        "batch_size": args.batch_size,
+        "cache_dir": args.cache_dir,
+        "offline": args.offline,
+        "progress": sys.stderr.isatty(),
+    }
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on stdout; numbers that JSON has no word for become null."""
+    sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
