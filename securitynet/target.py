@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 class Preprocess(nn.Module):
     """Pixels in [0,1], [n, c, ...], to the network's input: scale, channel order, normalisation."""
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, entry: Entry) -> None:
         super().__init__()
         self.scale = 1.0 if entry.scale is None else float(entry.scale)
@@ -156,7 +159,7 @@ class Outputs:
         return self.logits.argmax(axis=1)
 
 
-class _Pixels(torch.utils.data.Dataset):
+class _Pixels(torch.utils.data.Dataset[Any]):
     """The split as batches: the loader hands over whole index lists."""
 
     def __init__(self, split: Split) -> None:
@@ -181,7 +184,8 @@ def query(target: Target, split: Split, accelerator: Accelerator, *, batch_size:
         target.cache.put(key, {"logits": logits}, accelerator.is_main_process, entry=target.entry.id, split=split.name)
         accelerator.wait_for_everyone()
     if logits.ndim != 2 or logits.shape[1] != target.num_classes:
-        raise LoadError(f"{target.entry.id}: the network answers {logits.shape[1:]} values per image, the entry says {target.num_classes} classes")
+        answered = "x".join(map(str, logits.shape[1:]))
+        raise LoadError(f"{target.entry.id}: the network answers {answered} values per image, the entry says {target.num_classes} classes")
     return Outputs(logits, split.labels)
 
 

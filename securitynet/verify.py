@@ -132,6 +132,9 @@ def _against_claim(entry: Entry, outputs: Outputs, part: str) -> tuple[str | Non
 class Probe(nn.Module):
     """The module under other pixels: channels reversed, or per channel `factor * x + shift`."""
 
+    factor: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(self, module: nn.Module, factor: torch.Tensor, shift: torch.Tensor, reverse: bool = False) -> None:
         super().__init__()
         self.module, self.reverse = module, reverse
@@ -169,7 +172,7 @@ def _probes(target: Target) -> Iterator[tuple[str, Target]]:
     if channels == 3:
         one, zero = torch.ones(1), torch.zeros(1)
         yield "channel order (RGB and BGR exchanged)", target.wrap(lambda module: Probe(module, one, zero, reverse=True))
-    wanted = {
+    wanted: dict[str, list[tuple[float, tuple[float, ...], tuple[float, ...]]]] = {
         "scale (the network wants 0..255)": [(255.0, (0.0,), (1.0,)), (255.0, mean, std), (255.0, tuple(255 * m for m in mean), (1.0,))],
         "scale (the network wants 0..1)": [(1.0, mean, std), (1.0, tuple(m / 255 for m in mean), tuple(s / 255 for s in std))],
         "normalisation (the network wants plain pixels in 0..1)": [(1.0, (0.0,), (1.0,))],
