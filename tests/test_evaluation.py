@@ -1,0 +1,238 @@
+"""evaluate() on a module of one's own: rows, cache, resume, attacks and defences from files and packages."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+import securitynet
+from securitynet.attack import KEY, Row
+from securitynet.attacks.resolve import names, resolve
+from securitynet.data import ArrayImages, ImageSet
+from securitynet.errors import DataError, LoadError, UsageError
+from securitynet.results import read_rows, row_features
+
+PREPROCESSING: dict[str, Any] = {"input_size": [3, 8, 8], "mean": [0.5] * 3, "std": [0.5] * 3}
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageSet:
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (600, 8, 8, 3), dtype=np.uint8), rng.integers(0, 4, 600)
+    return ImageSet("noise", ArrayImages(pixels[:300], labels[:300]), ArrayImages(pixels[300:], labels[300:]))
+
+
+@pytest.fixture(scope="module")
+def trained(images: ImageSet) -> nn.Module:
+    """A network that has learned its 300 random training images by heart."""
+    assert isinstance(images.train, ArrayImages)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.ReLU(), nn.Linear(64, 4))
+    x = torch.from_numpy(images.train.pixels).permute(0, 3, 1, 2).float().div(255).sub(0.5).div(0.5)
+    optimiser = torch.optim.Adam(module.parameters(), 1e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(module(x), torch.from_numpy(images.train.labels)).backward()
+        optimiser.step()
+    return module.eval()
+
+
+def run(module: nn.Module, images: Any, tmp_path: Path, **options: Any) -> securitynet.Result:
+    given: Mapping[str, Any] = {"preprocessing": PREPROCESSING, "cache_dir": tmp_path, **options}
+    return securitynet.evaluate(module, images, **given)
+
+
+def test_every_auc_follows_from_the_saved_outputs(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    result = run(trained, images, tmp_path)
+    folder = result.save(tmp_path / "saved")
+    saved = np.load(folder / "outputs.npz")
+    logits = np.concatenate([saved["members_logits"], saved["non_members_logits"]]).astype(np.float64)
+    labels = np.concatenate([saved["members_labels"], saved["non_members_labels"]])
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    rows, member = np.arange(600), np.repeat([1, 0], 300)
+    by_hand = {
+        "membership/loss": log_p[rows, labels],
+        "membership/confidence": np.exp(log_p[rows, labels]),
+        "membership/correctness": logits.argmax(1) == labels,
+        "membership/entropy": (np.exp(log_p) * log_p).sum(1),
+    }
+    for attack, score in by_hand.items():
+        assert result.value(attack, "auc") == pytest.approx(roc_auc_score(member, score), abs=1e-9)
+    assert (result.value("membership/loss", "auc") or 0) > 0.9
+    assert result.value("verify", "test_accuracy") == pytest.approx((logits.argmax(1) == labels)[300:].mean())
+    held_out = [row for row in result.rows if row.attack == "membership/loss" and json.loads(row.params)["held_out"]]
+    assert held_out and all(row.n is None or row.n <= 300 for row in held_out)
+    assert read_rows(folder / "rows.jsonl") == list(result.rows)
+
+
+def test_a_repeated_evaluation_asks_nothing_and_gives_the_same_rows(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    first = run(trained, images, tmp_path)
+    asked: list[int] = []
+    hook = trained.register_forward_hook(lambda module, inputs, output: asked.append(len(output)))
+    try:
+        assert run(trained, images, tmp_path).to_pandas().drop(columns="date").equals(first.to_pandas().drop(columns="date"))
+        assert not asked
+        run(trained, images, tmp_path / "other")
+        assert sum(asked) == 600 + 10  # every image once; ten blank images for the estimate of time
+    finally:
+        hook.remove()
+
+
+def test_changed_weights_are_another_model(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    first = run(trained, images, tmp_path, attacks="membership/loss")
+    last = trained[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.bias[0] += 1.0
+    try:
+        second = run(trained, images, tmp_path, attacks="membership/loss")
+    finally:
+        with torch.no_grad():
+            last.bias[0] -= 1.0
+    assert first.rows[0].weights_sha256 != second.rows[0].weights_sha256
+    assert not np.array_equal(first.outputs["members"].logits, second.outputs["members"].logits)
+
+
+def test_rows_carry_their_schema(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    result = run(trained, images, tmp_path)
+    table = result.to_dataset()
+    assert table.features == row_features() and len(table) == len(result.rows)
+    assert len({row.row_id for row in result.rows}) == len(result.rows)
+    for row in result.rows:
+        assert (row.value is None) == (row.status == "skipped") and (row.value is not None or row.reason)
+        assert row.manifest == result.splits.manifest and row.processes == 1 and json.loads(row.versions or "")["torch"]
+        assert Row.from_record(row.to_record()) == row
+    assert KEY == ("entry", "weights_sha256", "dataset", "manifest", "attack", "params", "seed", "metric")
+
+
+def test_an_interrupted_evaluation_goes_on(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def evaluate(stop: bool) -> securitynet.Result:
+        class Stopping:
+            name = "my/stopping"
+            __dataclass_fields__: dict[str, Any] = {}
+
+            def __call__(self, target: Any, splits: Any, accelerator: Any) -> Any:
+                calls.append("stopping")
+                if stop:
+                    raise KeyboardInterrupt
+                return resolve("membership/loss")[0](target, splits, accelerator)
+
+        return run(trained, images, tmp_path, attacks=["membership/mlp", Stopping()])
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(stop=True)
+    stored = {path.name: path.read_bytes() for path in tmp_path.rglob("*.jsonl")}
+    assert any(name.startswith("membership-mlp") for name in stored)
+    result = evaluate(stop=False)
+    assert calls == ["stopping", "stopping"]
+    assert len({row.row_id for row in result.rows}) == len(result.rows)
+    assert all((next(tmp_path.rglob(name))).read_bytes() == content for name, content in stored.items())
+
+
+def test_a_failing_attack_costs_one_row(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    attack = tmp_path / "broken.py"
+    attack.write_text(
+        "from dataclasses import dataclass\n\n@dataclass(frozen=True)\nclass Broken:\n"
+        "    def __call__(self, target, splits, accelerator):\n        raise ValueError('two\\nlines')\n"
+    )
+    result = run(trained, images, tmp_path, attacks=[attack, "membership/loss"])
+    failed = [row for row in result.rows if row.status == "failed"]
+    assert [row.reason for row in failed] == ["ValueError: two lines"]
+    assert result.value("membership/loss", "auc") is not None
+
+
+def blocks(page: str) -> dict[str, str]:
+    """The Python blocks of a page by the file name in their first line."""
+    found = re.findall(r"```python\n# (\S+\.py)\n(.*?)```", page, re.DOTALL)
+    return dict(found)
+
+
+def test_the_page_on_own_attacks_runs(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    code = blocks((ROOT / "docs" / "own-attack.md").read_text(encoding="utf-8"))
+    limits = {"my_attack.py": 15, "my_detector.py": 30, "my_defence.py": 30}
+    assert code.keys() == limits.keys()
+    for name, text in code.items():
+        assert len(text.splitlines()) < limits[name]
+        (tmp_path / name).write_text(text)
+    attacks = [tmp_path / "my_attack.py", tmp_path / "my_detector.py"]
+    plain = run(trained, images, tmp_path, attacks=attacks)
+    assert plain.value("my_attack/LargestLogit", "auc") is not None
+    assert next(row for row in plain.rows if row.metric == "auc").ci_method == "DeLong"
+    assert 0.25 <= (plain.value("my_detector/NoiseAnswers", "largest_share") or 0) <= 1
+    defended = run(trained, images, tmp_path, attacks="membership/loss", defences=[tmp_path / "my_defence.py"])
+    assert defended.entry.id.endswith("+my_defence")
+    levels = np.exp(defended.outputs["members"].logits.astype(np.float64)) * 100
+    assert np.allclose(levels, levels.round(), atol=1e-3)
+
+
+def test_entry_points_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "third_party.py").write_text("SUITES = ('standard',)\n" + blocks((ROOT / "docs" / "own-attack.md").read_text())["my_attack.py"])
+    info = tmp_path / "third_party-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[securitynet.attacks]\nmembership/largest-logit = third_party\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        assert "membership/largest-logit" in names()
+        assert [type(attack).__name__ for attack in resolve("membership/largest-logit")] == ["LargestLogit"]
+        assert any(type(attack).__name__ == "LargestLogit" for attack in resolve("standard"))
+    finally:
+        sys.modules.pop("third_party", None)
+
+
+def test_names_suites_and_globs_resolve() -> None:
+    standard = resolve("standard")
+    assert resolve("membership:standard") == standard and set(resolve("membership/*")) == set(standard)
+    assert [type(attack).__name__ for attack in resolve("membership/*entropy")] == ["Entropy", "ModifiedEntropy"]
+    with pytest.raises(UsageError, match="membership/loss"):
+        resolve("membership/los")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"preprocessing": {"mean": [0.5]}}, UsageError, "input_size is missing"),
+        ({"preprocessing": {**PREPROCESSING, "meen": [0.5]}}, UsageError, "mean"),
+        ({"preprocessing": {**PREPROCESSING, "num_classes": 9}}, LoadError, "answers 4 values per image, the entry says 9"),
+        ({"preprocessing": {**PREPROCESSING, "num_classes": 3}}, DataError, "labels run from 0 to 3"),
+        ({"attacks": []}, UsageError, "no attack was named"),
+    ],
+)
+def test_bad_input_is_named(
+    trained: nn.Module, images: ImageSet, tmp_path: Path, change: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        run(trained, images, tmp_path, **change)
+
+
+def test_not_a_number_makes_the_model_suspect_and_attacks_skip(images: ImageSet, tmp_path: Path) -> None:
+    class Broken(nn.Module):
+        num_classes = 4
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1)[:, :4] / 0
+
+    result = run(Broken(), images, tmp_path)
+    assert result.verdict.status == "suspect" and "not finite" in str(result.verdict.cause)
+    assert {row.status for row in result.rows if row.family == "membership"} == {"skipped"}
+
+
+def test_unknown_membership_and_missing_splits_skip_with_words(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    unknown = ImageSet("noise", images.train, images.test, membership="unknown")
+    reasons = {row.reason for row in run(trained, unknown, tmp_path, attacks="membership/loss").rows if row.family == "membership"}
+    assert reasons == {"it is not known which images of noise the model was trained on"}
+    only_test = run(trained, ImageSet("noise", None, images.test), tmp_path, attacks="membership/loss")
+    assert [row.reason for row in only_test.rows if row.family == "membership"] == ["needs training and test images: no training images at hand"]
