@@ -234,11 +234,19 @@ def _pass(target: Target, split: Split, accelerator: Accelerator, batch_size: in
     logits: list[torch.Tensor] = []
     positions: list[torch.Tensor] = []
     for pixels, index in tqdm(loader, desc=f"{target.entry.id} {split.name}", disable=not progress, leave=False):
-        answer, where = accelerator.gather_for_metrics((model(pixels).float(), index))
+        answer, where = accelerator.gather_for_metrics((_answer(model, pixels, batch_size), index))
         logits.append(answer.cpu())
         positions.append(where.cpu())
     order = torch.argsort(torch.cat(positions)) if positions else torch.empty(0, dtype=torch.long)
     return torch.cat(logits)[order].numpy() if logits else np.empty((0, target.num_classes), np.float32)
+
+
+def _answer(model: nn.Module, pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Every batch has the same size, blank images fill the last: kernels differ by size, and an image's answer must not."""
+    count = len(pixels)
+    if count < batch_size:
+        pixels = torch.cat([pixels, pixels.new_zeros(batch_size - count, *pixels.shape[1:])])
+    return model(pixels)[:count].float()
 
 
 def _as_is(batch: Any) -> Any:
