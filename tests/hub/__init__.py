@@ -1,0 +1,9 @@
+"""A Hugging Face Hub on this machine, for tests: it speaks the protocol that the real clients speak.
+
+Models, datasets and spaces; uploads as plain files, LFS and Xet; branches, tags, pull requests, cards, leaderboards.
+"""
+
+from hub.serve import serve
+from hub.store import Hub, Request, User
+
+__all__ = ["Hub", "Request", "User", "serve"]
