@@ -121,7 +121,9 @@ class Run:
                 total += self._step(rows, generator)
         loss, accuracy = self._mean(total, len(self.data))
         if not math.isfinite(loss):
-            raise TrainingError(f"training diverged in epoch {number + 1} (loss {loss}); lower learning_rate ({self.recipe.learning_rate:g})")
+            raise TrainingError(
+                f"training diverged in epoch {number + 1} (loss {loss}); lower learning_rate ({self.recipe.learning_rate:g})"
+            )
         self._same_buffers()
         validation = self._validate(held_out) if held_out else (None, None)
         return Epoch(loss, accuracy, time.perf_counter() - start, *validation)

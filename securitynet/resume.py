@@ -43,7 +43,9 @@ class Resume:
         with replacing(self.path) as part:
             save_file(copies, part, {"key": self.key, "note": json.dumps(note)})
 
-    def load(self, network: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    def load(
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device
+    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """Put the saved state into `network` and `optimiser`; return the note and the best weights, None without a file.
 
         A damaged file counts as absent. Raises UsageError where the file belongs to another run.
@@ -58,7 +60,9 @@ class Resume:
         except SafetensorError:
             return None
         if header.get("key") != self.key:
-            raise UsageError(f"{self.path} is the checkpoint of another run (recipe, network or data differ); remove it or name another file")
+            raise UsageError(
+                f"{self.path} is the checkpoint of another run (recipe, network or data differ); remove it or name another file"
+            )
         network.load_state_dict(_under("network/", tensors))
         _restore(optimiser, _under("optimiser/", tensors))
         return json.loads(header["note"]), {name: tensor.to(device) for name, tensor in _under("best/", tensors).items()}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from securitynet.epochs import Data, Epoch, Run
-from securitynet.errors import DataError, UsageError
+from securitynet.errors import UsageError
 from securitynet.resume import Resume, fingerprint
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _resumed(saved: Resume | None, run: Run, accelerator: Accelerator) -> tuple[
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within the block torch's CPU generator starts from `seed`, for instance to build a network; afterwards it is as before."""
+    """Within the block torch's generators start from `seed`, for instance to build a network; the CPU's is put back afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.manual_seed(seed)
         yield

@@ -60,7 +60,13 @@ def _members(entry: Entry, folder: Path | None, count: int) -> tuple[np.ndarray,
     if not {"indices", "labels"} <= arrays.keys():
         raise DataError(f"{entry.id}: {path.name} lacks indices or labels; it holds {', '.join(sorted(arrays))}")
     indices, labels = arrays["indices"].astype(np.int64), arrays["labels"].astype(np.int64)
-    fits = len(labels) == count and len(indices) and indices.min() >= 0 and indices.max() < count and len(set(indices.tolist())) == len(indices)
+    fits = (
+        len(labels) == count
+        and len(indices)
+        and indices.min() >= 0
+        and indices.max() < count
+        and len(set(indices.tolist())) == len(indices)
+    )
     if not fits:
         raise DataError(f"{entry.id}: {path.name} does not fit the {count} digits: {len(labels)} labels, {len(indices)} indices")
     return indices, labels

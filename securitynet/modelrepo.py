@@ -1,0 +1,97 @@
+"""A model as a complete Hub model repo in timm's format: config.json, model.safetensors, README.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from securitynet.entry import Entry
+
+WEIGHTS = "model.safetensors"
+
+
+def create(entry: Entry) -> nn.Module:
+    """Return timm's network of an entry `timm:NAME`, with fresh weights, whose config states the entry's own preprocessing."""
+    import timm
+
+    height, width = (entry.input_size or (3, 0, 0))[1:]
+    overlay = {
+        "url": None, "hf_hub_id": None, "origin_url": None, "test_input_size": None, "test_crop_pct": None,
+        "tag": entry.name, "license": (entry.licence or "").lower(), "input_size": entry.input_size, "pool_size": None,
+        "mean": entry.mean, "std": entry.std, "interpolation": entry.interpolation, "crop_mode": entry.crop, "crop_pct": 1.0,
+    }  # fmt: skip
+    name = (entry.architecture or "").removeprefix("timm:")
+    arguments = {**entry.arguments, "num_classes": entry.num_classes, "pretrained_cfg_overlay": overlay}
+    network: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+    with torch.inference_mode():
+        features = network.eval().forward_features(torch.zeros(1, (entry.input_size or (3,))[0], height, width))  # type: ignore[operator]
+    network.pretrained_cfg["pool_size"] = tuple(features.shape[2:])  # type: ignore[index]
+    return network
+
+
+def write(folder: Path, network: nn.Module, label_names: Sequence[str]) -> None:
+    """Write weights and config of a network made by create() into `folder`.
+
+    timm records `num_classes` among the constructor's arguments too; transformers refuses the model then, so it is dropped.
+    """
+    from timm.models import save_for_hf
+
+    save_for_hf(network, str(folder), model_config={"label_names": list(label_names)}, safe_serialization=True)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.get("model_args", {}).pop("num_classes", None)
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def write_card(folder: Path, entry: Entry, text: str, tags: Sequence[str]) -> None:
+    """Write README.md: front matter from the entry (its claim becomes the model-index), then `text`."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    result = EvalResult(
+        task_type="image-classification",
+        dataset_type=entry.dataset or "unknown",
+        dataset_name=entry.dataset or "unknown",
+        dataset_split=entry.claimed_split,
+        metric_type="accuracy",
+        metric_name="accuracy",
+        metric_value=entry.claimed_accuracy,
+    )
+    data = ModelCardData(
+        license=(entry.licence or "").lower(),
+        library_name="timm",
+        pipeline_tag="image-classification",
+        datasets=[entry.dataset or "unknown"],
+        tags=list(tags),
+        model_name=entry.name,
+        eval_results=None if entry.claimed_accuracy is None else [result],
+    )
+    (folder / "README.md").write_text(f"---\n{data.to_yaml()}\n---\n\n{text.rstrip()}\n", encoding="utf-8")
+
+
+def parameters(network: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@torch.inference_mode()
+def macs(network: nn.Module, input_size: Sequence[int]) -> int:
+    """Return the multiply-accumulate operations of convolutions and linear layers for one image of `input_size`."""
+    count = 0
+
+    def add(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal count
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        positions = output[0, 0].numel() if isinstance(layer, nn.Conv2d) else output[0].numel() // output.shape[-1]
+        count += weight.numel() * positions
+
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(add) for layer in layers]
+    network.eval()(torch.zeros(1, *input_size))
+    for hook in hooks:
+        hook.remove()
+    return count
