@@ -18,10 +18,16 @@ if TYPE_CHECKING:
     from hub import Hub
 
 REAL = Path(__file__).parents[2] / "shared" / "real"
-ELSEWHERE = (  # what a user may have set, and what would lead the tests to the user's own files
-    "HF_ASSETS_CACHE HF_DATASETS_CACHE HF_DATASETS_OFFLINE HF_HUB_CACHE HF_HUB_OFFLINE HF_MODULES_CACHE HF_TOKEN_PATH "
-    "HF_XET_CACHE HUGGINGFACE_HUB_CACHE HUGGING_FACE_HUB_TOKEN TORCH_HOME TRANSFORMERS_CACHE TRANSFORMERS_OFFLINE"
-).split()
+CACHES = (
+    "HF_ASSETS_CACHE",
+    "HF_DATASETS_CACHE",
+    "HF_HUB_CACHE",
+    "HF_MODULES_CACHE",
+    "HF_XET_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
+    "TRANSFORMERS_CACHE",
+)
+SWITCHES = ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "TRANSFORMERS_OFFLINE")
 
 
 def _environment(folder: Path, endpoint: str) -> dict[str, str]:
@@ -48,7 +54,7 @@ FOLDER = Path(tempfile.mkdtemp(prefix="securitynet-tests-"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 LISTENING = socket.socket()  # bound now, answered by the fixture `hub`: without it, a request is refused at once
 LISTENING.bind(("127.0.0.1", 0))
-for _name in ELSEWHERE:
+for _name in CACHES + SWITCHES:  # what a user may have set must not lead the tests to the user's own files
     os.environ.pop(_name, None)
 os.environ.update(_environment(FOLDER, f"http://127.0.0.1:{LISTENING.getsockname()[1]}"))
 

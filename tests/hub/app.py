@@ -20,11 +20,8 @@ from hub.store import KINDS, Hub, HubError, Request
 REPO = "/api/{kind:repokind}/{namespace}/{name}"
 
 
-class _Choice(Convertor[str]):
+class _Word(Convertor[str]):
     """One of a few words in a path."""
-
-    def __init__(self, *words: str) -> None:
-        self.regex = "|".join(words)
 
     def convert(self, value: str) -> str:
         return value
@@ -33,9 +30,21 @@ class _Choice(Convertor[str]):
         return value
 
 
-register_url_convertor("repokind", _Choice(*KINDS))
-register_url_convertor("xetaccess", _Choice("read", "write"))
-register_url_convertor("reftype", _Choice("branch", "tag"))
+class _Kind(_Word):
+    regex = "|".join(KINDS)
+
+
+class _Access(_Word):
+    regex = "read|write"
+
+
+class _RefType(_Word):
+    regex = "branch|tag"
+
+
+register_url_convertor("repokind", _Kind())
+register_url_convertor("xetaccess", _Access())
+register_url_convertor("reftype", _RefType())
 
 
 def make_app(hub: Hub) -> ASGIApp:

@@ -11,7 +11,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from hub.call import Call
 from hub.store import File, HubError, Repo, hex_id
 
-LFS_PATTERNS = tuple(f"*.{ending}" for ending in "safetensors bin pt pth parquet arrow npz npy zip gz onnx png jpg jpeg msgpack".split())
+LFS_ENDINGS = ("arrow", "bin", "gz", "jpeg", "jpg", "msgpack", "npy", "npz", "onnx", "parquet", "png", "pt", "pth", "safetensors", "zip")
+LFS_PATTERNS = tuple(f"*.{ending}" for ending in LFS_ENDINGS)
 
 
 def tree(call: Call) -> Response:
@@ -21,7 +22,8 @@ def tree(call: Call) -> Response:
     prefix = unquote(call.params.get("path", "")).strip("/")
     inside = f"{prefix}/" if prefix else ""
     recursive = call.flag("recursive")
-    files, folders = [], {}
+    files: list[dict[str, Any]] = []
+    folders: dict[str, dict[str, Any]] = {}
     for path, file in sorted(repo.commits[sha].tree.items()):
         if not path.startswith(inside):
             continue

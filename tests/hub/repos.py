@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from starlette.responses import JSONResponse, Response
 
 from hub.call import Call
@@ -155,7 +155,7 @@ def leaderboard(call: Call) -> Response:
 def _ranked(repo: Repo, result: dict[str, Any]) -> dict[str, Any]:
     data = result["data"]
     author = {"_id": "1", "name": repo.namespace, "type": "org", "fullname": "", "avatarUrl": ""}
-    author |= {"isHf": False, "isHfAdmin": False, "isMod": False}
+    staff = {"isHf": False, "isHfAdmin": False, "isMod": False}
     optional = {key: data.get(key) for key in ("notes", "source")}
     known = {"modelId": repo.id, "value": data["value"], "verified": False, "filename": result["filename"]}
-    return {**known, **optional, "author": author, "taskId": data["dataset"]["task_id"]}
+    return {**known, **optional, "author": {**author, **staff}, "taskId": data["dataset"]["task_id"]}

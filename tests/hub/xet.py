@@ -56,7 +56,7 @@ def _hex(data: bytes) -> str:
 
 def _copy_out(hub: Hub, file_hash: str, sha256: str, size: int) -> None:
     """Read with the client's own library, from a copy: the uploading client may hold the lock of the index."""
-    import hf_xet
+    import hf_xet  # type: ignore[import-untyped]
 
     with tempfile.TemporaryDirectory(dir=hub.root) as place:
         shutil.copytree(store(hub) / "xet/xorbs", f"{place}/xet/xorbs", copy_function=_link)
