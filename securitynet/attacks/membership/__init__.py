@@ -31,7 +31,7 @@ class MembershipEvidence:
     """Scores of members [n] and non-members [m], and which of them the attacker knew (bool masks of the same lengths).
 
     `held_out` says that the attack was fitted on the known ones: then all metrics are of the others. Otherwise only the
-    threshold of the balanced accuracy comes from the known ones.
+    threshold of the balanced accuracy comes from the known ones. `asked` counts queries, one image is one query.
     """
 
     family: ClassVar[str] = "membership"
@@ -41,11 +41,12 @@ class MembershipEvidence:
     known_non_members: NDArray[np.bool_]
     held_out: bool = False
     seed: int = 0
+    asked: int | None = None
 
     @property
     def queries(self) -> int:
-        """Images that the model was asked about; one image is one query."""
-        return len(self.members) + len(self.non_members)
+        """Images that the model was asked about: each sample once, unless `asked` says how many in all."""
+        return len(self.members) + len(self.non_members) if self.asked is None else self.asked
 
     def metrics(self) -> list[Estimate]:
         """Return AUC, TPR at FPR 10, 1 and 0.1 %, balanced accuracy and advantage, each with its interval."""

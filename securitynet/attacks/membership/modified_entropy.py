@@ -19,8 +19,10 @@ SUITES = ("standard", "full")
 
 @dataclass(frozen=True)
 class ModifiedEntropy:
-    """Negative modified entropy."""
+    """Negative modified entropy. `held_out` measures it on the half on which fitted attacks are measured."""
+
+    held_out: bool = False
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
         """Return the scores of members and non-members."""
-        return from_score(negative_modified_entropy, target, splits, accelerator)
+        return from_score(negative_modified_entropy, target, splits, accelerator, held_out=self.held_out)

@@ -1,0 +1,86 @@
+"""Quantile regression (Bertran et al. 2023): what score would this image have, had the model never seen it? From non-members only.
+
+A regressor learns mean and spread of the log-odds of known non-members from the image itself (principal components of its
+pixels) and its label; the score is the standardised distance above that. The original regresses with a convolutional
+network; the definition of the score is theirs, the regressor (boosted trees) is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securitynet.attacks.membership import MembershipEvidence, ask, half
+from securitynet.attacks.membership.learned import FEWEST
+from securitynet.attacks.membership.scores import log_odds
+from securitynet.errors import Skipped
+from securitynet.target import Target
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from securitynet.data import Split, Splits
+
+SUITES = ("standard", "full")
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """Gaussian form: score (phi - mu(x, y)) / sigma(x, y), the log-odds standardised by what non-members like this one give."""
+
+    components: int = 16
+    trees: int = 60
+    folds: int = 3
+
+    def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
+        """Return the standardised log-odds; members are never used for fitting, the metrics are of the halves not known."""
+        members, non_members = ask(target, splits, accelerator)
+        assert splits.members is not None and splits.non_members is not None
+        known = half(len(members.labels), splits.seed), half(len(non_members.labels), splits.seed + 1)
+        if known[1].sum() < FEWEST:
+            raise Skipped(f"quantile regression needs at least {FEWEST} known non-members")
+        images = [_small(part) for part in (splits.members, splits.non_members)]
+        reduced = self._components(images[1][known[1]], splits.seed)
+        features = [
+            np.column_stack([reduced.transform(image), np.eye(target.num_classes)[outputs.labels] if target.num_classes <= 20 else outputs.labels])
+            for image, outputs in zip(images, (members, non_members), strict=True)
+        ]
+        phi = [log_odds(outputs) for outputs in (members, non_members)]
+        centre, spread = self._fitted(features[1][known[1]], phi[1][known[1]], splits.seed)
+        scores = [(value - centre.predict(part)) / spread(part) for value, part in zip(phi, features, strict=True)]
+        return MembershipEvidence(scores[0], scores[1], *known, held_out=True, seed=splits.seed)
+
+    def _components(self, images: Array, seed: int) -> Any:
+        from sklearn.decomposition import PCA
+
+        return PCA(min(self.components, len(images), images.shape[1]), random_state=seed).fit(images)
+
+    def _fitted(self, features: Array, phi: Array, seed: int) -> tuple[Any, Any]:
+        """Return the regressor of the mean and the function of the deviation, the latter fitted on out-of-fold residuals."""
+        from sklearn.ensemble import HistGradientBoostingRegressor
+        from sklearn.model_selection import cross_val_predict
+
+        model = HistGradientBoostingRegressor(max_iter=self.trees, max_leaf_nodes=8, min_samples_leaf=20, learning_rate=0.08, random_state=seed)
+        residuals = np.abs(phi - cross_val_predict(model, features, phi, cv=self.folds))
+        floor = max(float(np.median(residuals)) * 0.1, 1e-9)
+        scale = HistGradientBoostingRegressor(max_iter=self.trees, max_leaf_nodes=8, min_samples_leaf=20, learning_rate=0.08, random_state=seed)
+        scale.fit(features, np.log(residuals + floor))
+        return model.fit(features, phi), lambda part: np.exp(scale.predict(part))
+
+
+def _small(split: Split, side: int = 16) -> Array:
+    """Return the images of a split as rows, averaged down to at most side x side pixels, [n, c * side * side]."""
+    import torch
+    from torch.nn.functional import adaptive_avg_pool2d
+
+    rows = []
+    for start in range(0, len(split), 500):
+        pixels = split.pixels(range(start, min(start + 500, len(split))))
+        pixels = pixels.flatten(1, -3) if pixels.ndim > 4 else pixels  # the slices of a volume become channels
+        size = [min(side, length) for length in pixels.shape[2:]]
+        rows.append(adaptive_avg_pool2d(pixels, size).flatten(1))
+    return torch.cat(rows).double().numpy()
