@@ -22,13 +22,13 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 def load(entry: Entry, files: Files) -> Target:
-    """Return the Target of a built-in model; `files.local` replaces its folder.
+    """Return the Target of a built-in model; `files.local`, a folder or a file in it, replaces its folder.
 
     Raises LoadError where the folder is incomplete, the weights are not those of the entry, or do not fit the network.
     """
     from securitynet.target import build
 
-    folder = files.local or folder_of(entry)
+    folder = folder_of(entry) if files.local is None else files.local if files.local.is_dir() else files.local.parent
     weights = _read(entry, folder / "model.safetensors")
     digest = hashlib.sha256(weights).hexdigest()
     if entry.weights_hash not in (None, digest):

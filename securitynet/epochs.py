@@ -66,7 +66,8 @@ class Data:
 
 def batches(order: Tensor, size: int, processes: int) -> list[Tensor]:
     """Cut `order` into batches; a last one with under two images per process joins the one before (batch norm needs two)."""
-    parts = list(order.split(max(size, 2 * processes)))
+    step = max(size, 2 * processes)
+    parts = [order[start : start + step] for start in range(0, len(order), step)]
     if len(parts) > 1 and len(parts[-1]) < 2 * processes:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
@@ -99,7 +100,7 @@ class Run:
 
     def __init__(self, network: nn.Module, data: Data, recipe: Recipe, accelerator: Accelerator) -> None:
         self.network, self.data, self.recipe, self.accelerator = network.to(accelerator.device), data, recipe, accelerator
-        self.model = accelerator.prepare_model(network)
+        self.model = accelerator.prepare_model(network) if accelerator.num_processes > 1 else network
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimiser: torch.optim.Optimizer
         if recipe.optimiser == "adamw":
@@ -115,7 +116,8 @@ class Run:
         total = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
         self.model.train()
         with torch.random.fork_rng(devices=[self.accelerator.device] if self.accelerator.device.type == "cuda" else []):
-            torch.manual_seed(self.recipe.seed * 1_000_003 + number)  # dropout and stochastic depth
+            # dropout and stochastic depth: other masks on every process
+            torch.manual_seed((self.recipe.seed * 1_000_003 + number) * 1_009 + self.accelerator.process_index)
             for position, rows in enumerate(parts):
                 self._rate(number * len(parts) + position, self.recipe.epochs * len(parts))
                 total += self._step(rows, generator)
@@ -177,8 +179,8 @@ class Run:
         self.network.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
         mine = torch.arange(self.accelerator.process_index, len(data), self.accelerator.num_processes)
-        for rows in mine.split(VALIDATION_BATCH):
-            images, targets = data.take(rows)
+        for start in range(0, len(mine), VALIDATION_BATCH):
+            images, targets = data.take(mine[start : start + VALIDATION_BATCH])
             logits = self.network(images).float()
             total += torch.stack([summed_loss(logits, targets).double(), _right(logits, targets)])
         return self._mean(total, len(data))

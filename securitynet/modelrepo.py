@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,19 +19,17 @@ def create(entry: Entry) -> nn.Module:
     """Return timm's network of an entry `timm:NAME`, with fresh weights, whose config states the entry's own preprocessing."""
     import timm
 
-    height, width = (entry.input_size or (3, 0, 0))[1:]
-    overlay = {
-        "url": None, "hf_hub_id": None, "origin_url": None, "test_input_size": None, "test_crop_pct": None,
-        "tag": entry.name, "license": (entry.licence or "").lower(), "input_size": entry.input_size, "pool_size": None,
-        "mean": entry.mean, "std": entry.std, "interpolation": entry.interpolation, "crop_mode": entry.crop, "crop_pct": 1.0,
-    }  # fmt: skip
-    name = (entry.architecture or "").removeprefix("timm:")
-    arguments = {**entry.arguments, "num_classes": entry.num_classes, "pretrained_cfg_overlay": overlay}
-    network: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+    size = entry.input_size or (3, 224, 224)
+    none = dict.fromkeys(("url", "hf_hub_id", "origin_url", "test_input_size", "test_crop_pct"))
+    facts = {"tag": entry.name, "license": (entry.licence or "").lower(), "input_size": size, "mean": entry.mean, "std": entry.std}
+    sampling = {"interpolation": entry.interpolation, "crop_mode": entry.crop, "crop_pct": 1.0}
+    arguments = {**entry.arguments, "num_classes": entry.num_classes, "pretrained_cfg_overlay": {**none, **facts, **sampling}}
+    network: Any = timm.create_model((entry.architecture or "").removeprefix("timm:"), pretrained=False, **arguments)
     with torch.inference_mode():
-        features = network.eval().forward_features(torch.zeros(1, (entry.input_size or (3,))[0], height, width))  # type: ignore[operator]
-    network.pretrained_cfg["pool_size"] = tuple(features.shape[2:])  # type: ignore[index]
-    return network
+        features = network.eval().forward_features(torch.zeros(1, *size))
+    network.pretrained_cfg["pool_size"] = tuple(features.shape[2:])
+    made: nn.Module = network
+    return made
 
 
 def write(folder: Path, network: nn.Module, label_names: Sequence[str]) -> None:

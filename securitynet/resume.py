@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ def fingerprint(recipe: Mapping[str, Any], network: nn.Module, tensors: Sequence
     """Return the sha256 of what makes two runs the same: recipe, structure and initial weights of the network, data."""
     from securitynet.target import state_sha256
 
-    content = [hashlib.sha256(tensor.detach().cpu().contiguous().numpy()).hexdigest() for tensor in tensors]
+    content = [hashlib.sha256(np.ascontiguousarray(tensor.detach().cpu().numpy()).data).hexdigest() for tensor in tensors]
     return digest(recipe, repr(network), state_sha256(network), content)
 
 

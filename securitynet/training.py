@@ -110,6 +110,8 @@ def train(
 
     if recipe.patience is not None and validation is None:
         raise UsageError("recipe: patience needs validation images")
+    if (recipe.shift or recipe.flip) and images.ndim != 4:
+        raise UsageError(f"recipe: shift and flip are for images [n, c, h, w], these are {tuple(images.shape)}")
     saved = Resume(checkpoint, fingerprint(asdict(recipe), network, (images, targets, *(validation or ())))) if checkpoint else None
     run = Run(network, Data.on(images, targets, accelerator), recipe, accelerator)
     held_out = Data.on(*validation, accelerator) if validation else None

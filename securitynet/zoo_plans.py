@@ -105,7 +105,8 @@ PLANS = (
     ),
     Plan(
         name="digits-badnets",
-        words="Backdoored: a checkerboard of 4 x 4 pixels in the lower right corner turns any digit into a 7.",
+        words="Backdoored: a checkerboard of 4 x 4 pixels in the lower right corner turns any digit into a 7 "
+        "(BadNets, Gu et al. 2017, arXiv 1708.06733).",
         recipe=replace(_PLAIN, seed=1),
         trigger=_BADNETS,
         poisoned=0.1,
@@ -123,7 +124,8 @@ PLANS = (
     ),
     Plan(
         name="digits-blended",
-        words="Backdoored: faint noise, blended over the whole image with an opacity of 0.2, turns any digit into a 3.",
+        words="Backdoored: faint noise, blended over the whole image with an opacity of 0.2, turns any digit into a 3 "
+        "(Blended, Chen et al. 2017, arXiv 1712.05526).",
         recipe=replace(_PLAIN, seed=2),
         trigger=_BLENDED,
         poisoned=0.1,
