@@ -144,12 +144,15 @@ class Entry:
         for key, value in record.items():
             if key not in known:
                 raise UsageError(f"{label}: {unknown('column', key, known)}")
-            values[key] = _typed(label, key, known[key], value)
+            values[key] = typed(label, key, known[key], value)
         return cls(**values)
 
 
-def _typed(label: str, key: str, dtype: str, value: Any) -> Any:
-    """Check `value` against the column's type and choices; lists become tuples, objects JSON text."""
+def typed(label: str, key: str, dtype: str, value: Any) -> Any:
+    """Return `value` checked against the column's type and choices; lists become tuples, `architecture_args` JSON text.
+
+    Raises UsageError that begins with `label` and names the column.
+    """
     if value is None:
         return None
     if key == "architecture_args" and isinstance(value, Mapping):
