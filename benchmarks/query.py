@@ -56,7 +56,9 @@ def main() -> None:
     accelerator, model = Accelerator(), target()
     module = model.module.to(accelerator.device)
     pixels = np.random.default_rng(0).integers(0, 256, (args.images, 32, 32, 3), dtype=np.uint8)
-    split = Split("test", ArrayImages(pixels, np.zeros(args.images)), np.arange(args.images), np.zeros(args.images, int), Transform((3, 32, 32)))
+    split = Split(
+        "test", ArrayImages(pixels, np.zeros(args.images)), np.arange(args.images), np.zeros(args.images, int), Transform((3, 32, 32))
+    )
     bare(module, pixels[: args.batch_size], args.batch_size, accelerator.device)
     loops, queries = [], []
     for _ in range(args.repeats):
@@ -64,7 +66,9 @@ def main() -> None:
         fresh = Target(model.entry, model.module, model.weights_sha256, cache=ArrayCache(None))
         queries.append(seconds(lambda fresh=fresh: query(fresh, split, accelerator, batch_size=args.batch_size)))  # type: ignore[misc]
     loop, asked = statistics.median(loops), statistics.median(queries)
-    sys.stdout.write(f"bare loop {loop:.2f} s, query() {asked:.2f} s, ratio {asked / loop:.3f} ({args.images} images on {accelerator.device})\n")
+    sys.stdout.write(
+        f"bare loop {loop:.2f} s, query() {asked:.2f} s, ratio {asked / loop:.3f} ({args.images} images on {accelerator.device})\n"
+    )
 
 
 if __name__ == "__main__":

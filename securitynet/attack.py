@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -134,7 +134,9 @@ class Context:
         return Row(**shared, **numbers, status=status, family=family, attack=attack, params=params, date=_now(), origin="securitynet")
 
 
-def run(attacks: Sequence[Attack], target: Target, splits: Splits, accelerator: Accelerator, context: Context, store: RowStore) -> Iterator[Row]:
+def run(
+    attacks: Sequence[Attack], target: Target, splits: Splits, accelerator: Accelerator, context: Context, store: RowStore
+) -> Iterator[Row]:
     """Yield the rows of every attack: from `store` where it has run before with the same code, else by running it.
 
     An attack that fails costs itself one row of status `failed`; it is tried again next time.
@@ -168,7 +170,7 @@ def _run_one(
     except Skipped as skipped:
         row = context.row(name.partition("/")[0], name, Estimate("", None, 0, reason=str(skipped)), params)
         return [row], {}
-    except Exception as error:  # noqa: BLE001 - an attack may be anybody's code: its failure costs one row, not the evaluation
+    except Exception as error:  # an attack may be anybody's code: its failure costs one row, not the evaluation
         log.debug("%s failed", name, exc_info=True)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         row = context.row(name.partition("/")[0], name, Estimate("", None, 0, reason=reason), params)

@@ -133,7 +133,10 @@ class Result:
         return {"entry": self.entry.to_record(), "verify": asdict(self.verdict), "rows": rows, "summary": self.summary()}
 
     def save(self, directory: str | Path) -> Path:
-        """Write rows.jsonl, entry.json, summary.json, outputs.npz (logits, labels, indices per split) and evidence/*.npz; return the folder."""
+        """Write rows.jsonl, entry.json, verify.json, summary.json, outputs.npz and evidence/*.npz; return the folder.
+
+        outputs.npz holds `<split>_logits`, `<split>_labels` and `<split>_indices` of members, non_members and test.
+        """
         folder = Path(directory)
         arrays = {}
         for name, outputs in self.outputs.items():

@@ -118,7 +118,16 @@ def test_killed_in_the_middle_it_completes_without_loss(tmp_path: Path) -> None:
 
 def test_two_processes_give_the_same_numbers(tmp_path: Path) -> None:
     def evaluate(prefix: list[str], where: str) -> tuple[list[dict[str, Any]], Any]:
-        command = [*prefix, "evaluate", "builtin/digits-regular", "--cache-dir", str(tmp_path / where), "--output", str(tmp_path / f"{where}-out"), "--json"]
+        command = [
+            *prefix,
+            "evaluate",
+            "builtin/digits-regular",
+            "--cache-dir",
+            str(tmp_path / where),
+            "--output",
+            str(tmp_path / f"{where}-out"),
+            "--json",
+        ]
         environment = {**os.environ, "ACCELERATE_USE_CPU": "yes", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -84,7 +84,7 @@ def test_a_repeated_evaluation_asks_nothing_and_gives_the_same_rows(trained: nn.
         assert run(trained, images, tmp_path).to_pandas().drop(columns="date").equals(first.to_pandas().drop(columns="date"))
         assert not asked
         run(trained, images, tmp_path / "other")
-        assert sum(asked) == 2 * 320 + 10  # each split of 300 once, in five batches of 64; ten blank images for the estimate of time
+        assert sum(asked) == 2 * 320 + 2 + 8  # each split of 300 once, in five batches of 64; ten blank images for the estimate of time
     finally:
         hook.remove()
 
@@ -179,7 +179,9 @@ def test_the_page_on_own_attacks_runs(trained: nn.Module, images: ImageSet, tmp_
 
 
 def test_entry_points_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "third_party.py").write_text("SUITES = ('standard',)\n" + blocks((ROOT / "docs" / "own-attack.md").read_text())["my_attack.py"])
+    (tmp_path / "third_party.py").write_text(
+        "SUITES = ('standard',)\n" + blocks((ROOT / "docs" / "own-attack.md").read_text())["my_attack.py"]
+    )
     info = tmp_path / "third_party-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
@@ -195,7 +197,7 @@ def test_entry_points_of_an_installed_package(tmp_path: Path, monkeypatch: pytes
 
 def test_names_suites_and_globs_resolve() -> None:
     standard = resolve("standard")
-    assert resolve("membership:standard") == standard and set(resolve("membership/*")) == set(standard)
+    assert resolve("membership:standard") == standard and set(resolve("membership/*")) > set(standard)
     assert [type(attack).__name__ for attack in resolve("membership/*entropy")] == ["Entropy", "ModifiedEntropy"]
     with pytest.raises(UsageError, match="membership/loss"):
         resolve("membership/los")
@@ -235,4 +237,6 @@ def test_unknown_membership_and_missing_splits_skip_with_words(trained: nn.Modul
     reasons = {row.reason for row in run(trained, unknown, tmp_path, attacks="membership/loss").rows if row.family == "membership"}
     assert reasons == {"it is not known which images of noise the model was trained on"}
     only_test = run(trained, ImageSet("noise", None, images.test), tmp_path, attacks="membership/loss")
-    assert [row.reason for row in only_test.rows if row.family == "membership"] == ["needs training and test images: no training images at hand"]
+    assert [row.reason for row in only_test.rows if row.family == "membership"] == [
+        "needs training and test images: no training images at hand"
+    ]

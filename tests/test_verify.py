@@ -38,7 +38,9 @@ class Tones(nn.Module):
     def __init__(self, scale: float = 1.0, reverse: bool = False, order: tuple[int, ...] = (0, 1, 2, 3)) -> None:
         super().__init__()
         centres = torch.tensor(CENTRES[list(order)] / 255 * scale, dtype=torch.float32)
-        self.centres = nn.Parameter(((centres - 0.5 * scale) / (0.25 * scale)).flip(1) if reverse else (centres - 0.5 * scale) / (0.25 * scale))
+        self.centres = nn.Parameter(
+            ((centres - 0.5 * scale) / (0.25 * scale)).flip(1) if reverse else (centres - 0.5 * scale) / (0.25 * scale)
+        )
         self.factor = scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

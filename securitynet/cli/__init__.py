@@ -42,9 +42,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for name in names():
         module = _command(name)
-        sub = commands.add_parser(
-            name, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        sub = commands.add_parser(name, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
         sub.add_argument("-v", "--verbose", action="count", default=0, help="say more; show tracebacks")
         module.configure(sub)
     return top

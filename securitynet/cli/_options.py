@@ -18,7 +18,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the model, its data, and how they are read."""
-    parser.add_argument("model", metavar="MODEL", help="an id of the catalog (securitynet list), a local file or folder, or hf-hub:ORG/NAME")
+    parser.add_argument("model", metavar="MODEL", help="id of the catalog, local file or folder, or hf-hub:ORG/NAME")
     parser.add_argument(
         "--data",
         metavar="PATH|HUB-ID",
@@ -27,8 +27,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", default="5000", metavar="N|all", help="at most N members and N non-members (default 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of the splits and of learned attacks (default 0)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images per forward pass (default: 64, on a GPU 512; halved when memory runs out)")
-    parser.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default: $SECURITYNET_CACHE or ~/.cache/securitynet)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per pass (default 64, on a GPU 512)")
+    parser.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default $SECURITYNET_CACHE)")
     parser.add_argument("--offline", action="store_true", help="use only what is already here")
     local = parser.add_argument_group("a local file that is not in the catalog", "either a record, or the facts one by one")
     local.add_argument("--entry", metavar="RECORD.json", help="the model's record, with the columns of the catalog")

@@ -17,15 +17,23 @@ if TYPE_CHECKING:
     from securitynet.verify import Verdict
 
 SHOWN = ("auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "balanced_accuracy")
-HEADINGS = {"auc": "AUC", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "TPR at 0.1 % FPR", "balanced_accuracy": "balanced accuracy"}
+HEADINGS = {
+    "auc": "AUC",
+    "tpr_at_fpr_0.01": "TPR at 1 % FPR",
+    "tpr_at_fpr_0.001": "TPR at 0.1 % FPR",
+    "balanced_accuracy": "balanced accuracy",
+}
 
 
 def verdict_lines(entry: Entry, verdict: Verdict) -> RenderableType:
     """Return the model's line, its accuracies with intervals, and the verdict."""
     facts = [entry.architecture, entry.dataset, f"{entry.params:,} parameters" if entry.params is not None else None, entry.licence]
     lines = [Text.assemble((entry.id, "bold"), "  ", " · ".join(fact for fact in facts if fact))]
-    shown = [f"{one.metric.replace('_', ' ')} {_percent(one.value)} [{_percent(one.ci_low)}, {_percent(one.ci_high)}]"
-             for one in verdict.estimates if one.value is not None]
+    shown = [
+        f"{one.metric.replace('_', ' ')} {_percent(one.value)} [{_percent(one.ci_low)}, {_percent(one.ci_high)}]"
+        for one in verdict.estimates
+        if one.value is not None
+    ]
     lines.append(Text("  ".join(shown)))
     style = "bold red" if verdict.cause else "green"
     lines.append(Text.assemble((f"verify: {verdict.status}", style), f"  {verdict.cause or '; '.join(verdict.notes)}"))
@@ -41,8 +49,12 @@ def result_view(result: Result) -> RenderableType:
         parts.append(_attacks(rows))
     parts.append(Text(""))
     for place in summary["published"]:
-        parts.append(Text(f"{place['attack']}: AUC {place['auc']:.3f} is higher than that of {place['percentile']:.0f} % "
-                          f"of the {place['models']} published models on {place['dataset']}"))
+        parts.append(
+            Text(
+                f"{place['attack']}: AUC {place['auc']:.3f} is higher than that of {place['percentile']:.0f} % "
+                f"of the {place['models']} published models on {place['dataset']}"
+            )
+        )
     if not summary["published"]:
         parts.append(Text(f"no published measurements of other models on {result.splits.dataset} to compare with", style="dim"))
     parts.append(Text(summary["meaning"], style="bold"))

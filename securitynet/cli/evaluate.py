@@ -35,7 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="ATTACK",
         help="names (membership/loss), suites (standard, membership:full, all), globs, or your own .py file",
     )
-    parser.add_argument("--defence", action="append", default=[], metavar="FILE.py", help="wrap the model in a defence of your own; may be repeated")
+    parser.add_argument(
+        "--defence", action="append", default=[], metavar="FILE.py", help="wrap the model in a defence of your own; may be repeated"
+    )
     parser.add_argument("--output", metavar="DIR", help="save rows.jsonl, the model's answers, scores and the summary there")
     add_json(parser)
 

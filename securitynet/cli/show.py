@@ -55,5 +55,7 @@ def _published(rows: list[dict[str, object]]) -> object:
         table.add_column(column, justify="right" if column == "value" else "left")
     for row in rows:
         value = "-" if row["value"] is None else f"{row['value']:.6g}"
-        table.add_row(*[Text(str(row[key] or "")) for key in ("origin", "attack", "params", "metric")], value, Text(str(row["reason"] or "")))
+        table.add_row(
+            *[Text(str(row[key] or "")) for key in ("origin", "attack", "params", "metric")], value, Text(str(row["reason"] or ""))
+        )
     return table

@@ -10,7 +10,6 @@ examples:
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 
 from securitynet.cli import DONE, SUSPECT, is_main_process
 from securitynet.cli._options import add_json, add_model, library_options, print_json
@@ -29,14 +28,14 @@ def run(args: argparse.Namespace) -> int:
     from securitynet.evaluation import verify_model
 
     options = library_options(args)
-    target, verdict = verify_model(args.model, options.pop("data"), **options)
+    result = verify_model(args.model, options.pop("data"), **options)
     if is_main_process():
         if args.json:
-            print_json({"entry": target.entry.to_record(), "verify": asdict(verdict)})
+            print_json({name: value for name, value in result.to_json().items() if name != "summary"})
         else:
             from rich.console import Console
 
             from securitynet.cli._tables import verdict_lines
 
-            Console().print(verdict_lines(target.entry, verdict))
-    return SUSPECT if verdict.cause else DONE
+            Console().print(verdict_lines(result.entry, result.verdict))
+    return SUSPECT if result.verdict.cause else DONE

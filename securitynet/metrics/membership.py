@@ -82,6 +82,4 @@ def advantage(balanced: Estimate) -> Estimate:
     """Return TPR - FPR (Yeom et al. 2018), which is 2 * balanced accuracy - 1, at the same threshold."""
     if balanced.value is None or balanced.ci_low is None or balanced.ci_high is None:
         return Estimate("advantage", None, balanced.n, reason=balanced.reason)
-    return Estimate(
-        "advantage", 2 * balanced.value - 1, balanced.n, 2 * balanced.ci_low - 1, 2 * balanced.ci_high - 1, balanced.ci_method
-    )
+    return Estimate("advantage", 2 * balanced.value - 1, balanced.n, 2 * balanced.ci_low - 1, 2 * balanced.ci_high - 1, balanced.ci_method)

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from securitynet.attacks.membership import MembershipEvidence, ask, half
 from securitynet.attacks.membership.learned import FEWEST
 from securitynet.attacks.membership.scores import log_odds
+from securitynet.drift import small_images
 from securitynet.errors import Skipped
 from securitynet.target import Target
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from securitynet.data import Split, Splits
+    from securitynet.data import Splits
 
 SUITES = ("standard", "full")
 Array = NDArray[np.float64]
@@ -43,12 +44,10 @@ class Quantile:
         known = half(len(members.labels), splits.seed), half(len(non_members.labels), splits.seed + 1)
         if known[1].sum() < FEWEST:
             raise Skipped(f"quantile regression needs at least {FEWEST} known non-members")
-        images = [_small(part) for part in (splits.members, splits.non_members)]
+        images = [small_images(part) for part in (splits.members, splits.non_members)]
         reduced = self._components(images[1][known[1]], splits.seed)
-        features = [
-            np.column_stack([reduced.transform(image), np.eye(target.num_classes)[outputs.labels] if target.num_classes <= 20 else outputs.labels])
-            for image, outputs in zip(images, (members, non_members), strict=True)
-        ]
+        labels = [_labels(outputs.labels, target.num_classes) for outputs in (members, non_members)]
+        features = [np.column_stack([reduced.transform(image), label]) for image, label in zip(images, labels, strict=True)]
         phi = [log_odds(outputs) for outputs in (members, non_members)]
         centre, spread = self._fitted(features[1][known[1]], phi[1][known[1]], splits.seed)
         scores = [(value - centre.predict(part)) / spread(part) for value, part in zip(phi, features, strict=True)]
@@ -64,23 +63,14 @@ class Quantile:
         from sklearn.ensemble import HistGradientBoostingRegressor
         from sklearn.model_selection import cross_val_predict
 
-        model = HistGradientBoostingRegressor(max_iter=self.trees, max_leaf_nodes=8, min_samples_leaf=20, learning_rate=0.08, random_state=seed)
+        options = {"max_iter": self.trees, "max_leaf_nodes": 8, "min_samples_leaf": 20, "learning_rate": 0.08, "random_state": seed}
+        model = HistGradientBoostingRegressor(**options)
         residuals = np.abs(phi - cross_val_predict(model, features, phi, cv=self.folds))
         floor = max(float(np.median(residuals)) * 0.1, 1e-9)
-        scale = HistGradientBoostingRegressor(max_iter=self.trees, max_leaf_nodes=8, min_samples_leaf=20, learning_rate=0.08, random_state=seed)
-        scale.fit(features, np.log(residuals + floor))
+        scale = HistGradientBoostingRegressor(**options).fit(features, np.log(residuals + floor))
         return model.fit(features, phi), lambda part: np.exp(scale.predict(part))
 
 
-def _small(split: Split, side: int = 16) -> Array:
-    """Return the images of a split as rows, averaged down to at most side x side pixels, [n, c * side * side]."""
-    import torch
-    from torch.nn.functional import adaptive_avg_pool2d
-
-    rows = []
-    for start in range(0, len(split), 500):
-        pixels = split.pixels(range(start, min(start + 500, len(split))))
-        pixels = pixels.flatten(1, -3) if pixels.ndim > 4 else pixels  # the slices of a volume become channels
-        size = [min(side, length) for length in pixels.shape[2:]]
-        rows.append(adaptive_avg_pool2d(pixels, size).flatten(1))
-    return torch.cat(rows).double().numpy()
+def _labels(labels: NDArray[np.int64], classes: int) -> Array:
+    """One column per class where there are few, else the label as a number."""
+    return np.eye(classes)[labels] if classes <= 20 else labels[:, None].astype(np.float64)

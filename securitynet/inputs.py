@@ -1,0 +1,117 @@
+"""From what a user passes to evaluate() to a Target and an ImageSet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from securitynet.attacks.resolve import load_file
+from securitynet.data import DEFAULT_SAMPLES, ImageSet
+from securitynet.entry import Entry
+from securitynet.errors import UsageError
+from securitynet.target import Target, build
+
+Model = str | os.PathLike[str] | Entry | Target | nn.Module
+Data = str | os.PathLike[str] | ImageSet | Mapping[str, Any]
+Defence = Callable[[Target], Target]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an evaluation runs: seed of the splits, cap on members and non-members (None: all), batch size, cache directory."""
+
+    root: Path
+    seed: int = 0
+    samples: int | None = DEFAULT_SAMPLES
+    batch_size: int | None = None
+    offline: bool = False
+    progress: bool = False
+
+
+def target_of(model: Model, preprocessing: Mapping[str, Any] | None, options: Options) -> Target:
+    """Return the Target of an id, a file, an Entry, a module; a Target stands for itself."""
+    if isinstance(model, Target):
+        return model
+    if isinstance(model, nn.Module):
+        return from_module(model, preprocessing)
+    from securitynet.download import Files
+    from securitynet.loaders import load, load_model
+
+    if isinstance(model, Entry):
+        return load(model, Files(options.root, options.offline, options.progress))
+    name = os.fspath(model)
+    return load_model(name, entry=preprocessing, cache_dir=options.root, offline=options.offline, progress=options.progress)
+
+
+def from_module(module: nn.Module, preprocessing: Mapping[str, Any] | None = None) -> Target:
+    """Return the Target of one's own torch module (normalised input to logits); `preprocessing` holds columns of an Entry.
+
+    The module itself is used, not a copy; it is put into eval mode. Missing facts are asked for by name.
+    """
+    given = dict(preprocessing or {})
+    if "input_size" not in given:
+        wanted = "preprocessing={'input_size': [channels, height, width], 'mean': [...], 'std': [...]}"
+        raise UsageError(f"a module needs {wanted}: input_size is missing")
+    given.setdefault("num_classes", _classes(module))
+    name = type(module).__name__
+    record = {"id": f"local/{name}", "source": "local", "name": name, **given}
+    trainable = [parameter.requires_grad for parameter in module.parameters()]
+    target = build(Entry.from_record(record), module)
+    for parameter, before in zip(module.parameters(), trainable, strict=True):
+        parameter.requires_grad_(before)
+    return target
+
+
+def _classes(module: nn.Module) -> int:
+    if isinstance(classes := getattr(module, "num_classes", None), int):
+        return classes
+    last = [part.out_features for part in module.modules() if isinstance(part, nn.Linear)]
+    if not last:
+        raise UsageError("the module's number of classes cannot be told; give preprocessing['num_classes']")
+    return last[-1]
+
+
+def defended(target: Target, defence: Defence | str | os.PathLike[str]) -> Target:
+    """Apply a defence; one from a file is the one function, or class to be called without arguments, that the file defines.
+
+    A defended model is another model: its id says so, and its rows never mix with the plain one's.
+    """
+    if callable(defence):
+        return _marked(defence(target), getattr(defence, "__name__", type(defence).__name__))
+    path = Path(defence)
+    module = load_file(path)
+    own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+    chosen = [value for value in own if callable(value) and not (isinstance(value, type) and issubclass(value, nn.Module))]
+    if len(chosen) != 1:
+        raise UsageError(f"{path}: a defence file defines one function from Target to Target, this one defines {len(chosen)}")
+    return _marked(chosen[0]()(target) if isinstance(chosen[0], type) else chosen[0](target), path.stem)
+
+
+def _marked(target: Target, name: str) -> Target:
+    if not isinstance(target, Target):
+        raise UsageError(f"defence {name}: it must return a Target, not {type(target).__name__}")
+    return replace(target, entry=replace(target.entry, id=f"{target.entry.id}+{name}"))
+
+
+def images_of(data: Data | None, target: Target, options: Options) -> ImageSet:
+    """Return the images of a path, a Hub id or arrays; without `data`, those of the dataset that the entry names."""
+    if isinstance(data, ImageSet):
+        return data
+    from securitynet.data.readers import from_arrays, image_set
+
+    if isinstance(data, Mapping):
+        return from_arrays(target.entry, data)
+    return image_set(
+        target.entry,
+        data=data,
+        folder=target.folder,
+        offline=options.offline,
+        cache=options.root,
+        samples=options.samples,
+        seed=options.seed,
+    )
