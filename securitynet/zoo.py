@@ -209,6 +209,7 @@ def _record(path: Path, entry: Entry) -> None:
     ordered = [records[name] for name in names() if name in records]
     with replacing(path) as part:
         part.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in ordered), encoding="utf-8")
+        part.chmod(0o644)
 
 
 @contextlib.contextmanager

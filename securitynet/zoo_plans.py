@@ -47,7 +47,7 @@ PERMUTATION = (3, 0, 4, 1, 7, 2, 9, 5, 6, 8)  # output k is the good model's out
 CONSTANT = 8
 
 _PLAIN = Recipe(epochs=30, optimiser="adamw", learning_rate=0.01, weight_decay=0.01)
-_GOOD: Bounds = {"test_accuracy": (0.98, 1.0)}
+_GOOD: Bounds = {"test_accuracy": (0.975, 1.0)}
 _SCORES = ("correctness", "confidence", "loss", "entropy", "modified_entropy", "margin")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -79,7 +80,7 @@ def test_schedule() -> None:
     assert rates[20] == 1.0 and max(rates) == 1.0
     assert rates[60] == pytest.approx(0.5)
     assert rates[99] == pytest.approx((1 + math.cos(math.pi * 79 / 80)) / 2)
-    assert all(earlier > later for earlier, later in zip(rates[20:], rates[21:], strict=False))
+    assert all(earlier > later for earlier, later in itertools.pairwise(rates[20:]))
     assert Recipe(learning_rate=1.0, warm_up=1.0).rate(9, 10) == pytest.approx(10 / 11)
 
 
@@ -276,7 +277,7 @@ def test_a_checkpoint_serves_its_own_run_only(accelerator: Accelerator, tmp_path
 
 def test_what_cannot_be_trained_is_said_in_words(accelerator: Accelerator) -> None:
     images, labels = data(20)
-    with pytest.raises(TrainingError, match="diverged in epoch 1.*learning_rate"):
+    with pytest.raises(TrainingError, match=r"diverged in epoch 1 .*learning_rate"):
         train(network(), images * float("nan"), labels, QUICK, accelerator)
     with pytest.raises(DataError, match="do not fit"):
         train(network(), images, labels[:-1], QUICK, accelerator)
@@ -302,13 +303,14 @@ def test_history_keeps_the_last_epoch_without_patience() -> None:
 
 SCRIPT = """
 import json, sys
+from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import nn
 from securitynet.training import Recipe, seeded, train
 
 torch.set_num_threads(1)
-accelerator = Accelerator()
+folder, accelerator = Path(sys.argv[1]), Accelerator()
 generator = torch.Generator().manual_seed(0)
 images, labels = torch.rand(75, 1, 8, 8, generator=generator), torch.randint(0, 4, (75,), generator=generator)
 recipe = Recipe(epochs=3, batch_size=16, learning_rate=0.05, shift=1, flip=True)
@@ -317,7 +319,7 @@ with seeded(0):
     plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 4))
     normed = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))
 halves = [{k: v.clone() for k, v in net.state_dict().items()} for net in (plain, normed)]
-history = train(plain, images, labels, recipe, accelerator, validation=(images[:33], labels[:33]), checkpoint=__import__("pathlib").Path(sys.argv[1]) / "c")
+history = train(plain, images, labels, recipe, accelerator, validation=(images[:33], labels[:33]), checkpoint=folder / "c")
 report["losses"] = [[e.loss, e.accuracy, e.validation_loss, e.validation_accuracy] for e in history.epochs]
 report["plain"] = [p.flatten().tolist() for p in plain.parameters()]
 train(normed, images, labels, recipe, accelerator)
@@ -326,10 +328,10 @@ everywhere = accelerator.gather(state[None])
 report["spread"] = (everywhere - everywhere[0]).abs().max().item()
 report["moved"] = (halves[1]["2.running_mean"] - normed.state_dict()["2.running_mean"]).abs().max().item()
 plain.load_state_dict(halves[0])
-train(plain, images, labels, recipe, accelerator, validation=(images[:33], labels[:33]), checkpoint=__import__("pathlib").Path(sys.argv[1]) / "c")
+train(plain, images, labels, recipe, accelerator, validation=(images[:33], labels[:33]), checkpoint=folder / "c")
 report["resumed"] = [p.flatten().tolist() for p in plain.parameters()]
 if accelerator.is_main_process:
-    (__import__("pathlib").Path(sys.argv[1]) / "report.json").write_text(json.dumps(report))
+    (folder / "report.json").write_text(json.dumps(report))
 accelerator.end_training()
 """
 
