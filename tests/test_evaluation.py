@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -122,7 +122,7 @@ def test_an_interrupted_evaluation_goes_on(trained: nn.Module, images: ImageSet,
     def evaluate(stop: bool) -> securitynet.Result:
         class Stopping:
             name = "my/stopping"
-            __dataclass_fields__: dict[str, Any] = {}
+            __dataclass_fields__: ClassVar[dict[str, Any]] = {}
 
             def __call__(self, target: Any, splits: Any, accelerator: Any) -> Any:
                 calls.append("stopping")

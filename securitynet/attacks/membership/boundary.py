@@ -35,6 +35,8 @@ class Labels:
     @torch.inference_mode()
     def differ(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return bool [n]: the model does not give images [n, ...] their label."""
+        if not len(images):
+            return torch.empty(0, dtype=torch.bool)
         self.asked += len(images)
         parts = [self.module(part.to(self.device)).argmax(1).cpu() for part in images.split(BATCH)]
         return torch.cat(parts) != labels
@@ -101,7 +103,7 @@ class Boundary:
         self, edge: torch.Tensor, away: torch.Tensor, labels: torch.Tensor, oracle: Labels, generator: torch.Generator
     ) -> torch.Tensor:
         """Return unit vectors [n, ...] towards the other side, a Monte-Carlo estimate (equation 16) with a baseline."""
-        count, size = self.directions, edge[0].numel()
+        count, size = self.directions, edge.shape[1:].numel()
         noise = torch.randn(len(edge), count, size, generator=generator)
         noise /= noise.norm(dim=2, keepdim=True)
         radius = (away / 10).clamp_min(1e-3)
