@@ -79,7 +79,7 @@ class History:
     def add(self, epoch: Epoch, patience: int | None = None) -> History:
         """Return the history with one more epoch; it is kept unless, with `patience`, an earlier one validated better."""
         best = self.epochs[self.kept].validation_loss if self.epochs else None
-        worse = patience is not None and best is not None and epoch.validation_loss is not None and epoch.validation_loss >= best
+        worse = patience is not None and best is not None and not (epoch.validation_loss is not None and epoch.validation_loss < best)
         return History((*self.epochs, epoch), self.kept if worse else len(self.epochs))
 
     def ended(self, recipe: Recipe) -> bool:
