@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,13 @@ def digest(*parts: object) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
-    os.close(handle)
+    part = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}.part"
+    part.touch(exist_ok=False)
     try:
-        yield Path(name)
-        os.replace(name, path)
+        yield part
+        os.replace(part, path)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        part.unlink(missing_ok=True)
 
 
 class ArrayCache:

@@ -20,9 +20,9 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
-from securitynet.epochs import Run, batches, shifted, summed_loss
 from securitynet.errors import DataError, TrainingError, UsageError
 from securitynet.training import Epoch, History, Recipe, seeded, train
+from securitynet.training.epochs import Run, batches, shifted, summed_loss
 
 QUICK = Recipe(epochs=4, batch_size=16, learning_rate=0.05)
 

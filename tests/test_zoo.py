@@ -18,19 +18,20 @@ from PIL import Image
 from safetensors.numpy import load_file
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
-from securitynet.loaders.builtin import load
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
-from securitynet import zoo, zoo_plans
+from securitynet import zoo
 from securitynet.cli import main
 from securitynet.data.digits import digits, image_set
 from securitynet.data.transform import Transform
 from securitynet.download import Files
 from securitynet.entry import Entry
 from securitynet.errors import DataError, LoadError, TrainingError, UsageError
+from securitynet.loaders.builtin import load
 from securitynet.poisons import Trigger, badnets, blended
 from securitynet.target import Target
+from securitynet.zoo import plans
 
 CATALOG = Path(str(resources.files("securitynet.catalog")))
 LINES = (CATALOG / "models" / "builtin.jsonl").read_text(encoding="utf-8").splitlines()
@@ -349,7 +350,7 @@ def test_damaged_models_are_refused_in_words(tmp_path: Path) -> None:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans of one epoch without bounds."""
-    quick = [replace(plan, recipe=replace(plan.recipe, epochs=1), bounds={}) for plan in zoo_plans.PLANS]
+    quick = [replace(plan, recipe=replace(plan.recipe, epochs=1), bounds={}) for plan in plans.PLANS]
     monkeypatch.setattr(zoo, "PLANS", tuple(quick))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from securitynet.entry import Entry
-from securitynet.zoo_plans import MEMBERS, Plan
+from securitynet.zoo.plans import MEMBERS, Plan
 
 TAGS = ("timm", "image-classification", "securitynet", "security", "privacy")
 

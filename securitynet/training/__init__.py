@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from securitynet.epochs import Data, Epoch, Run
 from securitynet.errors import UsageError
-from securitynet.resume import Resume, fingerprint
+from securitynet.training.epochs import Data, Epoch, Run
+from securitynet.training.resume import Resume, fingerprint
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -23,8 +23,8 @@ from securitynet.entry import Entry
 from securitynet.errors import TrainingError, unknown
 from securitynet.target import Outputs, Preprocess
 from securitynet.training import seeded, train
-from securitynet.zoo_card import TAGS, card
-from securitynet.zoo_plans import COMMON, CONSTANT, MEMBERS, MEMBERS_SEED, PERMUTATION, PLANS, Plan
+from securitynet.zoo.card import TAGS, card
+from securitynet.zoo.plans import COMMON, CONSTANT, MEMBERS, MEMBERS_SEED, PERMUTATION, PLANS, Plan
 
 RECORDS = Path("models") / "builtin.jsonl"
 
