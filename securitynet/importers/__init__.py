@@ -1,0 +1,1 @@
+"""How the catalog is filled and kept: importers of published tables, the catalog's card, its checks."""
