@@ -1,0 +1,50 @@
+"""Models of pytorchcv. Its own downloader unpickles anything, so only its architectures are used; the rest is in the entry."""
+
+from __future__ import annotations
+
+import csv
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files as resource_files
+from typing import TYPE_CHECKING
+
+from securitynet.download import Files, fetch
+from securitynet.loaders._architectures import build_network
+from securitynet.loaders._weights import load_strictly, read, state_dict
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from securitynet.entry import Entry
+    from securitynet.loaders._weights import State
+    from securitynet.target import Target
+
+
+@cache
+def table() -> Mapping[str, Mapping[str, str]]:
+    """Return the library's table of weights by model name; a name that stands there twice keeps the line with a checksum."""
+    place = resource_files("pytorchcv.models.common").joinpath("model_metainfos.csv")
+    with place.open(encoding="utf-8") as file:
+        return {row["model_name"]: row for row in csv.DictReader(file) if row["checksum"] != "NA"}
+
+
+def load(entry: Entry, files: Files) -> Target:
+    """Return the Target of an entry `pytorchcv:NAME`. Raises UsageError, DownloadError, LoadError."""
+    from securitynet.target import build
+
+    network = build_network(entry)
+    weights = fetch(entry, files)
+    state = state_dict(read(weights.path), entry, weights.path, guess=files.local is not None)
+    load_strictly(network, _without_heads(network, state, entry), entry)
+    return build(entry, network, weights.sha256, weights.path.parent)
+
+
+def _without_heads(network: nn.Module, state: State, entry: Entry) -> State:
+    """Return the state without the parts that the entry's arguments switch off: keys of the default network, and no others."""
+    if not entry.arguments:
+        return state
+    kept = network.state_dict()
+    default = build_network(replace(entry, architecture_args=None)).state_dict()
+    return OrderedDict((key, tensor) for key, tensor in state.items() if key in kept or key not in default)
