@@ -1,0 +1,154 @@
+"""Several networks of one architecture trained at once, as one stack: each kernel serves all of them.
+
+Every network sees what securitynet.training.train would show it: its own order, augmentation and learning rates, drawn from
+its own recipe's seed. Results differ from those of one network at a time by rounding only.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional as F
+
+from securitynet.training.epochs import batches, shifted
+from securitynet.errors import TrainingError
+from securitynet.training.resume import Resume, fingerprint
+from securitynet.training import Recipe
+
+CHECKPOINT_SECONDS = 20.0
+
+
+class Stack(nn.Module):
+    """k networks as one module, [k, b, c, h, w] to [k, b, classes]; parameters and buffers (batch norm's, too) have a leading k."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        parameters, buffers = stack_module_state([network.train() for network in networks])  # type: ignore[arg-type]
+        self.names = {name.replace(".", "/"): name for name in (*parameters, *buffers)}
+        for name, value in parameters.items():
+            self.register_parameter(name.replace(".", "/"), nn.Parameter(value.detach().clone()))
+        for name, value in buffers.items():
+            self.register_buffer(name.replace(".", "/"), value.clone())
+        self._skeleton = [copy.deepcopy(networks[0]).to("meta")]  # in a list: its tensors are not the stack's
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = vmap(self._one, in_dims=(0, 0), randomness="error")(self._tensors(), images)
+        return answer
+
+    def unstack(self, networks: Sequence[nn.Module]) -> None:
+        """Copy the weights back into `networks`, in order."""
+        for index, network in enumerate(networks):
+            own = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+            with torch.no_grad():
+                for name, tensor in self._tensors().items():
+                    own[name].copy_(tensor[index])
+
+    def _one(self, tensors: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        answer: Tensor = functional_call(self._skeleton[0], dict(tensors), (images,))
+        return answer
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {self.names[name]: tensor for name, tensor in (*self.named_parameters(), *self.named_buffers())}
+
+
+class Training:
+    """The stack, its data and its optimiser. `rows` int64 [k, m] says which of the images each network is trained on."""
+
+    def __init__(self, stack: Stack, images: Tensor, labels: Tensor, rows: Tensor, recipes: Sequence[Recipe]) -> None:
+        self.stack, self.images, self.labels, self.rows, self.recipes = stack, images, labels, rows, recipes
+        self.recipe = recipes[0]  # they differ in their seeds only
+        self.optimiser = _optimiser(stack, self.recipe)
+
+    def epoch(self, number: int) -> None:
+        """Train every network on each of its images once. Raises TrainingError where a loss is not finite."""
+        generators = [torch.Generator().manual_seed(recipe.seed * 1_000_003 + number) for recipe in self.recipes]
+        orders = [torch.randperm(self.rows.shape[1], generator=generator) for generator in generators]
+        parts = [batches(order, self.recipe.batch_size, 1) for order in orders]
+        total = torch.zeros(len(self.recipes), dtype=torch.float64, device=self.images.device)
+        self.stack.train()
+        for position, chosen in enumerate(zip(*parts, strict=True)):
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.recipe.rate(number * len(parts[0]) + position, self.recipe.epochs * len(parts[0]))
+            total += self._step(torch.stack(chosen), generators)
+        if not math.isfinite(total.sum().item()):
+            worst = total.tolist()
+            raise TrainingError(f"reference models diverged in epoch {number + 1} (summed losses {worst}); lower the recipe's learning_rate")
+
+    def _step(self, order: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """One step of all networks on their batches, `order` int64 [k, b]; returns the summed losses, float64 [k]."""
+        rows = self.rows.gather(1, order).to(self.images.device)
+        images, labels = self.images[rows].float().div_(255), self.labels[rows]
+        images = self._augmented(images, generators)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.recipe.mixed_precision and images.is_cuda):
+            logits = self.stack(images)
+        smoothing = self.recipe.label_smoothing
+        losses = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=smoothing)
+        self.optimiser.zero_grad()
+        (losses.sum() / rows.shape[1]).backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return losses.detach().double().unflatten(0, rows.shape).sum(1)
+
+    def _augmented(self, images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        count, most = images.shape[1], self.recipe.shift
+        flat = images.flatten(0, 1)
+        if most:
+            by = [torch.randint(-most, most + 1, (count, 2), generator=generator) for generator in generators]
+            flat = shifted(flat, torch.cat(by), most)
+        if self.recipe.flip:
+            mirrored = torch.cat([torch.rand(count, generator=generator) < 0.5 for generator in generators])
+            flat = torch.where(mirrored.to(flat.device)[:, None, None, None], flat.flip(3), flat)
+        return flat.unflatten(0, images.shape[:2])
+
+
+def train_stacked(
+    networks: Sequence[nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    rows: Tensor,
+    recipes: Sequence[Recipe],
+    *,
+    checkpoint: Path | None = None,
+    after_epoch: Callable[[int], object] = lambda number: None,
+) -> None:
+    """Train `networks` in place, network i on `images[rows[i]]` by recipes[i], and leave them in eval mode on the images' device.
+
+    `images` uint8 [n, c, h, w] and `labels` int64 [n] lie on the device, `rows` int64 [k, m] on the CPU; the recipes differ in
+    their seeds only. With `checkpoint`, a file, an interrupted run goes on where it stopped. Raises TrainingError where a
+    loss is not finite.
+    """
+    stack = Stack([network.to(images.device) for network in networks])
+    training = Training(stack, images, labels, rows, recipes)
+    saved = _checkpoint(checkpoint, training)
+    found = saved.load(stack, training.optimiser, images.device) if saved else None
+    first, last_saved = (found[0]["epochs"] if found else 0), time.monotonic()
+    for number in range(first, recipes[0].epochs):
+        training.epoch(number)
+        if saved and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+            saved.save(stack, training.optimiser, {}, {"epochs": number + 1})
+            last_saved = time.monotonic()
+        after_epoch(number)
+    stack.unstack(networks)
+    for network in networks:
+        network.eval()
+
+
+def _checkpoint(path: Path | None, training: Training) -> Resume | None:
+    if path is None:
+        return None
+    content = (training.images, training.labels, training.rows)
+    return Resume(path, fingerprint({"recipes": [asdict(recipe) for recipe in training.recipes]}, training.stack, content))
+
+
+def _optimiser(stack: Stack, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimisers work element by element, so one for the stack is one for each network."""
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(stack.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(stack.parameters(), recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
