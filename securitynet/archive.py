@@ -31,12 +31,15 @@ BROKEN = (
 )
 
 
-def holds(path: Path, member: str) -> bool:
-    """Whether the file is a tar, or a zip with that member (PyTorch's own files are zips too)."""
+def is_archive(path: Path) -> bool:
+    """Whether the file is a tar or a zip; PyTorch's own checkpoints, which are zips too, do not count."""
     if not zipfile.is_zipfile(path):
         return tarfile.is_tarfile(path)
-    with zipfile.ZipFile(path) as archive:
-        return member in archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return not any(name.endswith("/data.pkl") for name in archive.namelist())
+    except BROKEN:
+        return False  # whoever reads it says what is wrong
 
 
 def extract(label: str, path: Path, member: str, target: Path) -> None:
@@ -48,7 +51,7 @@ def extract(label: str, path: Path, member: str, target: Path) -> None:
     check_member(label, member)
     limit = min(MOST_BYTES, FREE_BYTES + MOST_RATIO * path.stat().st_size)
     try:
-        with _opened(label, path, member, limit) as source, replacing(target) as part, part.open("wb") as file:
+        with replacing(target) as part, _opened(label, path, member, limit) as source, part.open("wb") as file:
             written = 0
             while chunk := source.read(CHUNK):
                 written += len(chunk)
@@ -86,6 +89,8 @@ def _opened(label: str, path: Path, member: str, limit: int) -> Iterator[IO[byte
     else:
         with tarfile.open(path) as tar, _in_tar(label, path, member, tar, limit) as source:
             yield source
+            while tar.fileobj and limit > 0 and (rest := tar.fileobj.read(CHUNK)):  # the checksum of a packed tar stands at its end
+                limit -= len(rest)
 
 
 def _in_tar(label: str, path: Path, member: str, tar: tarfile.TarFile, limit: int) -> IO[bytes]:

@@ -82,7 +82,7 @@ def _local(entry: Entry, files: Files, path: Path) -> Weights:
     path = find_weights(path, entry.weights_file) if path.is_dir() else path
     if not path.is_file():
         raise DownloadError(f"{path}: no such file")
-    packed = entry.archive_member is not None and archive.holds(path, entry.archive_member)
+    packed = entry.archive_member is not None and archive.is_archive(path)
     pin = _pin(entry, "member" if entry.archive_member and not packed else "file")
     digests = digests_of(path, *([pin.algorithm] if pin else []))
     if pin and not pin.fits(digests):

@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 TRIES = 4
 PAUSE = 1.0  # seconds before the second try, doubled each time
 CONNECT_TIMEOUT, READ_TIMEOUT = 15.0, 60.0
-CHUNK = 1 << 18
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 REFUSED = (401, 403, 407)
 
@@ -180,7 +179,7 @@ def _receive(request: Request, response: Any, part: Path, start: int) -> None:
         part.open("ab" if start else "wb") as file,
         tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=request.label, disable=silent, leave=False) as bar,
     ):
-        for chunk in response.iter_raw(CHUNK):
+        for chunk in response.iter_raw():
             if arrived == 0 and _is_page(response, chunk):
                 raise DownloadError(
                     f"{request.label}: {request.url} answers with a web page, not with the file (a login, a quota or a question); "
