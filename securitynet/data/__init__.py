@@ -48,7 +48,7 @@ class ArrayImages:
 
 
 def _content(array: np.ndarray) -> str:
-    return digest(str(array.dtype), array.shape, hashlib.sha256(np.ascontiguousarray(array)).hexdigest())
+    return digest(str(array.dtype), array.shape, hashlib.sha256(np.ascontiguousarray(array).data).hexdigest())
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class Split:
     @cached_property
     def digest(self) -> str:
         """sha256 of the images' content, their order and the transform; the labels are not part of it."""
-        order = hashlib.sha256(np.ascontiguousarray(self.indices, dtype=np.int64)).hexdigest()
+        order = hashlib.sha256(np.ascontiguousarray(self.indices, dtype=np.int64).data).hexdigest()
         return digest(self.images.fingerprint, order, repr(self.transform))
 
     def pixels(self, positions: Any) -> torch.Tensor:
@@ -129,24 +129,19 @@ def draw(images: ImageSet, transform: Transform, num_classes: int, seed: int = 0
     Indices are sorted: the order does not depend on the seed where everything is taken. Raises DataError where labels
     lie outside the model's classes.
     """
-    rng = np.random.default_rng(seed)
-    split = _Drawer(transform, rng, samples, num_classes)
-    if images.membership == "index-file":
-        assert images.train is not None and images.test is not None and images.members is not None
-        outside = np.setdiff1d(np.arange(len(images.train)), images.members)
-        members = split("members", images.train, images.members)
-        non_members = split("non_members", images.train, outside)
-        queries = None
-        test = Split("test", images.test, non_members.indices, images.test.labels[non_members.indices], transform)
-    else:
-        test = split("test", images.test, np.arange(len(images.test))) if images.test is not None else None
-        members = split("members", images.train, np.arange(len(images.train))) if images.train is not None else None
-        non_members = Split("non_members", test.images, test.indices, test.labels, transform) if test else None
-        rest = np.setdiff1d(np.arange(len(images.train)), members.indices) if members and images.train is not None else np.empty(0, int)
-        queries = split("queries", images.train, rest) if images.train is not None and len(rest) else None
-    missing = ", ".join(name for name, part in (("training", members), ("test", test)) if part is None)
-    return Splits(images.dataset, images.revision, seed, images.membership, num_classes, members, non_members, queries, test,
-                  images.class_names, f"no {missing} images at hand" if missing else None)
+    drawer = _Drawer(transform, np.random.default_rng(seed), samples, num_classes)
+    parts = drawer.by_index_file(images) if images.membership == "index-file" else drawer.by_part(images)
+    missing = ", ".join(name for name, part in (("training", parts["members"]), ("test", parts["test"])) if part is None)
+    return Splits(
+        dataset=images.dataset,
+        revision=images.revision,
+        seed=seed,
+        membership=images.membership,
+        num_classes=num_classes,
+        class_names=images.class_names,
+        missing=f"no {missing} images at hand" if missing else None,
+        **parts,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +151,34 @@ class _Drawer:
     samples: int | None
     num_classes: int
 
-    def __call__(self, name: str, images: Images, candidates: np.ndarray) -> Split:
+    def by_part(self, images: ImageSet) -> dict[str, Split | None]:
+        """Members come from the training part, non-members are the test images, queries the rest of the training part."""
+        test = self.split("test", images.test, np.arange(len(images.test))) if images.test is not None else None
+        non_members = Split("non_members", test.images, test.indices, test.labels, self.transform) if test else None
+        members = queries = None
+        if images.train is not None:
+            everything = np.arange(len(images.train))
+            members = self.split("members", images.train, everything)
+            rest = np.setdiff1d(everything, members.indices)
+            queries = self.split("queries", images.train, rest) if len(rest) else None
+        return {"members": members, "non_members": non_members, "queries": queries, "test": test}
+
+    def by_index_file(self, images: ImageSet) -> dict[str, Split | None]:
+        """Members are the images listed, with the labels as trained; the others are non-members and, as published, the test."""
+        if images.train is None or images.test is None or images.members is None:
+            raise DataError(f"{images.dataset}: an index file needs the images, their labels as trained, and the indices of members")
+        members = self.split("members", images.train, images.members)
+        outside = np.setdiff1d(np.arange(len(images.train)), images.members)
+        non_members = self.split("non_members", images.train, outside)
+        test = Split("test", images.test, non_members.indices, images.test.labels[non_members.indices], self.transform)
+        return {"members": members, "non_members": non_members, "queries": None, "test": test}
+
+    def split(self, name: str, images: Images, candidates: np.ndarray) -> Split:
+        """Return at most `samples` of the candidates, sorted."""
         if self.samples is not None and len(candidates) > self.samples:
             candidates = np.sort(self.rng.choice(candidates, self.samples, replace=False))
         labels = images.labels[candidates]
         if len(labels) and not (labels.min() >= 0 and labels.max() < self.num_classes):
-            raise DataError(f"{name}: labels run from {labels.min()} to {labels.max()}, but the model has {self.num_classes} classes (0 to {self.num_classes - 1})")
+            classes = f"{self.num_classes} classes (0 to {self.num_classes - 1})"
+            raise DataError(f"{name}: labels run from {labels.min()} to {labels.max()}, but the model has {classes}")
         return Split(name, images, candidates, labels, self.transform)

@@ -3,68 +3,102 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from securitynet.errors import DataError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from securitynet.entry import Entry
 
 
 @dataclass(frozen=True)
 class Transform:
-    """Resize, crop and channel handling; normalisation is the target's. uint8 in, uint8 out."""
+    """Resize, crop and channel handling; normalisation is the target's. uint8 in, uint8 out.
+
+    `resize` None: straight to the input size. `crop`: `center` scales the shorter side to `resize` and cuts the middle out,
+    `squash` scales both sides and cuts, `border` scales the longer side and fills up with the colour `fill`.
+    """
 
     input_size: tuple[int, ...]
     resize: int | None = None
     crop: str = "center"
     interpolation: str = "bilinear"
     grey_to_rgb: bool = False
+    fill: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, entry: Entry) -> Transform:
         """Return the transform that the entry records."""
         if entry.input_size is None:
             raise DataError(f"{entry.id}: input_size is not recorded; give it as [channels, height, width]")
-        return cls(entry.input_size, entry.resize, entry.crop or "center", entry.interpolation or "bilinear", bool(entry.grey_to_rgb))
+        crop, interpolation = entry.crop or "center", entry.interpolation or "bilinear"
+        fill = tuple(round(255 * value) for value in entry.mean or (0.0,)) if crop == "border" else None
+        return cls(entry.input_size, entry.resize, crop, interpolation, bool(entry.grey_to_rgb), fill)
 
-    def __call__(self, image: Any) -> np.ndarray:
+    def __call__(self, image: Image | np.ndarray) -> np.ndarray:
         """Return uint8 [c, h, w] (volumes: [c, d, h, w]) of a PIL image or of an array [h, w], [h, w, c] or [d, h, w]."""
         if len(self.input_size) == 4:
             return self._volume(np.asarray(image))
         channels, height, width = self.input_size
-        array = np.asarray(image)
-        if array.shape[:2] != (height, width) or self.resize is not None or array.dtype != np.uint8:
-            array = np.asarray(self._resized(image))
-        return self._channels(array, channels)
+        if not isinstance(image, np.ndarray):
+            image = eight_bit(image, grey=channels == 1)
+        size = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
+        if self.resize is not None or size != (height, width):
+            image = self._resized(image if not isinstance(image, np.ndarray) else _picture(image))
+        return self._channels(np.asarray(image), channels)
 
     def batch(self, array: np.ndarray) -> np.ndarray | None:
         """Return uint8 [n, c, h, w] of a whole array [n, h, w] or [n, h, w, c] that needs no resize; None where it does."""
         if len(self.input_size) != 3 or self.resize is not None or array.shape[1:3] != self.input_size[1:]:
             return None
         array = array[..., None] if array.ndim == 3 else array
+        if array.shape[-1] == 1 and self.grey_to_rgb:
+            array = np.repeat(array, self.input_size[0], axis=-1)
         if array.shape[-1] != self.input_size[0]:
             return None
         return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
 
-    def _resized(self, image: Any) -> Any:
+    def _resized(self, picture: Image) -> Image:
+        """Scale and cut to the input size."""
+        from PIL.Image import Resampling
+
+        _, height, width = self.input_size
+        sampling = Resampling[self.interpolation.upper()]
+        size = self._scaled(picture.width, picture.height)
+        picture = picture.resize(size, sampling) if size != picture.size else picture
+        left, top = _margin(picture.width, width), _margin(picture.height, height)
+        if self.crop == "border":
+            return self._bordered(picture)
+        return picture.crop((left, top, left + width, top + height))
+
+    def _scaled(self, width: int, height: int) -> tuple[int, int]:
+        """The width and height of an image after scaling, before the cut."""
+        _, *target = self.input_size
+        goal_height, goal_width = target if self.resize is None else (side * self.resize // min(target) for side in target)
+        if self.crop == "squash" or (self.crop == "center" and self.resize is None):
+            return goal_width, goal_height
+        if self.crop == "center" and goal_height == goal_width:
+            shorter = min(width, height)  # whole numbers: a rounding error would cost a pixel
+            return goal_width * width // shorter, goal_height * height // shorter
+        ratios = height / goal_height, width / goal_width
+        ratio = max(ratios) if self.crop == "border" else min(ratios)
+        return round(width / ratio), round(height / ratio)
+
+    def _bordered(self, picture: Image) -> Image:
+        """Place the image in the middle of a canvas of the fill's colour, cutting off what does not fit."""
         from PIL import Image
 
         _, height, width = self.input_size
-        picture = image if isinstance(image, Image.Image) else Image.fromarray(_squeezed(np.asarray(image)))
-        if picture.mode not in ("L", "RGB"):
-            picture = picture.convert("RGB" if self.input_size[0] == 3 else "L")
-        sampling = Image.Resampling[{"nearest": "NEAREST"}.get(self.interpolation, self.interpolation).upper()]
-        if self.crop == "squash":
-            return picture.resize((width, height), sampling)
-        shorter = self.resize or min(height, width)
-        ratio = shorter / min(picture.size)
-        size = tuple(shorter if side == min(picture.size) else int(side * ratio) for side in picture.size)
-        picture = picture.resize(size, sampling) if size != picture.size else picture
-        left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
-        return picture.crop((left, top, left + width, top + height))
+        left, top = _margin(picture.width, width), _margin(picture.height, height)
+        colour = self.fill or (0,)
+        fill = colour[0] if picture.mode == "L" else (colour * 3)[:3]
+        canvas = Image.new(picture.mode, (width, height), fill)
+        canvas.paste(picture, (-left, -top))
+        return canvas
 
     def _channels(self, array: np.ndarray, channels: int) -> np.ndarray:
         array = array[..., None] if array.ndim == 2 else array
@@ -85,6 +119,28 @@ class Transform:
         return np.repeat(array[None], channels, axis=0)
 
 
-def _squeezed(array: np.ndarray) -> np.ndarray:
-    """PIL takes grey images as [h, w] only."""
-    return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+def _margin(side: int, target: int) -> int:
+    """Pixels cut off at the left or upper side, negative for pixels added; odd numbers are halved as torchvision does."""
+    return round((side - target) / 2) if side >= target else -((target - side) // 2)
+
+
+def eight_bit(picture: Image, grey: bool) -> Image:
+    """Return a PIL image in mode L or RGB; one in another mode (palette, CMYK, transparency) becomes L where `grey`, else RGB.
+
+    Raises DataError for more than 8 bits per channel: there is no telling how they are meant to be scaled.
+    """
+    if picture.mode in ("L", "RGB"):
+        return picture
+    if picture.mode.startswith("I") or picture.mode == "F":
+        raise DataError(f"images have more than 8 bits per channel (PIL mode {picture.mode}); convert them to 8 bits")
+    return picture.convert("L" if grey else "RGB")
+
+
+def _picture(array: np.ndarray) -> Image:
+    """An array [h, w] or [h, w, c] as a PIL image."""
+    from PIL import Image
+
+    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
+        raise DataError(f"an image is {array.dtype} {array.shape}, not uint8 [height, width] or [height, width, 1, 3 or 4]")
+    return Image.fromarray(array)

@@ -1,0 +1,116 @@
+"""Images in arrays: .npz files, IDX files, and arrays in memory."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securitynet.data import ArrayImages
+from securitynet.data.want import TRAIN, split_of
+from securitynet.errors import DataError
+
+NAMES = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}  # MedMNIST's names
+IDX = "*idx[13]-ubyte*"
+IDX_UINT8 = 0x08
+Parts = dict[str, ArrayImages | None]
+
+
+def read_npz(path: Path, volumes: bool = False) -> Parts:
+    """Return the parts `train` and `test` of a .npz file with x_train, y_train, x_test, y_test; see read_arrays()."""
+    try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no zip archive")
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] if name in (*NAMES, *NAMES.values()) else None for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: not a readable .npz file of plain arrays ({_line(error)})") from error
+    return read_arrays(arrays, str(path), volumes)
+
+
+def read_arrays(arrays: Mapping[str, Any], what: str, volumes: bool = False) -> Parts:
+    """Return the parts `train` and `test` of arrays x_train, y_train, x_test, y_test; a part may be missing.
+
+    Images are uint8, NHWC or NHW (with `volumes` NDHW), labels integers [n] or [n, 1]; other arrays are ignored. The
+    fingerprint is the content's. Raises DataError, beginning with `what`, that names the array and the remedy.
+    """
+    given = {name: np.asarray(arrays[key]) for name, other in NAMES.items() for key in (name, other) if key in arrays}
+    if not given:
+        raise DataError(f"{what}: holds {', '.join(arrays) or 'nothing'}; expected are x_train, y_train, x_test, y_test")
+    parts: Parts = {}
+    for part in ("train", "test"):
+        x, y = given.get(f"x_{part}"), given.get(f"y_{part}")
+        if (x is None) != (y is None):
+            raise DataError(f"{what}: {'xy'[y is None]}_{part} is missing beside {'yx'[y is None]}_{part}")
+        parts[part] = None if x is None or y is None else _part(part, x, y, what, volumes)
+    return parts
+
+
+def _part(part: str, x: np.ndarray, y: np.ndarray, what: str, volumes: bool) -> ArrayImages:
+    images, labels = _images(x, f"{what}: x_{part}", volumes), _labels(y, f"{what}: y_{part}")
+    if len(images) != len(labels):
+        raise DataError(f"{what}: x_{part} has {len(images)} images, y_{part} {len(labels)} labels")
+    return ArrayImages(images, labels)
+
+
+def _images(x: np.ndarray, what: str, volumes: bool) -> np.ndarray:
+    if x.dtype != np.uint8:
+        unit = x.dtype.kind == "f" and x.size > 0 and np.nanmin(x) >= 0 and np.nanmax(x) <= 1
+        remedy = "they lie in [0,1]: save (x * 255).round().astype('uint8')" if unit else "save pixels 0..255 as uint8"
+        raise DataError(f"{what} holds {x.dtype}, images must be uint8; {remedy}")
+    if volumes and x.ndim == 4:
+        return x
+    if x.ndim == 4 and x.shape[-1] in (1, 3, 4):
+        return x
+    if x.ndim == 4 and x.shape[1] in (1, 3):
+        raise DataError(f"{what} has shape {x.shape}, channels first; save x.transpose(0, 2, 3, 1)")
+    if volumes or x.ndim != 3:
+        expected = "[n, depth, height, width]" if volumes else "[n, height, width, channels] or [n, height, width]"
+        raise DataError(f"{what} has shape {x.shape}, expected is {expected}")
+    return x
+
+
+def _labels(y: np.ndarray, what: str) -> np.ndarray:
+    if y.dtype.kind not in "iu":
+        raise DataError(f"{what} holds {y.dtype}, labels must be integers; save y.astype('int64')")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise DataError(f"{what} has shape {y.shape}, expected is one label per image; for one-hot labels save y.argmax(axis=1)")
+    return y.astype(np.int64)
+
+
+def read_idx(folder: Path) -> Parts:
+    """Return the parts of a folder of IDX files: train-* and t10k-*, images-idx3-ubyte and labels-idx1-ubyte, plain or .gz."""
+    arrays: dict[str, np.ndarray] = {}
+    for path in sorted(folder.glob(IDX)):
+        split = split_of(path.name)
+        kind = {"images": "x", "labels": "y"}.get(next((word for word in ("images", "labels") if word in path.name), ""))
+        if kind is None or split is None:
+            continue
+        arrays.setdefault(f"{kind}_{'train' if split in TRAIN else 'test'}", _idx(path))
+    return read_arrays(arrays, str(folder))
+
+
+def _idx(path: Path) -> np.ndarray:
+    """An IDX file: two zero bytes, the type, the number of axes, their lengths as big-endian 32 bits, the values."""
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        zero, kind, axes = struct.unpack_from(">HBB", data)
+        shape = struct.unpack_from(f">{axes}I", data, 4)
+    except (OSError, EOFError, zlib.error, struct.error) as error:
+        raise DataError(f"{path}: not a readable IDX file ({_line(error)}); fetch it again") from error
+    values = np.frombuffer(data, np.uint8, offset=4 + 4 * axes)
+    if zero != 0 or kind != IDX_UINT8 or values.size != np.prod(shape, dtype=np.int64):
+        raise DataError(f"{path}: not an IDX file of bytes, or cut short: {values.size} values for shape {shape}; fetch it again")
+    return values.reshape(shape)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,70 @@
+"""Images as files are: JPEG, PNG, ... decoded one by one when they are asked for."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from securitynet.data.dataset import ImageDataset
+from securitynet.data.transform import eight_bit
+from securitynet.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PROBES = 16
+
+
+class Source(Protocol):
+    """Encoded images by position, each with a name for messages."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[str, bytes | Path]: ...
+
+
+class EncodedImages:
+    """Images that are decoded when asked for, all to one mode: L where `grey`, else RGB. Labels int64 [n]."""
+
+    def __init__(self, source: Source, labels: np.ndarray, fingerprint: str, grey: bool) -> None:
+        self.source, self.labels, self.fingerprint, self.grey = source, labels, fingerprint, grey
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Image:
+        name, data = self.source[index]
+        picture = decode(name, data)
+        try:
+            picture = eight_bit(picture, self.grey)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+        return picture.convert("L" if self.grey else "RGB") if (picture.mode == "L") != self.grey else picture
+
+
+def decode(name: str, data: bytes | Path) -> Image:
+    """Return the image of some bytes or of a file. Raises DataError that names it where it cannot be read."""
+    import PIL.Image
+
+    try:
+        picture = PIL.Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
+        picture.load()
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, PIL.Image.DecompressionBombError) as error:
+        raise DataError(f"{name}: the image cannot be read ({' '.join(str(error).split())}); repair or remove it") from error
+    return picture
+
+
+def is_grey(source: Source, record: ImageDataset | None) -> bool:
+    """Return whether all images are to be taken as grey: as the record says, else as a few of them, evenly spaced, look.
+
+    A few grey images among coloured ones are taken as coloured, as in ImageNet.
+    """
+    if record is not None and record.grey is not None:
+        return record.grey
+    probes = np.unique(np.linspace(0, len(source) - 1, min(PROBES, len(source)), dtype=int))
+    return all(decode(*source[int(probe)]).mode in ("1", "L", "LA") for probe in probes)

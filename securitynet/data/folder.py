@@ -1,0 +1,83 @@
+"""A folder of images: train/<class>/... and test/<class>/... (or val, validation), opened one by one when asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from securitynet.cache import digest
+from securitynet.data.encoded import EncodedImages, is_grey
+from securitynet.data.fingerprint import of_files
+from securitynet.data.labels import ClassOrder, class_order
+from securitynet.data.want import TEST, TRAIN, VALIDATION, Want
+from securitynet.errors import DataError
+
+ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+class ImageFiles:
+    """Image files by position."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[str, Path]:
+        return str(self.paths[index]), self.paths[index]
+
+
+def is_image_folder(folder: Path) -> bool:
+    """Say whether a folder has a subfolder called as a split."""
+    return any(child.name.lower() in TRAIN + TEST + VALIDATION for child in folder.iterdir() if child.is_dir())
+
+
+def read_folder(folder: Path, want: Want) -> tuple[dict[str, EncodedImages | None], ClassOrder]:
+    """Return the parts `train` and `test` of an image folder, and the order of its classes.
+
+    Classes are the subfolders' names, in the order of the dataset's class names or ids, else sorted (numbers as numbers).
+    All files are listed, none is opened. The fingerprint is that of fingerprint.of_files(). Raises DataError.
+    """
+    splits = want.split_names(child.name for child in folder.iterdir() if child.is_dir())
+    listed = {part: _list(folder / name) for part, name in splits.items()}
+    found = sorted({name for classes in listed.values() for name in classes}, key=_natural)
+    order = class_order(found, want.record, str(folder), want.num_classes)
+    label = dict(zip(found, order.mapping, strict=True))
+    grey: bool | None = None
+    parts: dict[str, EncodedImages | None] = {"train": None, "test": None}
+    for part, classes in listed.items():
+        source = ImageFiles([path for name in classes for path in classes[name]])
+        labels = np.array([label[name] for name in classes for _ in classes[name]], dtype=np.int64)
+        grey = is_grey(source, want.record) if grey is None else grey
+        content = digest([str(path.relative_to(folder)) for path in source.paths], of_files(source.paths))
+        parts[part] = EncodedImages(source, labels, content, grey)
+    return parts, order
+
+
+def _list(split: Path) -> dict[str, list[Path]]:
+    """Image files by class folder, both sorted; folders inside a class folder belong to that class."""
+    classes = {child.name: child for child in sorted(split.iterdir()) if child.is_dir() and not child.name.startswith(".")}
+    listed = {name: list(_images(child)) for name, child in classes.items()}
+    if not any(listed.values()):
+        raise DataError(f"{split}: no images in class folders, expected is {split.name}/<class>/<image> with an ending as .png or .jpg")
+    return {name: paths for name, paths in listed.items() if paths}
+
+
+def _images(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        children = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    found: list[Path] = []
+    for child in children:
+        if child.is_dir():
+            found += _images(Path(child.path))
+        elif os.path.splitext(child.name)[1].lower() in ENDINGS:
+            found.append(Path(child.path))
+    return found
+
+
+def _natural(name: str) -> tuple[int, str]:
+    return (int(name), name) if name.isdecimal() else (-1, name)

@@ -1,0 +1,142 @@
+"""Image datasets on the Hub: what a repo holds is planned once, its files are fetched, of large parts only some row groups."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from securitynet.cache import digest, replacing
+from securitynet.data.encoded import EncodedImages
+from securitynet.data.folder import ENDINGS
+from securitynet.data.huberrors import explained
+from securitynet.data.labels import ClassOrder
+from securitynet.data.want import Want
+from securitynet.errors import DataError
+
+if TYPE_CHECKING:
+    import datasets
+
+COMMIT = 40
+COUNTED = 64  # a split of more files is large without counting
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """A dataset repo, its configuration (None: the default) and its revision (None: the latest)."""
+
+    id: str
+    config: str | None = None
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return self.id + (f":{self.config}" if self.config else "") + (f"@{self.revision}" if self.revision else "")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a repo holds at a commit: files and number of rows (None: not stated) by split, class names by label column."""
+
+    sha: str
+    files: dict[str, list[str]]
+    rows: dict[str, int | None]
+    names: dict[str, list[str]]
+
+
+def read_hub(source: HubDataset, want: Want) -> tuple[dict[str, EncodedImages | None], ClassOrder | None, str]:
+    """Return the parts `train` and `test` of a dataset on the Hub, the order of its classes, and the commit.
+
+    The fingerprint is made of repo, configuration, split, commit and the rows drawn. Raises DataError, DownloadError.
+    """
+    from securitynet.data.parquet import read_parts
+
+    with explained(str(source), want.offline):
+        plan = plan_of(source, want)
+        splits = want.split_names(plan.files)
+        if not splits:
+            raise DataError(f"{source}: its splits are {', '.join(plan.files)}; one called train or test is needed")
+        files = {part: _fetched(source, plan, split, want) for part, split in splits.items()}
+    prints = {
+        part: digest(source.id, source.config, plan.sha, split, [file.name for file in files[part]]) for part, split in splits.items()
+    }
+    parts, order = read_parts(files, want, prints, plan.names)
+    return parts, order, plan.sha
+
+
+def _fetched(source: HubDataset, plan: Plan, split: str, want: Want) -> list[Path]:
+    """The Parquet files of a split on this disk: the repo's own, or one made of the rows drawn."""
+    from securitynet.data.sampled import sample
+
+    files, rows = plan.files[split], plan.rows[split]
+    large = want.samples is not None and (rows is None or want.is_large(rows))
+    if not large and _are_parquet(files):
+        return _downloaded(source, plan.sha, files, want.offline)
+    return [sample(source, plan.sha, split, files, want if large else replace(want, samples=None))]
+
+
+def _are_parquet(files: Sequence[str]) -> bool:
+    return all(file.endswith(".parquet") for file in files)
+
+
+def _downloaded(source: HubDataset, sha: str, files: Sequence[str], offline: bool) -> list[Path]:
+    from huggingface_hub import snapshot_download
+
+    patterns = [glob.escape(file) for file in files]
+    folder = snapshot_download(source.id, repo_type="dataset", revision=sha, allow_patterns=patterns, local_files_only=offline)
+    return [Path(folder, file) for file in files]
+
+
+def plan_of(source: HubDataset, want: Want) -> Plan:
+    """Return the plan of a repo; it is kept in the cache, where offline runs find it."""
+    kept = (want.cache or Path()) / "images" / f"plan-{digest(asdict(source))}.json"
+    plan = Plan(**json.loads(kept.read_text(encoding="utf-8"))) if kept.exists() else None
+    if want.offline:
+        if plan is None:
+            raise DataError(f"{source}: not in the cache, and this run is offline; run once without --offline, or give --data PATH")
+        return plan
+    sha = _commit(source)
+    if plan is None or plan.sha != sha:
+        plan = _made(source, sha)
+        with replacing(kept) as part:
+            part.write_text(json.dumps(asdict(plan)), encoding="utf-8")
+    return plan
+
+
+def _commit(source: HubDataset) -> str:
+    from huggingface_hub import HfApi
+
+    if source.revision and len(source.revision) == COMMIT and set(source.revision) <= set("0123456789abcdef"):
+        return source.revision
+    return str(HfApi().dataset_info(source.id, revision=source.revision).sha)
+
+
+def _made(source: HubDataset, sha: str) -> Plan:
+    """Ask `datasets` which files make up which split."""
+    import datasets
+
+    datasets.config.USE_PARQUET_EXPORT = False  # it would ask a second host
+    builder = datasets.load_dataset_builder(source.id, source.config, revision=sha)
+    inside = f"hf://datasets/{source.id}@{sha}/"
+    files = {str(split): [str(file).removeprefix(inside) for file in paths] for split, paths in (builder.config.data_files or {}).items()}
+    stated: Mapping[str, Any] = builder.info.splits or {}
+    rows = {split: (stated[split].num_examples if split in stated else None) or _counted(source, sha, files[split]) for split in files}
+    return Plan(sha, files, rows, class_names(builder.info.features))
+
+
+def _counted(source: HubDataset, sha: str, files: Sequence[str]) -> int | None:
+    """Rows of a split that states none: from the footers of its Parquet files, the number of image files, or unknown."""
+    from securitynet.data.sampled import open_remote
+
+    if _are_parquet(files):
+        return sum(open_remote(source, sha, file).metadata.num_rows for file in files) if len(files) <= COUNTED else None
+    return len(files) if all(Path(file).suffix.lower() in ENDINGS for file in files) else None
+
+
+def class_names(features: datasets.Features | None) -> dict[str, list[str]]:
+    """Return the class names by column of label."""
+    from datasets import ClassLabel
+
+    return {name: list(feature.names) for name, feature in (features or {}).items() if isinstance(feature, ClassLabel)}

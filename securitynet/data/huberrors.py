@@ -1,0 +1,42 @@
+"""Errors of the Hub's clients in words: what is wrong, and what helps."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from securitynet.errors import DataError, DownloadError
+
+
+@contextlib.contextmanager
+def explained(source: str, offline: bool) -> Iterator[None]:
+    """Turn errors of `datasets` and `huggingface_hub` about `source` into DataError or DownloadError, one line each."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        page = f"https://huggingface.co/datasets/{source.partition(':')[0].partition('@')[0]}"
+        raise DataError(f"{source}: gated on the Hub; accept its terms at {page} and set HF_TOKEN, or give --data PATH") from error
+    except errors.RepositoryNotFoundError as error:
+        raise DataError(f"{source}: no such file or folder, and no such dataset on the Hub; a private one needs HF_TOKEN") from error
+    except errors.RevisionNotFoundError as error:
+        raise DataError(f"{source}: the dataset has no such revision; leave out @REVISION for the latest") from error
+    except errors.LocalEntryNotFoundError as error:
+        remedy = "run once without --offline" if offline else "check the network"
+        raise DownloadError(f"{source}: not completely in the cache, and the Hub was not asked or did not answer; {remedy}") from error
+    except errors.HFValidationError as error:
+        raise DataError(f"{source}: no such file or folder, and no valid dataset id") from error
+    except (DatasetsError, FileNotFoundError, ValueError) as error:
+        raise DataError(f"{source}: the dataset cannot be read ({_first(error)})") from error
+    except (errors.HTTPError, OSError) as error:
+        raise DownloadError(
+            f"{source}: the Hub did not answer ({_first(error)}); check the network, try --offline, or give --data PATH"
+        ) from error
+
+
+def _first(error: Exception) -> str:
+    """The first line of an error, not too long."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line if len(line) <= 200 else line[:200] + " ..."

@@ -1,0 +1,183 @@
+"""Parquet files with a column of encoded images and one of labels, read one row group at a time."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from securitynet.cache import digest
+from securitynet.data.columns import Columns, columns_of
+from securitynet.data.encoded import EncodedImages, is_grey
+from securitynet.data.fingerprint import of_files
+from securitynet.data.labels import ClassOrder, class_order
+from securitynet.data.want import Want, split_of
+from securitynet.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+HELD = 256 * 2**20
+MANY_GROUPS = 32
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of a Parquet file: the smallest piece that is read."""
+
+    file: str
+    index: int
+    rows: int
+
+
+class ParquetSource:
+    """Encoded images of some row groups by position; groups read last are kept, up to 256 MB."""
+
+    def __init__(self, groups: Sequence[RowGroup], column: str) -> None:
+        self.groups, self.column = groups, column
+        self.ends = np.cumsum([group.rows for group in groups])
+        self._held: OrderedDict[int, list[Any]] = OrderedDict()
+        self._sizes: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def __getitem__(self, index: int) -> tuple[str, bytes | Path]:
+        place = int(np.searchsorted(self.ends, index, side="right"))
+        row = index - (int(self.ends[place - 1]) if place else 0)
+        file = Path(self.groups[place].file)
+        name = f"{file}, row group {self.groups[place].index}, row {row}"
+        cell = self._group(place)[row]
+        if isinstance(cell, dict):
+            cell = cell.get("bytes") or (file.parent / cell["path"] if cell.get("path") else None)
+        if cell is None:
+            raise DataError(f"{name}: the image is null; remove the row")
+        return name, cell
+
+    def _group(self, place: int) -> list[Any]:
+        if place in self._held:
+            self._held.move_to_end(place)
+            return self._held[place]
+        column = read_group(self.groups[place], [self.column]).column(0)
+        self._held[place], self._sizes[place] = column.to_pylist(), column.nbytes
+        while len(self._held) > 1 and sum(self._sizes[one] for one in self._held) > HELD:
+            self._held.popitem(last=False)
+        return self._held[place]
+
+
+def read_group(group: RowGroup, columns: Sequence[str]) -> pa.Table:
+    """Return some columns of a row group. Raises DataError where the file is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(group.file).read_row_group(group.index, columns=list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{group.file}: row group {group.index} cannot be read ({' '.join(str(error).split())}); fetch it again") from error
+
+
+def open_parquet(file: Any, name: str) -> Any:
+    """Return the `pyarrow.parquet.ParquetFile` of a path or file object: its footer is read. Raises DataError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(file)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{name}: not a readable Parquet file ({' '.join(str(error).split())}); fetch it again") from error
+
+
+def read_parquet(path: Path, want: Want) -> tuple[dict[str, EncodedImages | None], ClassOrder | None]:
+    """Return the parts `train` and `test` of a Parquet file or of a folder of them, and the order of their classes.
+
+    A file belongs to the split that its path names (data/train-00000-of-00002.parquet); a single file that names none is
+    taken as test images. Raises DataError.
+    """
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    config = want.record.hub_config if want.record else None
+    files = [file for file in files if config in file.relative_to(path).parts] or files
+    by_split: dict[str, list[Path]] = {}
+    for file in files:
+        name = split_of(str(file.relative_to(path)) if path.is_dir() else file.name) or ("test" if len(files) == 1 else None)
+        by_split.setdefault(name or "", []).append(file)
+    splits = want.split_names(by_split)
+    if not splits:
+        raise DataError(f"{path}: no Parquet file says its split; call them train-*.parquet and test-*.parquet")
+    return read_parts({part: by_split[name] for part, name in splits.items()}, want)
+
+
+def read_parts(
+    files: dict[str, list[Path]],
+    want: Want,
+    fingerprints: Mapping[str, str] | None = None,
+    names: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[dict[str, EncodedImages | None], ClassOrder | None]:
+    """Return the parts of local Parquet files, and the order of their classes.
+
+    `fingerprints` replaces the files' own, `names` (by column) adds class names that the files do not carry. Of a
+    large part only row groups drawn by seed are read.
+    """
+    parts: dict[str, EncodedImages | None] = {"train": None, "test": None}
+    grey: bool | None = None
+    order: ClassOrder | None = None
+    for part, paths in files.items():
+        columns = columns_of(open_parquet(paths[0], str(paths[0])).schema_arrow, want.record, str(paths[0]))
+        found = columns.names or (names or {}).get(columns.label)
+        order = class_order(found, want.record, str(paths[0]), want.num_classes) if found else order
+        groups, whole = drawn(row_groups(paths), want, part)
+        labels = read_labels(groups, columns, want, order)
+        source = ParquetSource(groups, columns.image)
+        grey = is_grey(source, want.record) if grey is None and len(source) else bool(grey)
+        content = fingerprints[part] if fingerprints else of_files(paths)
+        chosen = None if whole else [(paths.index(Path(group.file)), group.index) for group in groups]
+        parts[part] = EncodedImages(source, labels, digest(content, chosen), grey)
+    return parts, order
+
+
+def row_groups(paths: Sequence[Path]) -> list[RowGroup]:
+    """Return all row groups of local files; only footers are read."""
+    found = []
+    for path in paths:
+        footer = open_parquet(path, str(path)).metadata
+        found += [RowGroup(str(path), index, footer.row_group(index).num_rows) for index in range(footer.num_row_groups)]
+    return [group for group in found if group.rows]
+
+
+def drawn(groups: Sequence[RowGroup], want: Want, part: str) -> tuple[list[RowGroup], bool]:
+    """Return the row groups to read, in order, and whether they are all.
+
+    Of a large part, groups are drawn by seed until they hold `samples` rows, and at least 32 groups or four times as many
+    rows, so that files sorted by class give more than a few classes.
+    """
+    if want.samples is None or not want.is_large(sum(group.rows for group in groups)):
+        return list(groups), True
+    rows = 0
+    chosen: list[int] = []
+    for place in want.generator("row groups", part).permutation(len(groups)):
+        if rows >= want.samples and (len(chosen) >= MANY_GROUPS or rows >= 4 * want.samples):
+            break
+        chosen.append(int(place))
+        rows += groups[place].rows
+    return [groups[place] for place in sorted(chosen)], False
+
+
+def read_labels(groups: Sequence[RowGroup], columns: Columns, want: Want, order: ClassOrder | None) -> np.ndarray:
+    """Return the labels of some row groups, int64, as labels of the dataset."""
+    import pyarrow as pa
+
+    values = pa.chunked_array([chunk for group in groups for chunk in read_group(group, [columns.label]).column(0).chunks] or [[]])
+    what = f"{groups[0].file}: column {columns.label}" if groups else "no rows"
+    if values.null_count:
+        raise DataError(f"{what} has {values.null_count} empty labels; remove those rows")
+    if pa.types.is_integer(values.type) or not groups:
+        labels = values.to_numpy().astype(np.int64)
+        return order(labels) if order else labels
+    texts = values.to_pylist()
+    if want.record is None or want.record.class_names is None:
+        raise DataError(f"{what} holds text, and the class names of the dataset are not known; save integers from 0")
+    found = sorted(set(texts))
+    return class_order(found, want.record, what).mapping[np.searchsorted(found, texts)]

@@ -1,0 +1,131 @@
+"""image_set(): the images of an entry, from the package, a path of the user's, or the Hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from securitynet.cache import cache_root, digest
+from securitynet.data import DEFAULT_SAMPLES, Images, ImageSet
+from securitynet.data.dataset import ImageDataset, find, resolve
+from securitynet.data.want import Want
+from securitynet.errors import DataError
+
+if TYPE_CHECKING:
+    from securitynet.entry import Entry
+
+HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
+FORMS = "an .npz file, a folder of IDX files, an image folder with train/ and test/, Parquet files, or a dataset id of the Hub"
+
+
+def image_set(
+    entry: Entry,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    folder: Path | None = None,
+    offline: bool = False,
+    cache: Path | None = None,
+    samples: int | None = DEFAULT_SAMPLES,
+    seed: int = 0,
+) -> ImageSet:
+    """Return the images that `entry` was trained and tested on.
+
+    `data`: a path (.npz, IDX folder, image folder, Parquet) or "ORG/NAME[:CONFIG][@REVISION]" on the Hub; None: the
+    dataset that the entry names, from the package (digits) or the Hub. `folder`: where files beside the weights lie.
+    `samples`: how many images of each part are wanted (None: all); of a part with more than 20 times as many, rows drawn by
+    `seed` are read, and no more of it than needed. `cache`: directory for them. Labels are those of the dataset's class
+    order. A part that is not there is None. Raises DataError, UsageError (unknown dataset), DownloadError.
+    """
+    record = resolve(entry.dataset) if data is None and entry.dataset else find(entry.dataset)
+    volumes = len(entry.input_size or ()) == 4
+    want = Want(record, entry.num_classes, volumes, samples, seed, cache_root(cache), offline)
+    if data is not None:
+        return _given(entry, os.fspath(data), want)
+    if record is None:
+        raise DataError(f"{entry.id}: no dataset is recorded; give its images: {FORMS}, for example --data images.npz")
+    if record.key == "digits":
+        from securitynet.data.digits import image_set as digits
+
+        return digits(entry, folder)
+    if record.hub_id is None:
+        raise DataError(f"{entry.id}: the images of {record.key} cannot be fetched; give them: {FORMS}, for example --data images.npz")
+    return _from_hub(entry, record.hub_id, record.hub_config, record.hub_revision, want)
+
+
+def from_arrays(entry: Entry, arrays: Mapping[str, Any]) -> ImageSet:
+    """Return the images in arrays x_train, y_train, x_test, y_test (see arrays.read_arrays)."""
+    from securitynet.data.arrays import read_arrays
+
+    record = find(entry.dataset)
+    parts = read_arrays(arrays, "data", len(entry.input_size or ()) == 4)
+    return _assembled(entry, record, parts, None, record.class_names if record else None, "data")
+
+
+def _given(entry: Entry, data: str, want: Want) -> ImageSet:
+    path = Path(data).expanduser()
+    if path.exists():
+        return _from_path(entry, path, want)
+    hub = HUB_ID.fullmatch(data)
+    if hub is None:
+        raise DataError(f"{data}: no such file or folder; expected is {FORMS}")
+    return _from_hub(entry, hub["id"], hub["config"], hub["revision"], want)
+
+
+def _from_path(entry: Entry, path: Path, want: Want) -> ImageSet:
+    parts: Mapping[str, Images | None]
+    names = want.record.class_names if want.record else None
+    order = None
+    if path.is_file() and path.suffix.lower() == ".npz":
+        from securitynet.data.arrays import read_npz
+
+        parts = read_npz(path, want.volumes)
+    elif path.suffix.lower() == ".parquet" or (path.is_dir() and next(path.rglob("*.parquet"), None)):
+        from securitynet.data.parquet import read_parquet
+
+        parts, order = read_parquet(path, want)
+    elif path.is_dir():
+        parts, order = _from_folder(path, want)
+    else:
+        raise DataError(f"{path}: not a form of images that can be read; expected is {FORMS}")
+    return _assembled(entry, want.record, parts, None, order.names if order else names, str(path))
+
+
+def _from_folder(path: Path, want: Want) -> tuple[Mapping[str, Images | None], Any]:
+    from securitynet.data.arrays import IDX, read_idx
+    from securitynet.data.folder import is_image_folder, read_folder
+
+    if any(path.glob(IDX)):
+        return read_idx(path), None
+    if is_image_folder(path):
+        return read_folder(path, want)
+    found = ", ".join(sorted(child.name for child in path.iterdir())[:5]) or "nothing"
+    raise DataError(f"{path}: holds {found}; expected are IDX files, Parquet files, or train/<class>/ and test/<class>/ with images")
+
+
+def _from_hub(entry: Entry, hub_id: str, config: str | None, revision: str | None, want: Want) -> ImageSet:
+    from securitynet.data.hub import HubDataset, read_hub
+
+    source = HubDataset(hub_id, config, revision)
+    parts, order, sha = read_hub(source, want)
+    return _assembled(entry, want.record, parts, sha, order.names if order else None, str(source))
+
+
+def _assembled(
+    entry: Entry,
+    record: ImageDataset | None,
+    parts: Mapping[str, Images | None],
+    revision: str | None,
+    names: tuple[str, ...] | None,
+    what: str,
+) -> ImageSet:
+    """The image set of two parts. Members are known where the dataset is known, and has an official split."""
+    train, test = (part if (part := parts[name]) is not None and len(part) else None for name in ("train", "test"))
+    if train is None and test is None:
+        raise DataError(f"{what}: no images; expected are training images, test images or both")
+    membership = "official-split" if record and record.membership == "official-split" else "unknown"
+    key = record.key if record else entry.dataset or Path(what).name
+    content = revision or digest([part and part.fingerprint for part in (train, test)])
+    return ImageSet(key, train, test, content, membership, names or (record.class_names if record else None))
