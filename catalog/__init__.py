@@ -32,7 +32,7 @@ def entries() -> list[Entry]:
 
 def entry(id: str) -> Entry:
     """Return the model of an id. Raises UsageError with the nearest ids where there is none."""
-    start = f"{ID_START}{id}" + '", '
+    start = f'{{"id": {json.dumps(id, ensure_ascii=False)}, '
     for file in _files("models"):
         if file.name == f"{id.partition('/')[0]}.jsonl":
             for line in _lines(file):
