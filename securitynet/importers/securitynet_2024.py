@@ -80,7 +80,7 @@ def import_table(readme: Path, catalog: Path) -> ImportReport:
     return ImportReport(
         released={**Counter(model.table for model in models), "projects": len(projects)},
         missing=_missing(models),
-        flags=Counter(flag.name for model in models for flag in flags_of(model)) + Counter(one for p in projects for one in p.flags or ()),
+        flags=dict(Counter([flag.name for model in models for flag in flags_of(model)] + [one for p in projects for one in p.flags or ()])),
         rows=Changes.between(_keyed(old_rows, "row_id"), _keyed(rows, "row_id")),
         entries=Changes.between(_joined(before, models), _joined(after, models)),
         projects=Changes.between(_keyed(old_projects, "title"), _keyed(new_projects, "title")),
