@@ -112,9 +112,10 @@ def _dataset_key(name: str | None) -> str | None:
 
 def _entry(line: str) -> Entry:
     """Lines of the package are checked when it is made; one that does not fit is read again with the checks, for their words."""
-    record = json.loads(line)
+    record: dict[str, Any] = json.loads(line)
+    values: dict[str, Any] = {key: tuple(value) if type(value) is list else value for key, value in record.items()}
     try:
-        return Entry(**{key: tuple(value) if type(value) is list else value for key, value in record.items()})
+        return Entry(**values)
     except TypeError:
         return Entry.from_record(record)
 
