@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.membership import auc
+from securitynet.threads import one_thread
 
 if TYPE_CHECKING:
     from securitynet.data import Split, Splits
@@ -36,7 +37,8 @@ def drift(splits: Splits) -> Estimate:
     images, labels = np.concatenate(parts), np.repeat([1, 0], [len(part) for part in parts])
     model = make_pipeline(PCA(min(32, images.shape[1]), random_state=0), HistGradientBoostingClassifier(random_state=0))
     folds = StratifiedKFold(3, shuffle=True, random_state=splits.seed)
-    scores = cross_val_predict(model, images, labels, cv=folds, method="predict_proba")[:, 1]
+    with one_thread():
+        scores = cross_val_predict(model, images, labels, cv=folds, method="predict_proba")[:, 1]
     return auc(scores[labels == 1], scores[labels == 0])
 
 

@@ -154,7 +154,11 @@ class Subject:
 
     def _announce(self, attacks: Sequence[Attack]) -> None:
         """Log what will run, and about how long asking the model takes (a short measurement; none where all is cached)."""
-        names = ", ".join(dict.fromkeys(["verify", *map(name_of, attacks)]))
+        families: dict[str, dict[str, None]] = {}
+        for attack in attacks:
+            family, _, name = name_of(attack).partition("/")
+            families.setdefault(family, {})[name] = None
+        names = "; ".join(["verify", *(f"{family}: {', '.join(found)}" for family, found in families.items())])
         to_ask = self._to_ask()
         if not to_ask:
             log.info("will run %s on %s (all answers are cached)", names, self.splits.dataset)
@@ -181,15 +185,17 @@ class Subject:
 
 @torch.inference_mode()
 def seconds_per_image(target: Target, accelerator: Accelerator, batch: int = 8) -> float:
-    """Return the measured time of one blank image in a small batch, after a warm-up."""
+    """Return the time of one blank image in a small batch, the best of three passes."""
     module = target.module.to(accelerator.device)
     blank = torch.zeros(batch, *(target.entry.input_size or ()), device=accelerator.device)
-    module(blank[:2])
-    start = time.perf_counter()
-    module(blank)
-    if accelerator.device.type == "cuda":
-        torch.cuda.synchronize(accelerator.device)
-    return (time.perf_counter() - start) / batch
+    passes = []
+    for _ in range(3):
+        start = time.perf_counter()
+        module(blank)
+        if accelerator.device.type == "cuda":
+            torch.cuda.synchronize(accelerator.device)
+        passes.append(time.perf_counter() - start)
+    return min(passes) / batch
 
 
 def _marked(row: Row, control: Sequence[Row]) -> Row:

@@ -16,13 +16,9 @@ if TYPE_CHECKING:
     from securitynet.results import Result
     from securitynet.verify import Verdict
 
-SHOWN = ("auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "balanced_accuracy")
-HEADINGS = {
-    "auc": "AUC",
-    "tpr_at_fpr_0.01": "TPR at 1 % FPR",
-    "tpr_at_fpr_0.001": "TPR at 0.1 % FPR",
-    "balanced_accuracy": "balanced accuracy",
-}
+COLUMNS = {"auc": "AUC [95 %]", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "at 0.1 % FPR", "balanced_accuracy": "bal. acc."}
+NARROW = ("auc", "tpr_at_fpr_0.01", "balanced_accuracy")
+WIDE = 100
 
 
 def verdict_lines(entry: Entry, verdict: Verdict) -> RenderableType:
@@ -34,71 +30,91 @@ def verdict_lines(entry: Entry, verdict: Verdict) -> RenderableType:
         for one in verdict.estimates
         if one.value is not None
     ]
-    lines.append(Text("  ".join(shown)))
+    lines += [Text(line) for line in shown]
     style = "bold red" if verdict.cause else "green"
     lines.append(Text.assemble((f"verify: {verdict.status}", style), f"  {verdict.cause or '; '.join(verdict.notes)}"))
     return Group(*lines)
 
 
-def result_view(result: Result) -> RenderableType:
-    """Return the verdict, one line per attack, the place among published models and the meaning."""
+def result_view(result: Result, width: int) -> RenderableType:
+    """Return the verdict, one line per attack, the place among published models and the meaning, for so many columns."""
     summary = result.summary()
-    rows = [row for row in result.rows if row.family != "verify"]
-    parts: list[RenderableType] = [verdict_lines(result.entry, result.verdict), Text("")]
-    if rows:
-        parts.append(_attacks(rows))
+    parts: list[RenderableType] = [verdict_lines(result.entry, result.verdict)]
+    for family in dict.fromkeys(row.family for row in result.rows if row.family != "verify"):
+        groups = _groups(row for row in result.rows if row.family == family)
+        parts += [Text(""), _family(family, groups, width), *_others(groups)]
+        if any("half" in label for label in groups):
+            parts.append(Text("smaller n: measured on the half of the samples that the attacker did not know", style="dim"))
     parts.append(Text(""))
-    for place in summary["published"]:
-        parts.append(
-            Text(
-                f"{place['attack']}: AUC {place['auc']:.3f} is higher than that of {place['percentile']:.0f} % "
-                f"of the {place['models']} published models on {place['dataset']}"
-            )
-        )
+    parts += [Text(_place(place)) for place in summary["published"]]
     if not summary["published"]:
         parts.append(Text(f"no published measurements of other models on {result.splits.dataset} to compare with", style="dim"))
     parts.append(Text(summary["meaning"], style="bold"))
     return Group(*parts)
 
 
-def _attacks(rows: Iterable[Row]) -> Table:
-    table = Table(header_style="bold", box=None)
-    table.add_column("attack")
-    for metric in SHOWN:
-        table.add_column(HEADINGS[metric], justify="right")
+def _groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of each attack by its label; those measured on everybody come first."""
+    grouped: dict[tuple[bool, str], list[Row]] = {}
+    rows = list(rows)
+    most = max((row.n or 0 for row in rows), default=0)
+    for attack, params in dict.fromkeys((row.attack, row.params) for row in rows):
+        group = [row for row in rows if (row.attack, row.params) == (attack, params)]
+        partial = max(row.n or 0 for row in group) < most
+        grouped[partial, _label(attack, params)] = group
+    return {label: grouped[partial, label] for partial, label in sorted(grouped, key=lambda key: key[0])}
+
+
+def _family(family: str, groups: dict[str, list[Row]], width: int) -> Table:
+    shown = tuple(COLUMNS) if width >= WIDE else NARROW
+    table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
+    table.add_column(family, no_wrap=True)
+    for metric in shown:
+        table.add_column(COLUMNS[metric], justify="right", no_wrap=True)
     table.add_column("n", justify="right")
-    grouped: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        grouped.setdefault((row.attack, row.params), []).append(row)
-    for (attack, params), group in grouped.items():
+    for label, group in groups.items():
         found = {row.metric: row for row in group}
-        if not set(found) & set(SHOWN):
-            table.add_row(*_other(_label(attack, params), group))
-            continue
-        cells = [_cell(found.get(metric)) for metric in SHOWN]
-        table.add_row(Text(_label(attack, params)), *cells, str(max(row.n or 0 for row in group)))
+        if set(found) & set(shown):
+            intervals = [metric != "balanced_accuracy" or width >= WIDE for metric in shown]
+            cells = [_cell(found.get(metric), interval) for metric, interval in zip(shown, intervals, strict=True)]
+            table.add_row(Text(label), *cells, str(max(row.n or 0 for row in group)))
     return table
 
 
-def _other(label: str, group: list[Row]) -> list[Text]:
-    """Return the cells of attacks without those columns: skipped and failed ones with their reason, others with their metrics."""
-    words = [f"{row.status}: {row.reason}" if row.value is None else f"{row.metric} {row.value:.4g}" for row in group]
-    return [Text(label), Text("; ".join(words))]
+def _others(groups: dict[str, list[Row]]) -> list[RenderableType]:
+    """One line for each attack without those columns: skipped and failed ones with their reason, others with their metrics."""
+    lines: list[RenderableType] = []
+    for label, group in groups.items():
+        if {row.metric for row in group} & set(COLUMNS):
+            continue
+        words = [f"{row.status}: {row.reason}" if row.value is None else f"{row.metric} {row.value:.3g}" for row in group]
+        lines.append(Text(f"{label}  {'; '.join(words)}"))
+    return lines
+
+
+def _place(place: dict[str, Any]) -> str:
+    higher = f"higher than that of {place['percentile']:.0f} % of the {place['models']} published models on {place['dataset']}"
+    return f"{place['attack']}: AUC {place['auc']:.3f} is {higher}"
 
 
 def _label(attack: str, params: str) -> str:
+    """The attack's name within its family, with the parameters that tell its variants apart."""
     given: dict[str, Any] = json.loads(params)
-    if given.get("held_out"):
-        return f"{attack} (held-out half)"
-    return f"{attack} (top {given['top']})" if given.get("top") else attack
+    name = attack.partition("/")[2] or attack
+    marks = ["half"] if given.get("held_out") else []
+    marks += [f"top {given['top']}"] if name == "mlp" and given.get("top") else []
+    marks += ["label"] if given.get("label") is True else []
+    marks += [("online" if given["online"] else "offline")] if "online" in given else []
+    return f"{name} ({', '.join(marks)})" if marks else name
 
 
-def _cell(row: Row | None) -> Text:
+def _cell(row: Row | None, interval: bool = True) -> Text:
     if row is None or row.value is None:
         return Text("-", style="dim")
-    if row.ci_low is None or row.ci_high is None:
+    if row.ci_low is None or row.ci_high is None or not interval:
         return Text(f"{row.value:.3f}")
-    return Text.assemble(f"{row.value:.3f}", (f" [{row.ci_low:.3f}, {row.ci_high:.3f}]", "dim"))
+    low, high = (f"{end:.3f}".removeprefix("0") for end in (row.ci_low, row.ci_high))
+    return Text.assemble(f"{row.value:.3f}", (f" [{low}, {high}]", "dim"))
 
 
 def _percent(value: float | None) -> str:

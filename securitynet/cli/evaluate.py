@@ -66,6 +66,6 @@ def _show(result: Result, args: argparse.Namespace) -> None:
     from securitynet.cli._tables import result_view
 
     console = Console()
-    console.print(result_view(result))
+    console.print(result_view(result, console.width))
     if args.output:
         console.print(f"saved in {args.output}", style="dim")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from securitynet.attacks.membership import MembershipEvidence, ask, half
 from securitynet.errors import Skipped
 from securitynet.target import Outputs, Target
+from securitynet.threads import one_thread
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -37,8 +38,9 @@ def fitted(
     parts = [features(outputs) for outputs in (members, non_members)]
     training = [part[mask] for part, mask in zip(parts, known, strict=True)]
     labels = np.repeat([1, 0], [len(part) for part in training])
-    model = classifier(splits.seed).fit(np.concatenate(training), labels)
-    scores = [_log_odds(model, part) for part in parts]
+    with one_thread():
+        model = classifier(splits.seed).fit(np.concatenate(training), labels)
+        scores = [_log_odds(model, part) for part in parts]
     return MembershipEvidence(scores[0], scores[1], *known, held_out=True, seed=splits.seed)
 
 

@@ -19,6 +19,7 @@ from securitynet.attacks.membership.scores import log_odds
 from securitynet.drift import small_images
 from securitynet.errors import Skipped
 from securitynet.target import Target
+from securitynet.threads import one_thread
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -49,8 +50,9 @@ class Quantile:
         labels = [_labels(outputs.labels, target.num_classes) for outputs in (members, non_members)]
         features = [np.column_stack([reduced.transform(image), label]) for image, label in zip(images, labels, strict=True)]
         phi = [log_odds(outputs) for outputs in (members, non_members)]
-        centre, spread = self._fitted(features[1][known[1]], phi[1][known[1]], splits.seed)
-        scores = [(value - centre.predict(part)) / spread(part) for value, part in zip(phi, features, strict=True)]
+        with one_thread():
+            centre, spread = self._fitted(features[1][known[1]], phi[1][known[1]], splits.seed)
+            scores = [(value - centre.predict(part)) / spread(part) for value, part in zip(phi, features, strict=True)]
         return MembershipEvidence(scores[0], scores[1], *known, held_out=True, seed=splits.seed)
 
     def _components(self, images: Array, seed: int) -> Any:
