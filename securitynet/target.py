@@ -18,6 +18,7 @@ from securitynet.cache import ArrayCache, digest
 from securitynet.data import Split
 from securitynet.entry import Entry
 from securitynet.errors import LoadError
+from securitynet.outputs import Outputs as Outputs  # said twice: others take it from here
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -70,7 +71,8 @@ class Answers(nn.Module):
 class Target:
     """One model under test: `module` takes floats in [0,1], [n, c, h, w] (or [n, c, d, h, w]), and gives logits [n, k].
 
-    `folder` is where files that belong to the weights lie (members, triggers); `cache` keeps what was asked already.
+    `folder` is where files that belong to the weights lie (members, triggers); `cache` keeps what was asked already,
+    `asked` the same as objects, so that what was computed from an answer is not computed again.
     """
 
     entry: Entry
@@ -78,6 +80,7 @@ class Target:
     weights_sha256: str
     folder: Path | None = None
     cache: ArrayCache = field(default_factory=lambda: ArrayCache(None))
+    asked: dict[tuple[str, bytes], Outputs] = field(default_factory=dict, repr=False)
 
     @property
     def num_classes(self) -> int:
@@ -135,30 +138,6 @@ def _source(cls: type) -> str:
         return cls.__qualname__
 
 
-@dataclass(frozen=True, eq=False)
-class Outputs:
-    """What a model answered on a split: logits [n, k] float32 and the labels [n] int64 that count there."""
-
-    logits: np.ndarray
-    labels: np.ndarray
-
-    @cached_property
-    def log_probabilities(self) -> np.ndarray:
-        """float64 [n, k], normalised exactly: extreme logits stay finite and ordered."""
-        z = self.logits.astype(np.float64)
-        top = z.argmax(axis=1)[:, None]
-        z -= np.take_along_axis(z, top, axis=1)
-        others = np.exp(z)
-        np.put_along_axis(others, top, 0.0, axis=1)  # log1p of the others keeps log p near p = 1
-        z -= np.log1p(others.sum(axis=1, keepdims=True))
-        return z
-
-    @cached_property
-    def predictions(self) -> np.ndarray:
-        """int64 [n], the class with the largest logit (the first of equals)."""
-        return self.logits.argmax(axis=1)
-
-
 class _Pixels(torch.utils.data.Dataset[Any]):
     """The split as batches: the loader hands over whole index lists."""
 
@@ -186,7 +165,7 @@ def query(target: Target, split: Split, accelerator: Accelerator, *, batch_size:
     if logits.ndim != 2 or logits.shape[1] != target.num_classes:
         answered = "x".join(map(str, logits.shape[1:]))
         raise LoadError(f"{target.entry.id}: the network answers {answered} values per image, the entry says {target.num_classes} classes")
-    return Outputs(logits, split.labels)
+    return target.asked.setdefault((key, split.labels.tobytes()), Outputs(logits, split.labels))
 
 
 def is_cached(target: Target, split: Split) -> bool:

@@ -76,7 +76,7 @@ def ask(target: Target, splits: Splits, accelerator: Accelerator) -> tuple[Outpu
     if min(len(splits.members), len(splits.non_members)) < 4:
         raise Skipped("needs at least four members and four non-members")
     answers = query(target, splits.members, accelerator), query(target, splits.non_members, accelerator)
-    if not all(np.isfinite(outputs.logits).all() for outputs in answers):
+    if not all(outputs.finite for outputs in answers):
         raise Skipped("the model's outputs are not finite")
     return answers
 
