@@ -126,6 +126,6 @@ def _assembled(
     if train is None and test is None:
         raise DataError(f"{what}: no images; expected are training images, test images or both")
     membership = "official-split" if record and record.membership == "official-split" else "unknown"
-    key = record.key if record else entry.dataset or Path(what).name
+    key = record.key if record else entry.dataset or (what if HUB_ID.fullmatch(what) else Path(what).name)
     content = revision or digest([part and part.fingerprint for part in (train, test)])
     return ImageSet(key, train, test, content, membership, names or (record.class_names if record else None))
