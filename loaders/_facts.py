@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from securitynet.data.dataset import find, records
+from securitynet.data.dataset import ImageDataset, find, records
 from securitynet.entry import Entry
 from securitynet.errors import LoadError
 
@@ -130,28 +130,55 @@ def _normalisation(preprocessor: Mapping[str, Any]) -> Facts:
     }
 
 
-def dataset_facts(readme: Path | None, names: list[str]) -> Facts:
-    """Return dataset and class map, where the card states a dataset that is known here and the config names its classes."""
-    for stated in _card_datasets(readme):
-        record = find(stated) or next((one for one in records() if one.hub_id == stated), None)
+def card_facts(readme: Path, names: list[str]) -> Facts:
+    """Return what a model card states: a dataset that is known here, the accuracy claimed on it, and how the classes are ordered.
+
+    `names` are the names of the outputs; where they are the dataset's classes in another order, the class map says so.
+    """
+    card = _front_matter(readme)
+    listed = card.get("datasets")
+    for stated in listed if isinstance(listed, list) else [listed]:
+        record = _dataset(stated)
         if record is None:
             continue
+        facts: Facts = {"dataset": record.key} | _claim(card, record)
         known = list(record.class_names or ())
-        facts: Facts = {"dataset": record.key}
-        if names != known and len(names) == len(known) and sorted(names) == sorted(known) and len(set(names)) == len(names):
+        if names != known and sorted(names) == sorted(known) and len(set(names)) == len(names):
             facts |= {"class_map": "list", "class_list": [names.index(name) for name in known]}
         return facts
     return {}
 
 
-def _card_datasets(readme: Path | None) -> list[str]:
-    """The datasets that a model card's front matter lists."""
+def _front_matter(readme: Path) -> dict[str, Any]:
+    """The metadata of a model card; one that cannot be read states nothing."""
     from huggingface_hub import metadata_load
-    from yaml import YAMLError  # type: ignore[import-untyped]
+    from yaml import YAMLError
 
     try:
-        data = metadata_load(readme) if readme is not None and readme.is_file() else None
+        return metadata_load(readme) or {}
     except (OSError, ValueError, YAMLError):
-        return []  # a card that cannot be read states nothing
-    listed = (data or {}).get("datasets")
-    return [str(one) for one in (listed if isinstance(listed, list) else [listed]) if one]
+        return {}
+
+
+def _dataset(stated: Any) -> ImageDataset | None:
+    """The dataset of a key, an alias or a repo on the Hub."""
+    name = str(stated or "")
+    return find(name) or next((record for record in records() if record.hub_id == name), None)
+
+
+def _claim(card: Mapping[str, Any], record: ImageDataset) -> Facts:
+    """The first accuracy on that dataset in the card's model-index; some write per cent."""
+    try:
+        results = [result for model in card.get("model-index") or () for result in model["results"]]
+        stated = [
+            (float(metric["value"]), result["dataset"].get("split"))
+            for result in results
+            for metric in result["metrics"]
+            if metric["type"] == "accuracy" and _dataset(result["dataset"]["type"]) is record
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}  # not of the form that the Hub documents
+    if not stated or not 0 < stated[0][0] <= 100:
+        return {}
+    value, split = stated[0]
+    return {"claimed_accuracy": value if value <= 1 else value / 100, "claimed_split": split, "claim_source": "model card"}

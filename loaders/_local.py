@@ -13,7 +13,7 @@ from securitynet.entry import Entry
 from securitynet.errors import DownloadError, UsageError
 from securitynet.hashes import digests_of
 from securitynet.hubfiles import Repo
-from securitynet.loaders._facts import Facts, dataset_facts, label_names, read_json, timm_folder, transformers_folder
+from securitynet.loaders._facts import Facts, card_facts, label_names, read_json, timm_folder, transformers_folder
 from securitynet.loaders.transformers import PREPROCESSOR, preprocessor_of
 
 __all__ = ["SUFFIXES", "from_hub", "from_path"]
@@ -69,7 +69,7 @@ def _of_folder(folder: Path) -> Facts:
     """What a model folder in timm's or transformers' format says."""
     config = read_json(folder / "config.json")
     facts = timm_folder(config) if "architecture" in config else transformers_folder(config, preprocessor_of(folder))
-    facts |= dataset_facts(folder / "README.md", label_names(config))
+    facts |= card_facts(folder / "README.md", label_names(config))
     if (folder / MEMBERS).is_file():
         facts["members_file"] = MEMBERS
     return facts

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from securitynet.download import Files, fetch
 from securitynet.loaders._architectures import build_network
-from securitynet.loaders._weights import install
+from securitynet.loaders._state import install
 
 if TYPE_CHECKING:
     from securitynet.entry import Entry

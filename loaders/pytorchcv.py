@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from securitynet.download import Files, fetch
 from securitynet.loaders._architectures import build_network
-from securitynet.loaders._weights import load_strictly, read, state_dict
+from securitynet.loaders._state import load_strictly, state_dict
+from securitynet.loaders._weights import read
 
 if TYPE_CHECKING:
     from torch import nn
 
     from securitynet.entry import Entry
-    from securitynet.loaders._weights import State
+    from securitynet.loaders._state import State
     from securitynet.target import Target
 
 

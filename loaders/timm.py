@@ -10,7 +10,8 @@ from securitynet.download import Files, fetch
 from securitynet.errors import LoadError, unknown
 from securitynet.loaders._architectures import build_network
 from securitynet.loaders._facts import Facts, complete, timm_preprocessing
-from securitynet.loaders._weights import State, load_strictly, read, state_dict
+from securitynet.loaders._state import State, load_strictly, state_dict
+from securitynet.loaders._weights import read
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +45,7 @@ def _adapted(network: nn.Module, state: State) -> State:
     """Return the state in the layout of this version of timm: older layouts go through timm's own filter of the architecture."""
     if all(name.startswith(WRAPPER) for name in state):
         state = {name.removeprefix(WRAPPER): tensor for name, tensor in state.items()}
-    if set(state) == set(network.state_dict()):
+    if _shapes(state) == _shapes(network.state_dict()):
         return state
     module = sys.modules[type(network).__module__]
     adapt = next((getattr(module, name) for name in FILTERS if hasattr(module, name)), None)
@@ -55,6 +56,10 @@ def _adapted(network: nn.Module, state: State) -> State:
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return state  # not a layout that the filter knows: the strict load says what is wrong
     return adapted
+
+
+def _shapes(state: State) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def describe(name: str) -> Facts:

@@ -9,7 +9,7 @@ from securitynet.download import Files, fetch
 from securitynet.errors import LoadError, unknown
 from securitynet.loaders._architectures import build_network, class_arguments, importing
 from securitynet.loaders._facts import Facts, complete
-from securitynet.loaders._weights import install
+from securitynet.loaders._state import install
 
 if TYPE_CHECKING:
     from securitynet.entry import Entry

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from web import Web, serve
 
 from securitynet import transfer
 from securitynet.download import Files, fetch
 from securitynet.entry import Entry
 from securitynet.errors import DownloadError, SecurityNetError, UsageError
-from web import Web, serve
 
 BODY = os.urandom(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()

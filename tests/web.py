@@ -48,7 +48,7 @@ def serve() -> Iterator[Web]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_GET(self) -> None:
             web.requests.append((self.path, dict(self.headers.items())))
             page = web.pages.get(self.path, Page(b"not here", 404))
             start = _start(page, self.headers) if page.status == 200 else 0
