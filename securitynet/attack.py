@@ -176,7 +176,7 @@ def _run_one(
         row = context.row(name.partition("/")[0], name, Estimate("", None, 0, reason=reason), params)
         return [replace(row, status="failed")], {}
     seconds = time.perf_counter() - start
-    price = {"queries": evidence.queries, "seconds": seconds, "peak_memory": memory.peak}
+    price: dict[str, Any] = {"queries": evidence.queries, "seconds": seconds, "peak_memory": memory.peak}
     return [replace(context.row(evidence.family, name, one, params), **price) for one in estimates], evidence.arrays()
 
 

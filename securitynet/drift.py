@@ -59,5 +59,5 @@ def small_images(split: Split, samples: int | None = None, seed: int = 0, side: 
     for start in range(0, len(chosen), 500):
         pixels = split.pixels(chosen[start : start + 500])
         pixels = pixels.flatten(1, -3) if pixels.ndim > 4 else pixels  # the slices of a volume become channels
-        rows.append(adaptive_avg_pool2d(pixels, [min(side, length) for length in pixels.shape[2:]]).flatten(1))
+        rows.append(adaptive_avg_pool2d(pixels, (min(side, pixels.shape[-2]), min(side, pixels.shape[-1]))).flatten(1))
     return torch.cat(rows).double().numpy()

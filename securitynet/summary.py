@@ -27,7 +27,7 @@ def summarise(result: Result) -> dict[str, Any]:
         **{estimate.metric: estimate.value for estimate in verdict.estimates},
         "strongest_membership_attack": strongest.attack if strongest else None,
         "strongest_membership_auc": strongest.value if strongest else None,
-        "published": [place for row in aucs if "held_out\":true" not in row.params and (place := _place(row, result)) is not None],
+        "published": [place for row in aucs if 'held_out":true' not in row.params and (place := _place(row, result)) is not None],
         "meaning": _meaning(result, strongest),
     }
 

@@ -75,7 +75,7 @@ def test_broken_models_are_suspect(capsys: pytest.CaptureFixture[str], cache: st
 def test_the_table_says_what_it_means(capsys: pytest.CaptureFixture[str], cache: str, tmp_path: Path) -> None:
     assert cli.main(["evaluate", "builtin/digits-overfit", "--cache-dir", cache, "--output", str(tmp_path / "out")]) == 0
     text = capsys.readouterr().out
-    for words in ("verify: ok", "membership/loss", "AUC", "chance is 50 %"):
+    for words in ("verify: ok", "modified_entropy", "AUC", "chance is 50 %"):
         assert words in text
     assert {"rows.jsonl", "entry.json", "summary.json", "outputs.npz"} <= {path.name for path in (tmp_path / "out").iterdir()}
 

@@ -6,6 +6,7 @@ The paper fits a classifier on the vector of answers; here the score is the shar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
@@ -31,7 +32,7 @@ class Augmentation:
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
         """Return the share of right answers of members and non-members."""
         moves = [(by * rows, by * columns) for by in range(1, self.shift + 1) for rows, columns in ((1, 0), (-1, 0), (0, 1), (0, -1))]
-        changes = [lambda module, move=move: Shifted(module, *move) for move in moves]
+        changes = [partial(Shifted, rows=rows, columns=columns) for rows, columns in moves]
         if self.flip:
-            changes.append(lambda module: Shifted(module, flip=True))
+            changes.append(partial(Shifted, flip=True))
         return share_right(changes, target, splits, accelerator)

@@ -27,6 +27,8 @@ class Shifted(nn.Module):
 class Noisy(nn.Module):
     """The module on images plus one fixed Gaussian pattern of standard deviation `sigma` (pixels in [0,1]), clipped."""
 
+    pattern: torch.Tensor
+
     def __init__(self, module: nn.Module, shape: tuple[int, ...], sigma: float, seed: int) -> None:
         super().__init__()
         self.module, self.sigma = module, sigma

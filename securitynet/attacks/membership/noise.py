@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
@@ -29,5 +30,5 @@ class Noise:
         """Return the share of right answers of members and non-members."""
         shape = tuple(target.entry.input_size or ())
         settings = [(sigma, splits.seed * 1000 + pattern) for sigma in self.sigmas for pattern in range(self.patterns)]
-        changes = [lambda module, setting=setting: Noisy(module, shape, *setting) for setting in settings]
+        changes = [partial(Noisy, shape=shape, sigma=sigma, seed=seed) for sigma, seed in settings]
         return share_right(changes, target, splits, accelerator)
