@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from securitynet.attacks.membership import calibrated
 from securitynet.metrics import membership as metrics
@@ -50,7 +53,9 @@ def test_lira_equals_the_closed_form_with_known_parameters() -> None:
     expected = stats.norm.logpdf(phi, mu_in, s) - stats.norm.logpdf(phi, mu_out, s)
     for per_example in (False, True):
         assert calibrated.lira_online(phi, references, held, per_example) == pytest.approx(expected, abs=1e-9)
-        assert calibrated.lira_offline(phi, references, held, per_example) == pytest.approx(stats.norm.logcdf((phi - mu_out) / s), abs=1e-9)
+        z = (phi - mu_out) / s
+        offline = calibrated.lira_offline(phi, references, held, per_example)
+        assert offline == pytest.approx(np.log(special.ndtr(z) / special.ndtr(-z)), abs=1e-9)
 
 
 def test_offline_lira_is_one_sided() -> None:
@@ -58,6 +63,15 @@ def test_offline_lira_is_one_sided() -> None:
     references, held = np.random.default_rng(0).normal(0, 1, (3, 8)), np.zeros((3, 8), bool)
     score = calibrated.lira_offline(np.array([-4.0, 0.0, 4.0]), references, held)
     assert score[0] < score[1] < score[2]
+
+
+@pytest.mark.parametrize("offline", [calibrated.lira_offline, functools.partial(calibrated.student_t, online=False)])
+def test_offline_scores_do_not_saturate(offline: Callable[..., np.ndarray]) -> None:
+    """A probability of 1 - 1e-300 and one of 1 - 1e-200 are both 1.0 in float64, and yet in order here."""
+    references, held = np.tile([-1.0, 1.0], (9, 1)), np.zeros((9, 2), bool)
+    score = offline(np.array([-2000.0, -90.0, -80.0, -9.0, 0.0, 9.0, 80.0, 90.0, 2000.0]), references, held)
+    assert np.isfinite(score).all() and (np.diff(score) > 0).all()
+    assert score == pytest.approx(-score[::-1], abs=1e-9)
 
 
 def test_each_side_has_its_own_deviation() -> None:
@@ -68,8 +82,9 @@ def test_each_side_has_its_own_deviation() -> None:
     assert calibrated.pooled_deviation(references, ~held) == pytest.approx(0.5, rel=0.05)
 
 
-@pytest.mark.parametrize("gamma", [1.0, 2.0])
+@pytest.mark.parametrize("gamma", [0.8, 1.0, 2.0])
 def test_rmia_equals_a_double_loop(gamma: float) -> None:
+    """The population are samples 40 to 59; they are scored, too, each against the others."""
     rng = np.random.default_rng(0)
     log_p, references, held = np.log(rng.random(60)), np.log(rng.random((60, 8))), rng.random((60, 8)) < 0.5
     held[:, 0], held[:, 1] = True, False
@@ -79,8 +94,9 @@ def test_rmia_equals_a_double_loop(gamma: float) -> None:
         inside, outside = np.exp(references[i][held[i]]).mean(), np.exp(references[i][~held[i]]).mean()
         by_hand.append(np.exp(log_p[i]) / (0.5 * (inside + outside)))
     assert np.exp(ratio) == pytest.approx(by_hand, rel=1e-12)
-    wins = [sum(by_hand[x] / by_hand[z] > gamma for z in range(40, 60)) / 20 for x in range(60)]
-    assert calibrated.rmia(ratio, ratio[40:], gamma) == pytest.approx(wins, abs=1e-12)
+    others = [[z for z in range(40, 60) if z != x] for x in range(60)]
+    wins = [sum(by_hand[x] / by_hand[z] > gamma for z in others[x]) / len(others[x]) for x in range(60)]
+    assert calibrated.rmia(ratio, np.arange(40, 60), gamma) == pytest.approx(wins, abs=1e-12)
     outside = np.array([np.exp(references[i][~held[i]]).mean() for i in range(60)])
     offline = np.exp(log_p) / (0.5 * (1.33 * outside + 0.67))
     assert np.exp(calibrated.log_ratio_offline(log_p, references, held)) == pytest.approx(offline, rel=1e-12)
@@ -98,6 +114,39 @@ def test_student_t_is_the_better_one_with_few_references() -> None:
     few = [toy(k=2, seed=seed) for seed in range(10)]
     gains = [auc(calibrated.student_t(*case[:3]), case[3]) - auc(calibrated.lira_online(*case[:3]), case[3]) for case in few]
     assert np.mean(gains) > 0
+
+
+def test_probabilities_too_small_for_float64_still_have_a_ratio() -> None:
+    """exp(-2000) is zero; its logarithm is not."""
+    log_p, references = np.array([-1990.0, -2010.0]), np.full((2, 4), -2000.0)
+    held = np.tile([True, False, True, False], (2, 1))
+    assert calibrated.log_ratio_online(log_p, references, held) == pytest.approx([10.0, -10.0])
+    assert calibrated.base(log_p, references, held) == pytest.approx([10.0, -10.0])
+    assert calibrated.log_ratio_offline(log_p, references, held, a=1.0) == pytest.approx([10.0, -10.0])
+    assert np.isfinite(calibrated.log_ratio_offline(log_p, references, held)).all()
+
+
+def test_equal_references_give_no_nan() -> None:
+    phi, references = np.array([-1.0, 0.0, 1.0]), np.zeros((3, 4))
+    held = np.tile([True, False, True, False], (3, 1))
+    for per_example in (False, True):
+        assert not np.isnan(calibrated.lira_online(phi, references, held, per_example)).any()
+        assert (np.diff(calibrated.lira_offline(phi, references, held, per_example)) > 0).all()
+    assert np.isfinite(calibrated.student_t(phi, references, held)).all()
+
+
+def test_with_one_model_the_samples_it_holds_are_compared_with_the_others() -> None:
+    """Sample 0 is held: where a mean is needed, it is that of samples 1 and 2."""
+    phi, references, held = np.log([0.6, 0.6, 0.6]), np.log([[0.9], [0.2], [0.4]]), np.array([[True], [False], [False]])
+    spread = np.log([0.2, 0.4]).std()
+    z = (phi - np.array([np.log([0.2, 0.4]).mean(), np.log(0.2), np.log(0.4)])) / spread
+    assert calibrated.lira_offline(phi, references, held) == pytest.approx(stats.norm.logcdf(z) - stats.norm.logsf(z))
+    ratio = 0.6 / (0.5 * (1.33 * np.array([0.3, 0.2, 0.4]) + 0.67))
+    assert calibrated.log_ratio_offline(phi, references, held) == pytest.approx(np.log(ratio))
+    assert calibrated.base(phi, references, held, online=False) == pytest.approx(phi - 0.33 * np.log([0.3, 0.2, 0.4]))
+    assert calibrated.attack_r(phi, references, held) == pytest.approx([1.0, 1.0, 1.0])
+    assert calibrated.attack_r(np.log([0.3, 0.3, 0.3]), references, held) == pytest.approx([0.5, 1.0, 0.0])
+    assert np.isfinite(calibrated.student_t(phi, references, held, online=False)).all()
 
 
 def test_a_sample_that_no_model_held_has_no_online_score() -> None:

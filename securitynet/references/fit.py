@@ -59,7 +59,7 @@ class Alone:
 
     def backward(self, loss: Tensor) -> None:
         """Compute gradients."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     def reduce(self, tensor: Tensor, reduction: str = "sum") -> Tensor:
         """Return the tensor: there is nothing to add."""

@@ -38,8 +38,11 @@ class Maker:
     change: Change | None = None
 
     def job(self, index: int, held: NDArray[np.bool_]) -> Job:
-        """Return model `index`, trained on the samples `held` bool [n]; its key covers everything that decides its weights."""
-        recipe = replace(self.settings.recipe, seed=self.settings.seed * 10_007 + index)
+        """Return model `index`, trained on the samples `held` bool [n]; its key covers everything that decides its weights.
+
+        Its seed is no small number: with the seed of the model under test it would start from the same weights.
+        """
+        recipe = replace(self.settings.recipe, seed=int(digest("reference model", self.settings.seed, index)[:7], 16))
         network = self.settings.architecture, self.settings.architecture_args
         key = digest("reference model", self.pool.key, network, asdict(recipe), self.settings.seed, index)
         return Job(index, key, torch.from_numpy(np.flatnonzero(held)), recipe)

@@ -50,11 +50,17 @@ class Pool:
         return self.members.transform.input_size
 
     @cached_property
-    def order(self) -> NDArray[np.int64]:
-        """int64 [n]: the pool's image i is number order[i] of members and non-members, one after the other."""
+    def origin(self) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+        """Where members, then non-members come from: fingerprint of the images' part of the dataset, and index in it."""
         parts = self.members, self.non_members
         sources = np.concatenate([np.full(len(part), part.images.fingerprint) for part in parts])
-        return np.lexsort((np.concatenate([part.indices for part in parts]), sources))
+        return sources, np.concatenate([part.indices for part in parts]).astype(np.int64)
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """int64 [n]: the pool's image i is number order[i] of members and non-members, one after the other."""
+        sources, indices = self.origin
+        return np.lexsort((indices, sources))
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -64,11 +70,9 @@ class Pool:
     @cached_property
     def key(self) -> str:
         """sha256 over the images, their transform and their labels."""
-        parts = self.members, self.non_members
-        indices = np.concatenate([part.indices for part in parts])[self.order].astype(np.int64)
-        sources = sorted({part.images.fingerprint: sum(len(p) for p in parts if p.images.fingerprint == part.images.fingerprint) for part in parts}.items())
-        arrays = [hashlib.sha256(array.tobytes()).hexdigest() for array in (indices, self.labels)]
-        return digest(sources, repr(self.members.transform), self.classes, arrays)
+        arrays = [array[self.order] for array in self.origin] + [self.labels]
+        hashes = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
+        return digest(hashes, repr(self.members.transform), self.classes)
 
     @cached_property
     def images(self) -> torch.Tensor:
@@ -86,10 +90,11 @@ def halves(n: int, count: int, seed: int) -> NDArray[np.bool_]:
     """Return bool [n, count]: models 2j and 2j + 1 hold the two halves of a permutation drawn from (seed, j).
 
     So every even number of models holds each sample in exactly half of them, and the first k of more models are those of k.
+    The draw is one that nobody else makes: numpy's generator of [0, 0] is that of 0, and members may have been drawn with it.
     """
     held = np.zeros((n, count + count % 2), dtype=bool)
     for pair in range(0, count, 2):
-        order = np.random.default_rng([seed, pair // 2]).permutation(n)
+        order = np.random.default_rng(int(digest("halves of reference models", seed, pair // 2), 16)).permutation(n)
         held[order[: n // 2], pair] = True
         held[order[n // 2 :], pair + 1] = True
     return held[:, :count]

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from securitynet.training.epochs import batches, shifted
 from securitynet.errors import TrainingError
-from securitynet.training.resume import Resume, fingerprint
 from securitynet.training import Recipe
+from securitynet.training.epochs import batches, shifted
+from securitynet.training.resume import Resume, fingerprint
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -31,7 +31,7 @@ class Stack(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
-        parameters, buffers = stack_module_state([network.train() for network in networks])  # type: ignore[arg-type]
+        parameters, buffers = stack_module_state([network.train() for network in networks])
         self.names = {name.replace(".", "/"): name for name in (*parameters, *buffers)}
         for name, value in parameters.items():
             self.register_parameter(name.replace(".", "/"), nn.Parameter(value.detach().clone()))
@@ -79,8 +79,8 @@ class Training:
                 group["lr"] = self.recipe.rate(number * len(parts[0]) + position, self.recipe.epochs * len(parts[0]))
             total += self._step(torch.stack(chosen), generators)
         if not math.isfinite(total.sum().item()):
-            worst = total.tolist()
-            raise TrainingError(f"reference models diverged in epoch {number + 1} (summed losses {worst}); lower the recipe's learning_rate")
+            remedy = f"lower the recipe's learning_rate ({self.recipe.learning_rate:g})"
+            raise TrainingError(f"a reference model diverged in epoch {number + 1}; {remedy}")
 
     def _step(self, order: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """One step of all networks on their batches, `order` int64 [k, b]; returns the summed losses, float64 [k]."""
@@ -92,7 +92,7 @@ class Training:
         smoothing = self.recipe.label_smoothing
         losses = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=smoothing)
         self.optimiser.zero_grad()
-        (losses.sum() / rows.shape[1]).backward()  # type: ignore[no-untyped-call]
+        (losses.sum() / rows.shape[1]).backward()
         self.optimiser.step()
         return losses.detach().double().unflatten(0, rows.shape).sum(1)
 

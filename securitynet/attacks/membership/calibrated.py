@@ -1,7 +1,9 @@
 """Scores calibrated by reference models: pure functions on arrays, larger means member.
 
-`phi` [n] is the target's statistic on n samples, `references` [n, k] that of k reference models, `held` bool [n, k] says
-whose training set held the sample. Statistics over an empty side are NaN, and so are the scores that need them.
+`phi` or `log_p` [n] is the target's statistic on n samples, `references` [n, k] that of k reference models, `held` bool [n, k]
+says whose training set held the sample. Online scores need models on both sides of every sample and are NaN without.
+Offline scores need models without the sample; a sample that every model holds (half of them where there is one model) is
+compared with the other samples' entries, as an attack without references would.
 """
 
 from __future__ import annotations
@@ -9,9 +11,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import logsumexp
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+LEAST = 1e-30  # of a standard deviation: equal entries have none
+TINY = np.finfo(np.float64).tiny
 
 
 def side(references: Array, chosen: Mask) -> tuple[Array, Array, Array]:
@@ -27,16 +32,16 @@ def pooled_deviation(references: Array, chosen: Mask) -> float:
     """Return one standard deviation for all samples: within samples where some have two entries, else over all entries."""
     count, _, squares = side(references, chosen)
     freedom = (count - 1).clip(min=0).sum()
-    return float(np.sqrt(np.nansum(squares) / freedom)) if freedom > 0 else float(references[chosen].std())
+    return float(np.sqrt(squares.sum() / freedom)) if freedom > 0 else float(references[chosen].std())
 
 
 def deviations(references: Array, chosen: Mask, per_example: bool) -> Array:
-    """Return the standard deviation [n] of each sample: its own (unbiased variance), or the pooled one for all."""
+    """Return the standard deviation [n] of each sample: its own (unbiased variance; NaN under two entries), or the pooled one for all."""
     if not per_example:
-        return np.full(len(references), pooled_deviation(references, chosen))
+        return np.full(len(references), max(pooled_deviation(references, chosen), LEAST))
     count, _, squares = side(references, chosen)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.sqrt(squares / (count - 1))
+        return np.maximum(np.sqrt(squares / (count - 1)), LEAST)
 
 
 def lira_online(phi: Array, references: Array, held: Mask, per_example: bool = False) -> Array:
@@ -48,61 +53,97 @@ def lira_online(phi: Array, references: Array, held: Mask, per_example: bool = F
 
 
 def lira_offline(phi: Array, references: Array, held: Mask, per_example: bool = False) -> Array:
-    """log P(Z <= phi) for Z normal as the models without the sample [n]: one-sided (Carlini et al. 2022, equation 4)."""
-    return np.asarray(stats.norm.logcdf(phi, side(references, ~held)[1], deviations(references, ~held, per_example)))
+    """log-odds of P(Z <= phi) [n], Z normal as the models without the sample: one-sided (Carlini et al. 2022, equation 4).
+
+    The log-odds rank as the probability does, and do not saturate where it rounds to 0 or 1.
+    """
+    outside = ~held
+    z = (phi - _filled(side(references, outside)[1], float(references[outside].mean()))) / deviations(references, outside, per_example)
+    return np.asarray(stats.norm.logcdf(z) - stats.norm.logsf(z))
 
 
 def student_t(phi: Array, references: Array, held: Mask, online: bool = True, weight: float = 1.0, shape: float = 2.0) -> Array:
     """Posterior-predictive ratio [n] under a normal-inverse-gamma prior per side, whose mean and variance are the pooled ones.
 
-    `weight` (kappa_0) and `shape` (alpha_0) say how many observations the prior is worth. Offline: log P(T <= phi), one-sided.
+    `weight` (kappa_0) and `shape` (alpha_0 > 1) say how many observations the prior is worth. Offline: log-odds of
+    P(T <= phi), one-sided.
     """
     if not online:
-        return np.asarray(stats.t.logcdf(*_predictive(phi, references, ~held, weight, shape)))
-    inside = stats.t.logpdf(*_predictive(phi, references, held, weight, shape))
-    return np.asarray(inside - stats.t.logpdf(*_predictive(phi, references, ~held, weight, shape)))
+        freedom, t, _ = _standardised(phi, references, ~held, weight, shape)
+        below, above = stats.t.cdf(t, freedom), stats.t.sf(t, freedom)
+        return np.asarray(np.log(np.maximum(below, TINY)) - np.log(np.maximum(above, TINY)))
+    ratio = np.zeros(len(phi))
+    for sign, chosen in ((1, held), (-1, ~held)):
+        freedom, t, scale = _standardised(phi, references, chosen, weight, shape)
+        ratio += sign * (stats.t.logpdf(t, freedom) - np.log(scale))
+    return ratio
 
 
-def _predictive(phi: Array, references: Array, chosen: Mask, weight: float, shape: float) -> tuple[Array, Array, Array, Array]:
-    """Return phi and the degrees of freedom, centre and scale of its predictive distribution (Murphy 2007, section 3.3)."""
+def _standardised(phi: Array, references: Array, chosen: Mask, weight: float, shape: float) -> tuple[Array, Array, Array]:
+    """Return the predictive distribution's degrees of freedom, phi standardised by it, and its scale (Murphy 2007, section 3.3)."""
     count, mean, squares = side(references, chosen)
-    prior_mean, prior_variance = float(references[chosen].mean()), pooled_deviation(references, chosen) ** 2
+    prior_mean, prior_variance = float(references[chosen].mean()), max(pooled_deviation(references, chosen), LEAST) ** 2
     mean = np.where(count > 0, mean, prior_mean)
     total, alpha = weight + count, shape + count / 2
     centre = (weight * prior_mean + count * mean) / total
-    beta = prior_variance * (shape - 1) + squares / 2 + weight * count * (mean - prior_mean) ** 2 / (2 * total)
-    return phi, 2 * alpha, centre, np.sqrt(beta * (total + 1) / (alpha * total))
+    beta = prior_variance * (shape - 1) + squares.clip(min=0) / 2 + weight * count * (mean - prior_mean) ** 2 / (2 * total)
+    scale = np.sqrt(beta * (total + 1) / (alpha * total))
+    return 2 * alpha, (phi - centre) / scale, scale
 
 
 def log_ratio_online(log_p: Array, references: Array, held: Mask) -> Array:
-    """log p(x) - log of the mean over sides of the references' mean p(x) [n]."""
-    means = [_mean_probability(references, chosen) for chosen in (held, ~held)]
-    return log_p - np.log((means[0] + means[1]) / 2)
+    """log p(x) - log of the mean over both sides of the references' mean p(x) [n] (Zarifzadeh et al. 2024)."""
+    return log_p - np.logaddexp(_log_mean(references, held), _log_mean(references, ~held)) + np.log(2)
 
 
 def log_ratio_offline(log_p: Array, references: Array, held: Mask, a: float = 0.33) -> Array:
-    """log p(x) - log of ((1 + a) * mean p without the sample + 1 - a) / 2 [n] (Zarifzadeh et al. 2024, section 3)."""
-    return log_p - np.log(((1 + a) * _mean_probability(references, ~held) + 1 - a) / 2)
+    """log p(x) - log of ((1 + a) * mean p without the sample + 1 - a) / 2 [n] (Zarifzadeh et al. 2024, offline)."""
+    outside = _filled(_log_mean(references, ~held), _log_mean_of_all(references, ~held))
+    with np.errstate(divide="ignore"):  # a = 1: nothing is added
+        return log_p - np.logaddexp(np.log1p(a) + outside, np.log1p(-a)) + np.log(2)
 
 
-def _mean_probability(references: Array, chosen: Mask) -> Array:
-    return side(np.exp(references), chosen)[1]
+def rmia(log_ratio: Array, population: NDArray[np.int64], gamma: float = 1.0) -> Array:
+    """Share of the population z with ratio(x) / ratio(z) > gamma [n] (Zarifzadeh et al. 2024, equation 2).
 
-
-def rmia(log_ratio: Array, population: Array, gamma: float = 1.0) -> Array:
-    """Share of population samples z with ratio(x) / ratio(z) > gamma [n], both as log ratios (Zarifzadeh et al. 2024, equation 2)."""
-    return np.searchsorted(np.sort(population), log_ratio - np.log(gamma), side="left") / len(population)
+    `log_ratio` [n] is of all samples, `population` int64 [m] says which of them are the z; a sample is not compared with itself.
+    """
+    z = np.sort(log_ratio[population])
+    limit = log_ratio - np.log(gamma)
+    wins, others = np.searchsorted(z, limit, side="left"), np.full(len(log_ratio), len(z))
+    wins[population] -= log_ratio[population] < limit[population]
+    others[population] -= 1
+    return wins / others
 
 
 def base(log_p: Array, references: Array, held: Mask, online: bool = True, weight: float = 0.33) -> Array:
     """log p(x) - log mean of the references' p(x) [n]; offline `weight` times that mean over models without the sample."""
     if online:
-        return log_p - np.log(np.exp(references).mean(axis=1))
-    return log_p - weight * np.log(_mean_probability(references, ~held))
+        return log_p - _log_mean(references, np.ones_like(held))
+    return log_p - weight * _filled(_log_mean(references, ~held), _log_mean_of_all(references, ~held))
 
 
 def attack_r(log_p: Array, references: Array, held: Mask) -> Array:
     """Share of the models without the sample whose loss on it is larger than the target's [n] (Ye et al. 2022, attack R)."""
-    smaller = (references < log_p[:, None]) & ~held
-    with np.errstate(invalid="ignore"):
-        return smaller.sum(axis=1) / (~held).sum(axis=1)
+    count = (~held).sum(axis=1)
+    smaller = ((references < log_p[:, None]) & ~held).sum(axis=1)
+    anyone = np.searchsorted(np.sort(references[~held]), log_p, side="left") / max(1, count.sum())
+    return np.where(count > 0, smaller / count.clip(min=1), anyone)
+
+
+def _log_mean(references: Array, chosen: Mask) -> Array:
+    """log of the mean probability [n] of the chosen entries of each row; exact for tiny ones, NaN for none."""
+    count = chosen.sum(axis=1).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        summed = logsumexp(np.where(chosen, references, -np.inf), axis=1)
+        return np.where(count > 0, summed - np.log(count), np.nan)
+
+
+def _log_mean_of_all(references: Array, chosen: Mask) -> float:
+    """log of the mean probability of all chosen entries."""
+    entries = references[chosen]
+    return float(logsumexp(entries) - np.log(len(entries)))
+
+
+def _filled(values: Array, instead: float) -> Array:
+    return np.where(np.isnan(values), instead, values)
