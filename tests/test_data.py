@@ -164,8 +164,8 @@ def test_records_of_datasets_are_complete_and_consistent() -> None:
     keys = {"CIFAR-10", "CIFAR-100", "SVHN", "ImageNet-1k", "CUB-200-2011", "Fashion-MNIST", "MNIST", "GTSRB", "digits", "breastmnist"}
     assert keys <= {record.key for record in records()}
     for record in records():
-        for names in (record.class_names, record.class_ids):
-            assert names is None or len(names) == len({name.casefold() for name in names}) == record.num_classes
+        for classes in (record.class_names, record.class_ids):
+            assert classes is None or len(classes) == len({name.casefold() for name in classes}) == record.num_classes
         assert record.title and record.category and record.membership and record.membership_note and record.num_classes is not None
         assert record.hub_id is None or (record.train_split and record.test_split and record.image_column and record.label_column)
     names = [name.casefold() for record in records() for name in (record.key, *(record.aliases or ()))]

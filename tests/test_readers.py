@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from securitynet.data import ArrayImages, Images, ImageSet
+from securitynet.data import Images
 from securitynet.data.readers import from_arrays, image_set
 from securitynet.entry import Entry
 from securitynet.errors import DataError, UsageError
@@ -220,7 +218,12 @@ def test_a_folder_is_listed_and_not_opened(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("securitynet.data.fingerprint.WHOLE", 0)
     opened: list[str] = []
     original = Image.open
-    monkeypatch.setattr(Image, "open", lambda file, *rest: opened.append(str(file)) or original(file, *rest))
+
+    def counted(file: Any) -> Image.Image:
+        opened.append(str(file))
+        return original(file)
+
+    monkeypatch.setattr(Image, "open", counted)
     mnist = Entry(id="a/b", dataset="CIFAR-10", input_size=(3, 6, 6), num_classes=10)
     images = image_set(mnist, data=place)
     assert not opened and images.train
@@ -230,4 +233,10 @@ def test_a_folder_is_listed_and_not_opened(tmp_path: Path, monkeypatch: pytest.M
     path = next((place / "train" / "dog").iterdir())
     os.utime(path, ns=(1, 1))
     after = image_set(mnist, data=place)
-    assert after.train and after.train.fingerprint != before and after.test and images.test and after.test.fingerprint == images.test.fingerprint
+    assert (
+        after.train
+        and after.train.fingerprint != before
+        and after.test
+        and images.test
+        and after.test.fingerprint == images.test.fingerprint
+    )

@@ -40,11 +40,11 @@ def columns_of(schema: pa.Schema, record: ImageDataset | None, what: str) -> Col
 def _one(kind: str, recorded: str | None, candidates: list[str], schema: pa.Schema, what: str) -> str:
     if recorded in schema.names:
         return str(recorded)
+    usual = {"images": "image", "labels": "label"}[kind]
+    if usual in candidates:
+        return usual
     if len(candidates) != 1:
-        usual = {"images": "image", "labels": "label"}[kind]
-        raise DataError(
-            f"{what}: the column of {kind} cannot be told among {', '.join(schema.names)}; call it {usual} and the others otherwise"
-        )
+        raise DataError(f"{what}: the column of {kind} cannot be told among {', '.join(schema.names)}; call it {usual}")
     return candidates[0]
 
 

@@ -51,8 +51,11 @@ def read_hub(source: HubDataset, want: Want) -> tuple[dict[str, EncodedImages | 
 
     The fingerprint is made of repo, configuration, split, commit and the rows drawn. Raises DataError, DownloadError.
     """
+    from huggingface_hub import constants
+
     from securitynet.data.parquet import read_parts
 
+    want = replace(want, offline=want.offline or constants.HF_HUB_OFFLINE)
     with explained(str(source), want.offline):
         plan = plan_of(source, want)
         splits = want.split_names(plan.files)

@@ -11,14 +11,13 @@ from securitynet.errors import DataError, DownloadError
 @contextlib.contextmanager
 def explained(source: str, offline: bool) -> Iterator[None]:
     """Turn errors of `datasets` and `huggingface_hub` about `source` into DataError or DownloadError, one line each."""
-    from datasets.exceptions import DatasetsError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub import errors
 
     try:
         yield
     except errors.GatedRepoError as error:
-        page = f"https://huggingface.co/datasets/{source.partition(':')[0].partition('@')[0]}"
-        raise DataError(f"{source}: gated on the Hub; accept its terms at {page} and set HF_TOKEN, or give --data PATH") from error
+        raise _gated(source) from error
     except errors.RepositoryNotFoundError as error:
         raise DataError(f"{source}: no such file or folder, and no such dataset on the Hub; a private one needs HF_TOKEN") from error
     except errors.RevisionNotFoundError as error:
@@ -29,11 +28,18 @@ def explained(source: str, offline: bool) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise DataError(f"{source}: no such file or folder, and no valid dataset id") from error
     except (DatasetsError, FileNotFoundError, ValueError) as error:
+        if isinstance(error, DatasetNotFoundError) and " gated " in str(error):  # the cause behind it is not kept
+            raise _gated(source) from error
         raise DataError(f"{source}: the dataset cannot be read ({_first(error)})") from error
     except (errors.HTTPError, OSError) as error:
         raise DownloadError(
             f"{source}: the Hub did not answer ({_first(error)}); check the network, try --offline, or give --data PATH"
         ) from error
+
+
+def _gated(source: str) -> DataError:
+    page = f"https://huggingface.co/datasets/{source.partition(':')[0].partition('@')[0]}"
+    return DataError(f"{source}: gated on the Hub; accept its terms at {page} and set HF_TOKEN, or give --data PATH")
 
 
 def _first(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from securitynet.cache import digest, replacing
+from securitynet.data.columns import columns_of
 from securitynet.data.parquet import MANY_GROUPS, open_parquet
 from securitynet.data.want import Want
 from securitynet.errors import DataError
@@ -78,13 +79,14 @@ def _groups(source: HubDataset, sha: str, files: Sequence[str], want: Want) -> I
         footer = opened[-1].metadata
         groups += [(opened[-1], index, footer.row_group(index).num_rows) for index in range(footer.num_row_groups)]
         rows += footer.num_rows
+    columns = columns_of(opened[0].schema_arrow, want.record, str(source))
     taken = 0
     for count, place in enumerate(rng.permutation(len(groups))):
         if taken >= samples and (count >= MANY_GROUPS or taken >= 4 * samples):
             break
         file, index, length = groups[place]
         taken += length
-        yield file.read_row_group(index)
+        yield file.read_row_group(index, columns=[columns.image, columns.label])
 
 
 def _stream(source: HubDataset, sha: str, split: str, want: Want) -> Iterator[pa.Table]:

@@ -76,5 +76,14 @@ class Call:
                 raise HubError(401, "RepoNotFound", "Repository not found")
         return repo
 
+    def granted(self) -> Repo:
+        """Return the repo of the path; the files of a gated one are for its owners only."""
+        repo = self.repo()
+        user = self.user()
+        if repo.gated and (user is None or repo.namespace not in user.namespaces):
+            message = f"Access to {repo.kind[:-1]} {repo.id} is restricted and you are not in the authorized list."
+            raise HubError(403 if user else 401, "GatedRepo", message)
+        return repo
+
 
 Endpoint = Callable[[Call], Response]

@@ -101,7 +101,7 @@ def commits(call: Call) -> Response:
 
 def resolve(call: Call) -> Response:
     """Send a file, or a range of it."""
-    repo = call.repo()
+    repo = call.granted()
     sha = repo.resolve(call.revision)
     file = repo.commits[sha].tree.get(call.params["path"])
     if file is None:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from starlette.responses import JSONResponse, Response
 
 from hub import xet
