@@ -10,6 +10,7 @@ import importlib
 import inspect
 import pkgutil
 import typing
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -108,11 +109,13 @@ def class_arguments(make: Callable[[], nn.Module]) -> Collection[str]:
     """Return the names of the arguments of the class behind a library's function."""
     import torch
 
-    try:
-        with torch.device("meta"):  # where nothing is computed, which a few constructors cannot stand
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about initial weights, which nobody will see
+        try:
+            with torch.device("meta"):  # where nothing is computed, which a few constructors cannot stand
+                network = make()
+        except FAILURES:
             network = make()
-    except FAILURES:
-        network = make()
     found = inspect.signature(type(network).__init__).parameters.values()
     return {one.name for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)} - {"self", "num_classes"}
 

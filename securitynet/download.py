@@ -61,19 +61,14 @@ def find_weights(folder: Path, name: str | None = None) -> Path:
 
     Raises DownloadError where there is none or the choice is not clear.
     """
-    for usual in (name,) if name else WEIGHTS:
-        if (folder / usual).is_file():
+    for usual in (name, *WEIGHTS):
+        if usual and (folder / usual).is_file():
             return folder / usual
-    found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES) if not name else []
+    found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     if len(found) == 1:
         return found[0]
-    cause = (
-        f"no {name}"
-        if name
-        else f"{len(found)} weights files ({', '.join(path.name for path in found[:5])})"
-        if found
-        else "no weights file"
-    )
+    listed = ", ".join(path.name for path in found[:5])
+    cause = f"{len(found)} weights files ({listed})" if found else "no weights file"
     raise DownloadError(f"{folder}: holds {cause}; pass the path of the file itself")
 
 

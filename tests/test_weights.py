@@ -65,6 +65,7 @@ def test_code_in_a_plain_pickle_is_refused(tmp_path: Path, protocol: int) -> Non
     assert not mark.exists()
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_program_is_refused(tmp_path: Path) -> None:
     torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)).save(str(tmp_path / "a.pt"))
     assert "TorchScript" in failure(tmp_path / "a.pt")
@@ -210,5 +211,5 @@ def test_misfits_are_named() -> None:
 
 def test_a_forgotten_prefix_is_guessed_at() -> None:
     network = nn.Linear(2, 2)
-    with pytest.raises(LoadError, match="carry the prefix 'net.' "):
+    with pytest.raises(LoadError, match=r"carry the prefix 'net\.' "):
         load_strictly(network, {f"net.{name}": tensor for name, tensor in network.state_dict().items()}, ENTRY)
