@@ -93,16 +93,19 @@ def test_an_image_folder_on_the_hub(hub: Hub, tmp_path: Path) -> None:
     from huggingface_hub import HfApi
 
     for index in range(30):
-        path = tmp_path / "up" / ("train" if index < 20 else "test") / ("dog", "cat", "bird")[Y[index]] / f"{index}.png"
+        path = tmp_path / "up" / ("train" if index < 25 else "test") / ("dog", "cat", "bird")[Y[index]] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(X[index]))
     HfApi().create_repo("securitynet/folder", repo_type="dataset")
     HfApi().upload_folder(repo_id="securitynet/folder", repo_type="dataset", folder_path=tmp_path / "up")
     images = image_set(CIFAR, data="securitynet/folder", cache=tmp_path)
-    assert by_content(images.train) == expected(slice(0, 20), [5, 3, 2]) and by_content(images.test) == expected(slice(20, 30), [5, 3, 2])
+    assert by_content(images.train) == expected(slice(0, 25), [5, 3, 2]) and by_content(images.test) == expected(slice(25, 30), [5, 3, 2])
     asked = len(hub.requests)
     offline = image_set(CIFAR, data="securitynet/folder", cache=tmp_path, offline=True)
     assert len(hub.requests) == asked and by_content(offline.test) == by_content(images.test)
+    few = image_set(CIFAR, data="securitynet/folder", cache=tmp_path, samples=1)
+    assert len(by_content(few.train)) == 1 and by_content(few.train).items() <= by_content(images.train).items()
+    assert by_content(few.test) == by_content(images.test)
 
 
 def test_what_can_go_wrong_on_the_hub(hub: Hub, repo: str, tmp_path: Path) -> None:

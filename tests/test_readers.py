@@ -195,6 +195,8 @@ def test_mistakes_in_image_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"{re.escape(str(broken))}: the image cannot be read"):
         pixels(images.train)
     (tmp_path / "empty" / "train" / "dog").mkdir(parents=True)
+    (tmp_path / "flat" / "train").mkdir(parents=True)
+    assert "flat: holds train; expected are IDX files, Parquet files, or train/<class>/" in refused(tmp_path / "flat")
     assert "no images in class folders, expected is train/<class>/<image>" in refused(tmp_path / "empty")
 
 

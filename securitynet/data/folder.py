@@ -32,8 +32,9 @@ class ImageFiles:
 
 
 def is_image_folder(folder: Path) -> bool:
-    """Say whether a folder has a subfolder called as a split."""
-    return any(child.name.lower() in TRAIN + TEST + VALIDATION for child in folder.iterdir() if child.is_dir())
+    """Say whether a folder has a subfolder called as a split that has folders itself."""
+    splits = [child for child in folder.iterdir() if child.name.lower() in TRAIN + TEST + VALIDATION and child.is_dir()]
+    return any(child.is_dir() for split in splits for child in split.iterdir())
 
 
 def read_folder(folder: Path, want: Want) -> tuple[dict[str, EncodedImages | None], ClassOrder]:

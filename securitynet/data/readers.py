@@ -15,6 +15,7 @@ from securitynet.data.want import Want
 from securitynet.errors import DataError
 
 if TYPE_CHECKING:
+    from securitynet.data.labels import ClassOrder
     from securitynet.entry import Entry
 
 HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
@@ -75,32 +76,33 @@ def _given(entry: Entry, data: str, want: Want) -> ImageSet:
 
 
 def _from_path(entry: Entry, path: Path, want: Want) -> ImageSet:
-    parts: Mapping[str, Images | None]
+    parts, order = _folder(path, want) if path.is_dir() else _file(path, want)
     names = want.record.class_names if want.record else None
-    order = None
-    if path.is_file() and path.suffix.lower() == ".npz":
-        from securitynet.data.arrays import read_npz
-
-        parts = read_npz(path, want.volumes)
-    elif path.suffix.lower() == ".parquet" or (path.is_dir() and next(path.rglob("*.parquet"), None)):
-        from securitynet.data.parquet import read_parquet
-
-        parts, order = read_parquet(path, want)
-    elif path.is_dir():
-        parts, order = _from_folder(path, want)
-    else:
-        raise DataError(f"{path}: not a form of images that can be read; expected is {FORMS}")
     return _assembled(entry, want.record, parts, None, order.names if order else names, str(path))
 
 
-def _from_folder(path: Path, want: Want) -> tuple[Mapping[str, Images | None], Any]:
+def _file(path: Path, want: Want) -> tuple[Mapping[str, Images | None], ClassOrder | None]:
+    from securitynet.data.arrays import read_npz
+    from securitynet.data.parquet import read_parquet
+
+    if path.suffix.lower() == ".npz":
+        return read_npz(path, want.volumes), None
+    if path.suffix.lower() == ".parquet":
+        return read_parquet(path, want)
+    raise DataError(f"{path}: not a form of images that can be read; expected is {FORMS}")
+
+
+def _folder(path: Path, want: Want) -> tuple[Mapping[str, Images | None], ClassOrder | None]:
     from securitynet.data.arrays import IDX, read_idx
     from securitynet.data.folder import is_image_folder, read_folder
+    from securitynet.data.parquet import read_parquet
 
     if any(path.glob(IDX)):
         return read_idx(path), None
     if is_image_folder(path):
         return read_folder(path, want)
+    if next(path.rglob("*.parquet"), None) is not None:
+        return read_parquet(path, want)
     found = ", ".join(sorted(child.name for child in path.iterdir())[:5]) or "nothing"
     raise DataError(f"{path}: holds {found}; expected are IDX files, Parquet files, or train/<class>/ and test/<class>/ with images")
 
