@@ -105,9 +105,11 @@ class Target:
 def build(entry: Entry, network: nn.Module, weights_sha256: str | None = None, folder: Path | None = None) -> Target:
     """Return the Target of an entry and its network; every loader ends here.
 
-    A softmax that ends the network is dropped where it is a module named `softmax`, so that no precision is lost.
+    A softmax that ends one of our own networks, or one that the entry says returns probabilities, is dropped where it is a
+    module named `softmax`, so that no precision is lost.
     """
-    if entry.output == "probabilities" and isinstance(getattr(network, "softmax", None), nn.Softmax):
+    ends_so = entry.output == "probabilities" or (entry.architecture or "").startswith("nets:")
+    if ends_so and isinstance(getattr(network, "softmax", None), nn.Softmax):
         network.softmax = nn.Identity()
         entry = replace(entry, output="logits")
     module = nn.Sequential(Preprocess(entry), network, Answers(entry)).eval()

@@ -31,7 +31,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default $SECURITYNET_CACHE)")
     parser.add_argument("--offline", action="store_true", help="use only what is already here")
     local = parser.add_argument_group("a local file that is not in the catalog", "either a record, or the facts one by one")
-    local.add_argument("--entry", metavar="RECORD.json", help="the model's record, with the columns of the catalog")
+    local.add_argument("--entry", metavar="RECORD.json|ID", help="its record, with the columns of the catalog, or the id of one there")
     local.add_argument("--architecture", metavar="NAME", help="timm:NAME, torchvision:NAME, pytorchcv:NAME or nets:NAME")
     local.add_argument("--architecture-args", metavar="JSON", help="""the constructor's arguments, such as '{"depth": 32}'""")
     local.add_argument("--dataset", metavar="KEY", help="image dataset it was trained on, such as CIFAR-10")
@@ -50,16 +50,21 @@ def record_of(args: argparse.Namespace) -> dict[str, Any] | None:
     if "architecture_args" in given:
         given["architecture_args"] = _object(given["architecture_args"], "--architecture-args")
     if args.entry:
-        return {**_read(Path(args.entry)), **given}
+        return {**_record(args.entry), **given}
     return given or None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--entry {path}: {error.strerror}") from error
-    return _object(text, f"--entry {path}")
+def _record(entry: str) -> dict[str, Any]:
+    """Read the file of a record; a name that is no file is an id of the catalog."""
+    path = Path(entry)
+    if path.suffix == ".json" or path.is_file():
+        try:
+            return _object(path.read_text(encoding="utf-8"), f"--entry {path}")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--entry {path}: {getattr(error, 'strerror', None) or error}") from error
+    from securitynet import catalog
+
+    return catalog.entry(entry).to_record()
 
 
 def _object(text: str, where: str) -> dict[str, Any]:

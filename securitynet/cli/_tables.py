@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = {"auc": "AUC [95 %]", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "at 0.1 % FPR", "balanced_accuracy": "bal. acc."}
 NARROW = ("auc", "tpr_at_fpr_0.01", "balanced_accuracy")
-WIDE = 100
+WIDE = 116
 
 
 def verdict_lines(entry: Entry, verdict: Verdict) -> RenderableType:
@@ -71,7 +71,7 @@ def _family(family: str, groups: dict[str, list[Row]], width: int) -> Table:
     table.add_column(family, no_wrap=True)
     for metric in shown:
         table.add_column(COLUMNS[metric], justify="right", no_wrap=True)
-    table.add_column("n", justify="right")
+    table.add_column("n", justify="right", no_wrap=True)
     for label, group in groups.items():
         found = {row.metric: row for row in group}
         if set(found) & set(shown):

@@ -7,7 +7,7 @@ non-members serves every attack.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -32,6 +32,8 @@ class MembershipEvidence:
 
     `held_out` says that the attack was fitted on the known ones: then all metrics are of the others. Otherwise only the
     threshold of the balanced accuracy comes from the known ones. `asked` counts queries, one image is one query.
+    The labels, int64 of the same lengths, are for reports by class; where None, they are those of the splits. `remark` is
+    what to know about the AUC.
     """
 
     family: ClassVar[str] = "membership"
@@ -42,6 +44,9 @@ class MembershipEvidence:
     held_out: bool = False
     seed: int = 0
     asked: int | None = None
+    member_labels: NDArray[np.int64] | None = None
+    non_member_labels: NDArray[np.int64] | None = None
+    remark: str | None = None
 
     @property
     def queries(self) -> int:
@@ -55,15 +60,19 @@ class MembershipEvidence:
         threshold = metrics.best_threshold(self.members[self.known_members], self.non_members[self.known_non_members])
         balanced = metrics.balanced_accuracy(*unknown, threshold, self.seed)
         rates = [metrics.tpr_at_fpr(*scored, fpr) for fpr in metrics.FALSE_POSITIVE_RATES]
-        return [metrics.auc(*scored), *rates, balanced, metrics.advantage(balanced)]
+        area = metrics.auc(*scored)
+        return [replace(area, reason=area.reason or self.remark), *rates, balanced, metrics.advantage(balanced)]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return what is saved: the scores and the masks."""
+        """Return what is saved: the scores, the masks, whether the known ones were left out, and the labels."""
+        labels = {"member_labels": self.member_labels, "non_member_labels": self.non_member_labels}
         return {
             "members": self.members,
             "non_members": self.non_members,
             "known_members": self.known_members,
             "known_non_members": self.known_non_members,
+            "held_out": np.asarray(self.held_out),
+            **{name: values for name, values in labels.items() if values is not None},
         }
 
 
@@ -93,8 +102,16 @@ def from_score(
 ) -> MembershipEvidence:
     """Return the evidence of an attack that is a function of the model's answers: `score(outputs)` gives [n], larger means member."""
     members, non_members = ask(target, splits, accelerator)
-    known = half(len(members.labels), splits.seed), half(len(non_members.labels), splits.seed + 1)
-    return MembershipEvidence(_scores(score, members), _scores(score, non_members), *known, held_out, splits.seed)
+    return MembershipEvidence(
+        _scores(score, members),
+        _scores(score, non_members),
+        half(len(members.labels), splits.seed),
+        half(len(non_members.labels), splits.seed + 1),
+        held_out,
+        splits.seed,
+        member_labels=members.labels,
+        non_member_labels=non_members.labels,
+    )
 
 
 def _scores(score: Callable[[Outputs], NDArray[np.floating]], outputs: Outputs) -> Scores:

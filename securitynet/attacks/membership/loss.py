@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from securitynet.attacks.membership import MembershipEvidence, from_score
+import numpy as np
+import torch
+
+from securitynet.attacks.membership import MembershipEvidence, ask, from_score
 from securitynet.attacks.membership.scores import log_likelihood
-from securitynet.target import Target
+from securitynet.metrics.membership import auc
+from securitynet.target import Outputs, Target
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -25,4 +29,21 @@ class Loss:
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
         """Return the scores of members and non-members."""
-        return from_score(log_likelihood, target, splits, accelerator, held_out=self.held_out)
+        evidence = from_score(log_likelihood, target, splits, accelerator, held_out=self.held_out)
+        return evidence if self.held_out else replace(evidence, remark=single_precision(*ask(target, splits, accelerator)))
+
+
+def single_precision(members: Outputs, non_members: Outputs) -> str | None:
+    """Say what a float32 cross-entropy would have found, where it rounds losses to exactly 0, which then tie; None where it does not."""
+    losses = [_float32_loss(outputs) for outputs in (members, non_members)]
+    zeros = sum(int((loss == 0).sum()) for loss in losses)
+    if not zeros:
+        return None
+    area = auc(-losses[0].astype(np.float64), -losses[1].astype(np.float64)).value
+    total = sum(map(len, losses))
+    return f"in float32 {zeros} of {total} losses are exactly 0 and tie, with AUC {area:.4f}; here they are told apart in float64"
+
+
+def _float32_loss(outputs: Outputs) -> np.ndarray:
+    logits = torch.from_numpy(outputs.logits)
+    return torch.nn.functional.cross_entropy(logits, torch.from_numpy(outputs.labels), reduction="none").numpy()
