@@ -68,21 +68,27 @@ class RowStore:
         """Return the rows stored under `key`, or None."""
         if self.directory is None or not (path := self.directory / f"{key}.jsonl").exists():
             return None
-        evidence = self.directory / f"{key}.npz"
+        rows, evidence = read_rows(path), self.directory / f"{key}.npz"
         if evidence.exists():
             with np.load(evidence, allow_pickle=False) as stored:
-                self.evidence[key] = dict(stored)
-        return read_rows(path)
+                self.evidence[key] = {**stored, **_whose(rows)}
+        return rows
 
     def put(self, key: str, rows: Sequence[Row], arrays: Mapping[str, np.ndarray]) -> None:
         """Store the rows and the evidence of an attack; the rows come last and make it count."""
         if arrays:
+            arrays = {**arrays, **_whose(rows)}
             self.evidence[key] = dict(arrays)
         if self.directory is None:
             return
         if arrays:
             _save_arrays(self.directory / f"{key}.npz", arrays)
         write_rows(self.directory / f"{key}.jsonl", rows)
+
+
+def _whose(rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    """Evidence says whose it is: the name of its attack and the hyper-parameters, as text."""
+    return {"attack": np.asarray(rows[0].attack), "params": np.asarray(rows[0].params)}
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -104,6 +110,24 @@ class Result:
     def value(self, attack: str, metric: str) -> float | None:
         """Return the value of the first row of that attack and metric, None where there is none."""
         return next((row.value for row in self.rows if (row.attack, row.metric) == (attack, metric)), None)
+
+    def scores(self, attack: str) -> pd.DataFrame:
+        """Return one line per sample that `attack` (a name, or its label in figures) is measured on; see report.tables.scores."""
+        from securitynet.report import tables
+
+        return tables.scores(self, attack)
+
+    def per_class(self, attack: str) -> pd.DataFrame:
+        """Return the AUC of each class with its interval; see report.tables.per_class."""
+        from securitynet.report import tables
+
+        return tables.per_class(self, attack)
+
+    def roc(self, attack: str) -> pd.DataFrame:
+        """Return the whole ROC curve; see report.tables.roc."""
+        from securitynet.report import tables
+
+        return tables.roc(self, attack)
 
     def to_dataset(self) -> datasets.Dataset:
         """Return the rows as a `datasets.Dataset` with the features of config `results`."""
@@ -138,7 +162,7 @@ class Result:
         outputs.npz holds `<split>_logits`, `<split>_labels` and `<split>_indices` of members, non_members and test.
         """
         folder = Path(directory)
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for name, outputs in self.outputs.items():
             indices = getattr(self.splits, name).indices
             arrays |= {f"{name}_logits": outputs.logits, f"{name}_labels": outputs.labels, f"{name}_indices": indices}

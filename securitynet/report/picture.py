@@ -1,0 +1,41 @@
+"""Images of a split as a person sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from securitynet.data.transform import eight_bit
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from securitynet.data import Split
+
+
+def picture(split: Split, position: int) -> Image:
+    """Return the image at `position` as it is in the dataset, mode L or RGB; of a volume, the middle slice."""
+    from PIL import Image
+
+    found = split.images[int(split.indices[position])]
+    if not isinstance(found, np.ndarray):
+        return eight_bit(found, grey=found.mode in ("1", "L", "LA"))
+    if len(split.transform.input_size) == 4:
+        found = found[len(found) // 2]
+    if found.ndim == 3 and found.shape[-1] == 1:
+        found = found[..., 0]
+    return Image.fromarray(np.ascontiguousarray(found[..., :3] if found.ndim == 3 else found))
+
+
+def enlarged(image: Image, side: int) -> Image:
+    """Return the image with its longer side at most `side`: a small one enlarged by a whole number, so that its pixels stay square."""
+    from PIL.Image import Resampling
+
+    longest = max(image.size)
+    if longest > side:
+        image = image.copy()
+        image.thumbnail((side, side), Resampling.LANCZOS)
+        return image
+    factor = side // longest
+    return image.resize((image.width * factor, image.height * factor), Resampling.NEAREST)
