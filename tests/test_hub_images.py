@@ -59,6 +59,23 @@ def test_a_dataset_of_the_hub(hub: Hub, repo: str, tmp_path: Path) -> None:
     assert small.test is None and by_content(small.train) == expected(slice(45, 60), [0, 1, 2])
 
 
+def test_a_pinned_revision_stays(hub: Hub, tmp_path: Path) -> None:
+    from huggingface_hub import HfApi
+
+    HfApi().create_repo("securitynet/moving", repo_type="dataset")
+    revisions = []
+    for rows in (slice(0, 30), slice(30, 60)):
+        write(tmp_path / "up" / "test.parquet", rows)
+        done = HfApi().upload_folder(repo_id="securitynet/moving", repo_type="dataset", folder_path=tmp_path / "up")
+        revisions.append(done.oid)
+        images = image_set(ENTRY, data="securitynet/moving", cache=tmp_path)
+        assert images.revision == done.oid and by_content(images.test) == expected(rows, [0, 1, 2])
+    old, new = (image_set(ENTRY, data=f"securitynet/moving@{sha}", cache=tmp_path) for sha in revisions)
+    assert by_content(old.test) == expected(slice(0, 30), [0, 1, 2]) and by_content(new.test) == expected(slice(30, 60), [0, 1, 2])
+    pinned = image_set(ENTRY, data=f"securitynet/moving@{revisions[0]}", cache=tmp_path, offline=True)
+    assert pinned.revision == revisions[0] and by_content(pinned.test) == by_content(old.test)
+
+
 def test_the_entrys_own_dataset_comes_from_the_hub(hub: Hub, repo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pinned = replace(resolve("CIFAR-10"), hub_id=repo)
     monkeypatch.setattr(readers, "resolve", lambda name: pinned)

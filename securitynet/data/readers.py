@@ -12,7 +12,7 @@ from securitynet.cache import cache_root, digest
 from securitynet.data import DEFAULT_SAMPLES, Images, ImageSet
 from securitynet.data.dataset import ImageDataset, find, resolve
 from securitynet.data.want import Want
-from securitynet.errors import DataError
+from securitynet.errors import DataError, DownloadError
 
 if TYPE_CHECKING:
     from securitynet.data.labels import ClassOrder
@@ -72,7 +72,10 @@ def _given(entry: Entry, data: str, want: Want) -> ImageSet:
     hub = HUB_ID.fullmatch(data)
     if hub is None:
         raise DataError(f"{data}: no such file or folder; expected is {FORMS}")
-    return _from_hub(entry, hub["id"], hub["config"], hub["revision"], want)
+    try:
+        return _from_hub(entry, hub["id"], hub["config"], hub["revision"], want)
+    except DownloadError as error:
+        raise DownloadError(f"{error}; nor is there a file or folder of this name") from error
 
 
 def _from_path(entry: Entry, path: Path, want: Want) -> ImageSet:
