@@ -27,6 +27,7 @@ from securitynet.errors import Skipped, TrainingError, UsageError
 from securitynet.references import References, Settings, reference_answers
 from securitynet.references.fit import Alone, Job, Workshop, groups
 from securitynet.references.maker import Maker
+from securitynet.references.measure import Trial, Way, fastest, on_threads
 from securitynet.references.networks import answers, blueprint, create, stackable
 from securitynet.references.pool import Pool, halves
 from securitynet.references.stacked import train_stacked
@@ -159,8 +160,7 @@ def test_an_interrupted_call_goes_on_with_the_next_model(accelerator: Accelerato
         if len(fitted) == 3:
             fitted.append(-1)
             raise KeyboardInterrupt
-        if named.get("keep", True):
-            fitted.append(group[0].index)
+        fitted.append(group[0].index)
         return plain(self, group, *args, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Workshop, "fit", fit)
@@ -179,8 +179,8 @@ def test_stacked_and_sequential_training_agree(n: int, accelerator: Accelerator,
     work, jobs = workshop(pool, accelerator)
     assert [len(group) for group in groups(jobs, 4)] == ([4] if n == 200 else [2, 2])
     found = []
-    for way in (1, 4):
-        trained = sorted(work.trained(jobs, way), key=lambda pair: pair[0].index)
+    for size in (1, 4):
+        trained = sorted(work.trained(jobs, Way(size)), key=lambda pair: pair[0].index)
         found.append(torch.stack([answers(network, pool.images, accelerator.device) for _, network in trained]))
     untrained = answers(create(work.record, jobs[0].recipe.seed), pool.images, accelerator.device)
     one, four = found
@@ -217,37 +217,50 @@ def test_networks_that_draw_at_random_are_not_stacked(accelerator: Accelerator) 
     assert not stackable(create(dropping, 0), (1, 8, 8))
 
 
-def test_a_stack_is_chosen_only_where_it_was_measured_to_be_faster(accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "best"),
+    [
+        ({Way(): 1.0, Way(1, 1): 0.95, Way(4): 0.95, Way(4, 1): 0.92}, Way()),
+        ({Way(): 1.0, Way(1, 1): 0.5, Way(4): 0.6, Way(4, 1): 0.7}, Way(1, 1)),
+        ({Way(): 1.0, Way(1, 1): 2.0, Way(4): 0.6, Way(4, 1): 0.5}, Way(4, 1)),
+    ],
+)
+def test_another_way_is_chosen_only_where_it_is_clearly_faster(
+    seconds: dict[Way, float], best: Way, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     work, jobs = workshop(Pool.of(splits()), accelerator)
-    monkeypatch.setattr("securitynet.references.fit.MEASURING", 100.0)
-    measured: list[int] = []
+    monkeypatch.setattr("securitynet.references.measure.MEASURING", 100.0)
+    monkeypatch.setattr(Trial, "run", lambda self: self.times.append(seconds[self.way] * len(self.jobs) * self.jobs[0].steps))
+    with on_threads(2):
+        assert fastest(work, jobs) == best
+    assert torch.get_num_threads() == 1
 
-    def seconds(factor: float) -> None:
-        def fake(self: Workshop, group: list[Job]) -> float:
-            measured.append(len(group))
-            return 1.0 if len(group) == 1 else factor
 
-        monkeypatch.setattr(Workshop, "seconds", fake)
+def test_nothing_is_measured_that_costs_more_than_it_could_save(accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, jobs = workshop(Pool.of(splits()), accelerator)
+    ways: list[Way] = []
+    plain = Trial.run
 
-    seconds(0.5)
-    assert work.fastest(jobs) == 4 and measured == [1, 4]
-    seconds(0.95)
-    assert work.fastest(jobs) == 1
-    monkeypatch.setattr("securitynet.references.fit.MEASURING", 0.0)
-    measured.clear()
-    seconds(0.5)
-    assert work.fastest(jobs) == 1 and measured == [1]
+    def run(self: Trial) -> None:
+        ways.append(self.way)
+        plain(self)
+
+    monkeypatch.setattr(Trial, "run", run)
+    with on_threads(2):
+        assert fastest(work, jobs) == Way() and set(ways) == {Way()}
 
 
 def test_a_network_that_cannot_be_stacked_is_trained_alone(accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
     work, jobs = workshop(Pool.of(splits()), accelerator)
-    monkeypatch.setattr("securitynet.references.fit.MEASURING", 100.0)
+    monkeypatch.setattr("securitynet.references.measure.MEASURING", 100.0)
+    refused: list[int] = []
 
-    def refuse(*args: object, **named: object) -> None:
+    def refuse(networks: list[nn.Module], *args: object, **named: object) -> None:
+        refused.append(len(networks))
         raise RuntimeError("vmap: data-dependent control flow")
 
     monkeypatch.setattr("securitynet.references.fit.train_stacked", refuse)
-    assert work.fastest(jobs) == 1
+    assert fastest(work, jobs) == Way() and set(refused) == {4}
 
 
 def test_alone_is_all_that_training_asks_of_an_accelerator(accelerator: Accelerator) -> None:
@@ -296,7 +309,7 @@ def test_bad_settings_are_refused(accelerator: Accelerator) -> None:
     with pytest.raises(UsageError, match="patience"):
         Settings(recipe=Recipe(patience=3))
     for name in ("resnet10t", "timm:resnet10x", "elsewhere:net"):
-        with pytest.raises(UsageError, match="reference models: .*architecture"):
+        with pytest.raises(UsageError, match=r"reference models: .*architecture"):
             reference_answers(splits(), Settings(architecture=name), accelerator, ArrayCache(None))
 
 

@@ -37,7 +37,11 @@ class Stack(nn.Module):
             self.register_parameter(name.replace(".", "/"), nn.Parameter(value.detach().clone()))
         for name, value in buffers.items():
             self.register_buffer(name.replace(".", "/"), value.clone())
-        self._skeleton = [copy.deepcopy(networks[0]).to("meta")]  # in a list: its tensors are not the stack's
+        skeleton = copy.deepcopy(networks[0]).to("meta")
+        for part in skeleton.modules():
+            if getattr(part, "inplace", False):  # on the views that vmap makes, working in place costs a copy
+                part.inplace = False
+        self._skeleton = [skeleton]  # in a list: its tensors are not the stack's
 
     def forward(self, images: Tensor) -> Tensor:
         answer: Tensor = vmap(self._one, in_dims=(0, 0), randomness="error")(self._tensors(), images)
