@@ -33,18 +33,37 @@ class Repo:
     def find(self, name: str) -> Path | None:
         """Return the path of one file, None where the repo has no such file. Raises DownloadError."""
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+        from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
         from huggingface_hub.utils import httpx
 
         bar = {} if self.progress else {"tqdm_class": _silent()}
+        trouble = None
         try:
-            return Path(hf_hub_download(self.id, name, revision=self.revision, local_files_only=self.offline, **bar))
+            trouble = self._trouble(name)
+            return Path(hf_hub_download(self.id, name, revision=self.revision, local_files_only=trouble is not None, **bar))
         except LocalEntryNotFoundError as error:  # neither the Hub nor the cache has an answer
-            raise self._unreachable(error, name) from error
+            cause = trouble or " ".join(str(error).split())[:200]
+            raise DownloadError(f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {cause}") from error
         except EntryNotFoundError:
             return None
-        except (OfflineModeIsEnabled, httpx.HTTPError, HFValidationError) as error:
+        except (httpx.HTTPError, HFValidationError) as error:
             raise self._refused(error) from error
+
+    def _trouble(self, name: str) -> str | None:
+        """Say why the Hub cannot be asked, None where it can. The client itself would try, and complain, for half a minute."""
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.errors import OfflineModeIsEnabled
+        from huggingface_hub.utils import httpx
+
+        if self.offline:
+            return "no network is to be used; run once without --offline"
+        try:
+            get_hf_file_metadata(hf_hub_url(self.id, name, revision=self.revision))
+        except OfflineModeIsEnabled:
+            return "HF_HUB_OFFLINE forbids to ask the Hub; run once without it"
+        except httpx.TransportError as error:
+            return f"the Hub cannot be reached ({' '.join(str(error).split())[:200]}); check the network and run again"
+        return None
 
     def weights(self) -> Path:
         """Return the path of the weights: safetensors where the repo has them. Raises DownloadError."""
@@ -57,14 +76,6 @@ class Repo:
         """Return the commit that a file of this repo came from, as its place in the Hub's cache says."""
         parents = [part.name for part in path.parents if part.parent.name == "snapshots"]
         return parents[0] if parents and COMMIT.fullmatch(parents[0]) else None
-
-    def _unreachable(self, error: Exception, name: str) -> DownloadError:
-        if self.offline:
-            return DownloadError(
-                f"{self.label}: {name} of {self.id} is not in the Hub's cache and no network is to be used; run once without --offline"
-            )
-        cause = " ".join(str(error.__cause__ or error).split())[:200]
-        return DownloadError(f"{self.label}: the Hub cannot be reached for {name} of {self.id} ({cause}); check the network and run again")
 
     def _refused(self, error: Exception) -> DownloadError:
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +171,15 @@ def test_repos_that_cannot_be_had(hub: Hub, tmp_path: Path) -> None:
     assert "has no revision v9" in failure(DownloadError, "hf-hub:tester/loaders-bare@v9")
     assert "not in the Hub's cache" in failure(DownloadError, "hf-hub:tester/loaders-never", offline=True)
     assert "refuses" in failure(DownloadError, "hf-hub:not a name")
+
+
+def test_a_hub_that_nobody_answers(hub: Hub, tmp_path: Path) -> None:
+    """One line, no retries, in another process: the client reads the Hub's address when it is imported."""
+    program = "import sys; from securitynet.cli import main; sys.exit(main(['verify', 'hf-hub:tester/loaders-nowhere']))"
+    environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "SECURITYNET_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the Hub cannot be reached" in done.stderr and done.stderr.count("\n") == 1
 
 
 def _only_a_readme(folder: Path) -> Path:
