@@ -97,7 +97,9 @@ def _validator_file(part: Path) -> Path:
 def _attempt(request: Request, part: Path) -> None:
     start, headers = _resume(request, part)
     with _answer(request, headers) as response:
-        if response.status_code == 416:  # what lies there is not a beginning of the file any more
+        if response.status_code == 416:
+            if response.headers.get("Content-Range", "").endswith(f"/{start}"):
+                return  # all of it had arrived before
             discard(part)
             raise _Busy("the file changed while it was fetched")
         _check_status(request, response.status_code)
