@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from torch import nn
@@ -68,7 +69,7 @@ def judge(entry: Entry, outputs: Outputs, part: str = "test") -> tuple[str | Non
 
 
 def _accuracies(asked: dict[str, Outputs]) -> Iterator[Estimate]:
-    counts = {name: (int((outputs.predictions == outputs.labels).sum()), len(outputs.labels)) for name, outputs in asked.items()}
+    counts = {name: (int(_right(outputs).sum()), len(outputs.labels)) for name, outputs in asked.items()}
     for name in ("train", "test"):
         if name in counts:
             yield rate(f"{name}_accuracy", *counts[name])
@@ -76,6 +77,11 @@ def _accuracies(asked: dict[str, Outputs]) -> Iterator[Estimate]:
             yield Estimate(f"{name}_accuracy", None, 0, reason=f"no {name} images at hand")
     if len(counts) == 2:
         yield difference("overfit_gap", counts["train"], counts["test"])
+
+
+def _right(outputs: Outputs) -> NDArray[np.bool_]:
+    """An answer that is not finite is a wrong one."""
+    return (outputs.predictions == outputs.labels) & np.isfinite(outputs.logits).all(axis=1)
 
 
 def _wrong_kind(entry: Entry, outputs: Outputs) -> str | None:
@@ -162,7 +168,7 @@ def _diagnosed(cause: str, target: Target, test: Split, accelerator: Accelerator
 
 
 def _accuracy(outputs: Outputs) -> float:
-    return float((outputs.predictions == outputs.labels).mean())
+    return float(_right(outputs).mean())
 
 
 def _probes(target: Target) -> Iterator[tuple[str, Target]]:

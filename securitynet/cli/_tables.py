@@ -42,7 +42,8 @@ def result_view(result: Result, width: int) -> RenderableType:
     parts: list[RenderableType] = [verdict_lines(result.entry, result.verdict)]
     for family in dict.fromkeys(row.family for row in result.rows if row.family != "verify"):
         groups = _groups(row for row in result.rows if row.family == family)
-        parts += [Text(""), _family(family, groups, width), *_others(groups)]
+        table = _family(family, groups, width)
+        parts += [Text(""), *([table] if table.row_count else []), *_others(groups)]
         if any("half" in label for label in groups):
             parts.append(Text("smaller n: measured on the half of the samples that the attacker did not know", style="dim"))
     parts.append(Text(""))
