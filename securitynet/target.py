@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +16,7 @@ from securitynet.cache import ArrayCache, digest
 from securitynet.data import Split
 from securitynet.entry import Entry
 from securitynet.errors import LoadError
+from securitynet.fingerprint import fingerprint, state_sha256
 from securitynet.outputs import Outputs as Outputs  # said twice: others take it from here
 
 if TYPE_CHECKING:
@@ -114,30 +113,6 @@ def build(entry: Entry, network: nn.Module, weights_sha256: str | None = None, f
         entry = replace(entry, output="logits")
     module = nn.Sequential(Preprocess(entry), network, Answers(entry)).eval()
     return Target(entry, module.requires_grad_(False), weights_sha256 or state_sha256(network), folder)
-
-
-def state_sha256(module: nn.Module) -> str:
-    """sha256 over names, shapes, types and bytes of the module's state dict, in order."""
-    hasher = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        data = tensor.detach().cpu().contiguous()
-        hasher.update(f"{name}{tuple(data.shape)}{data.dtype}".encode())
-        hasher.update(data.flatten().view(torch.uint8).numpy() if data.numel() else b"")
-    return hasher.hexdigest()
-
-
-def fingerprint(module: nn.Module) -> str:
-    """sha256 of a module's printed structure, tensors, and the code of its classes outside torch."""
-    classes = sorted({type(part) for part in module.modules()}, key=lambda c: c.__qualname__)
-    code = [_source(c) for c in classes if not c.__module__.startswith("torch.")]
-    return digest(repr(module), state_sha256(module), code)
-
-
-def _source(cls: type) -> str:
-    try:
-        return inspect.getsource(cls)
-    except (OSError, TypeError):  # defined in an interactive session: the name is all there is
-        return cls.__qualname__
 
 
 class _Pixels(torch.utils.data.Dataset[Any]):

@@ -16,7 +16,7 @@ from securitynet.entry import Entry
 from securitynet.references.fit import Job, Workshop
 from securitynet.references.networks import answers, blueprint, create
 from securitynet.references.pool import Pool
-from securitynet.target import fingerprint
+from securitynet.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -19,7 +19,7 @@ from securitynet.errors import UsageError
 
 def fingerprint(recipe: Mapping[str, Any], network: nn.Module, tensors: Sequence[Tensor]) -> str:
     """Return the sha256 of what makes two runs the same: recipe, structure and initial weights of the network, data."""
-    from securitynet.target import state_sha256
+    from securitynet.fingerprint import state_sha256
 
     content = [hashlib.sha256(np.ascontiguousarray(tensor.detach().cpu().numpy()).data).hexdigest() for tensor in tensors]
     return digest(recipe, repr(network), state_sha256(network), content)
