@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 Kept = TypeVar("Kept")
-PIECE = 2**17  # values that are worked on at once: one megabyte in float64
+PIECE = 2**15  # values that are worked on at once: larger copies in float64 would be fetched from the system anew each time
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """Evaluate a model: verify it, attack it, and say what the numbers mean.
 
 Every number comes with a 95 % interval. What was computed before is read from the cache; an interrupted run goes on where
-it stopped. Exit code 3 when the model is not what its entry says; its numbers are then marked suspect.
+it stopped. Exit code 3 when the model is not what its entry says; its numbers are then marked suspect. With --seeds, --json
+holds the rows of all seeds and their `spread`.
 
 examples:
   securitynet evaluate builtin/digits-overfit
@@ -9,11 +10,15 @@ examples:
   securitynet evaluate resnet32.th --architecture nets:cifar_resnet --architecture-args '{"depth": 32}' \\
       --dataset CIFAR-10 --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 --data cifar10.npz
   securitynet evaluate builtin/digits-regular --attacks ./my_attack.py 'membership/*entropy'
+  securitynet evaluate builtin/digits-overfit --roc roc.svg
+  securitynet evaluate builtin/digits-overfit --seeds 0 1 2
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securitynet.cli import DONE, FAILED, SUSPECT, is_main_process
@@ -39,33 +44,68 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--defence", action="append", default=[], metavar="FILE.py", help="wrap the model in a defence of your own; may be repeated"
     )
     parser.add_argument("--output", metavar="DIR", help="save rows.jsonl, the model's answers, scores and the summary there")
+    parser.add_argument(
+        "--roc", metavar="FILE", help="draw the ROC curves on logarithmic axes into a .png, .svg or .pdf (needs securitynet[plots])"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="evaluate with each of these seeds and show how far the numbers spread (in place of --seed)",
+    )
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the result; 1 if an attack failed, 3 if the model is suspect."""
+    """Print the result, with several seeds of the last, then the spread; 1 if an attack failed, 3 if the model is suspect."""
     from securitynet.evaluation import evaluate
 
     options = library_options(args)
-    result = evaluate(args.model, options.pop("data"), args.attacks, defences=args.defence, **options)
+    if args.roc:
+        from securitynet.report.roc import drawable
+
+        drawable(args.roc)  # said now, not after the work
+    data, seeds = options.pop("data"), list(dict.fromkeys(args.seeds or [args.seed]))
+    results = [evaluate(args.model, data, args.attacks, defences=args.defence, **{**options, "seed": seed}) for seed in seeds]
     if is_main_process():
-        _show(result, args)
-    if any(row.status == "failed" for row in result.rows):
+        _save(results, args)
+        _show(results, args)
+    if any(row.status == "failed" for result in results for row in result.rows):
         return FAILED
-    return SUSPECT if result.verdict.cause else DONE
+    return SUSPECT if any(result.verdict.cause for result in results) else DONE
 
 
-def _show(result: Result, args: argparse.Namespace) -> None:
-    if args.output:
-        result.save(args.output)
+def _save(results: Sequence[Result], args: argparse.Namespace) -> None:
+    """Save what was asked for; of several seeds, each in a folder of its own, and the curves of the last."""
+    for result in results if args.output else ():
+        result.save(args.output if len(results) == 1 else Path(args.output) / f"seed-{result.splits.seed}")
+    if args.roc:
+        from securitynet.report.roc import roc_figure
+
+        roc_figure(results[-1], args.roc)
+
+
+def _show(results: Sequence[Result], args: argparse.Namespace) -> None:
+    from securitynet.report.seeds import spread
+
+    table = spread(results) if len(results) > 1 else None
     if args.json:
-        print_json(result.to_json())
+        record = results[-1].to_json()
+        if table is not None:
+            record["rows"] = [row.to_record() for result in results for row in result.rows]
+            record["spread"] = table.to_dict("records")
+        print_json(record)
         return
     from rich.console import Console
 
     from securitynet.cli._tables import result_view
 
     console = Console()
-    console.print(result_view(result, console.width))
-    if args.output:
-        console.print(f"saved in {args.output}", style="dim")
+    console.print(result_view(results[-1], console.width))
+    if table is not None:
+        from securitynet.cli._spread import spread_view
+
+        console.print(spread_view(table))
+    for path in filter(None, (args.output, args.roc)):
+        console.print(f"saved in {path}", style="dim", markup=False)

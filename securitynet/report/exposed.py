@@ -14,7 +14,7 @@ import numpy as np
 from securitynet.errors import UsageError
 from securitynet.metrics.membership import alarm_rate
 from securitynet.outputs import Outputs
-from securitynet.report.picture import enlarged, picture
+from securitynet.report.picture import fitted, picture
 from securitynet.report.scored import Scored, find
 from securitynet.results import Result
 
@@ -67,9 +67,9 @@ class Gallery:
     def explanation(self) -> str:
         """What the rates mean, and the smallest that these samples can show."""
         return (
-            f"FPR: the share of {self.non_members:,} images that the model has not seen and that score as high. An attacker who calls "
-            f"this image a member is wrong about so many others. Below 1/{self.non_members:,} = {1 / self.non_members:.2%} "
-            "it cannot be measured."
+            "Under each image: its label, the model's answer, and the false-positive rate (FPR) of an attacker who calls it a member, "
+            f"which is the share of {self.non_members:,} images that the model has not seen and that score at least as high. "
+            f"Below 1/{self.non_members:,} = {1 / self.non_members:.2%} it cannot be measured."
         )
 
     def rate(self, one: Exposed) -> str:
@@ -87,7 +87,8 @@ class Gallery:
 
         source = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
         template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)
-        return template.render(gallery=self, shown=list(zip(self.images, map(_data_uri, self.pictures), strict=True)))
+        shown = [(one, _data_uri(image), max(image.size) < SHOWN) for one, image in zip(self.images, self.pictures, strict=True)]
+        return template.render(gallery=self, shown=shown)
 
 
 def gallery(result: Result, attack: str = "membership/loss", top: int = 36) -> Gallery:
@@ -141,5 +142,5 @@ def _name(names: Sequence[str], label: int) -> str:
 
 def _data_uri(image: Image) -> str:
     buffer = io.BytesIO()
-    enlarged(image, SHOWN).save(buffer, format="PNG")
+    fitted(image, SHOWN).save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

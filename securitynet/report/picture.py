@@ -28,14 +28,20 @@ def picture(split: Split, position: int) -> Image:
     return Image.fromarray(np.ascontiguousarray(found[..., :3] if found.ndim == 3 else found))
 
 
+def fitted(image: Image, side: int) -> Image:
+    """Return the image with its longer side at most `side`."""
+    from PIL.Image import Resampling
+
+    if max(image.size) > side:
+        image = image.copy()
+        image.thumbnail((side, side), Resampling.LANCZOS)
+    return image
+
+
 def enlarged(image: Image, side: int) -> Image:
     """Return the image with its longer side at most `side`: a small one enlarged by a whole number, so that its pixels stay square."""
     from PIL.Image import Resampling
 
-    longest = max(image.size)
-    if longest > side:
-        image = image.copy()
-        image.thumbnail((side, side), Resampling.LANCZOS)
-        return image
-    factor = side // longest
+    image = fitted(image, side)
+    factor = side // max(image.size)
     return image.resize((image.width * factor, image.height * factor), Resampling.NEAREST)

@@ -38,15 +38,22 @@ def roc_figure(result: Result, path: str | os.PathLike[str], attacks: Sequence[s
     rate at each threshold. The axes end at one over the number of samples, below which no rate can be measured. Raises
     UsageError where matplotlib is not installed, for another suffix, and where no attack has scores.
     """
-    path = Path(path)
-    if path.suffix not in FORMATS:
-        raise UsageError(f"{path}: a figure ends in {', '.join(FORMATS)}")
+    path = drawable(path)
     found = scored(result) if attacks is None else [find(result, attack) for attack in attacks]
     if not found:
         raise UsageError(f"{result.entry.id}: no attack of this result has scores to draw")
     curves = sorted((Curve.of(one, style) for one, style in zip(found, _styles(len(found)), strict=True)), key=lambda one: -one.at(0.01))
     figure = _figure(result, curves, band)
     _write(figure, path)
+    return path
+
+
+def drawable(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a figure that can be drawn. Raises UsageError for another suffix, and where matplotlib is not installed."""
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise UsageError(f"{path}: a figure ends in {', '.join(FORMATS)}")
+    _matplotlib()
     return path
 
 
@@ -85,8 +92,7 @@ def _styles(count: int) -> list[tuple[object, str]]:
 
 
 def _figure(result: Result, curves: Sequence[Curve], band: bool) -> Figure:
-    matplotlib_figure = _matplotlib()
-    figure: Figure = matplotlib_figure(figsize=(9.2, 5.8), dpi=160)
+    figure = _matplotlib()(figsize=(9.2, 5.8), dpi=160)
     axes = figure.add_axes((0.09, 0.18, 0.5, 0.72))
     floor = min(1 / len(curve.scores.non_members) for curve in curves), min(1 / len(curve.scores.members) for curve in curves)
     for curve in curves:

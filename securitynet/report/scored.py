@@ -73,7 +73,7 @@ def _varying(name: str, keys: Sequence[tuple[str, str]], params: Sequence[Mappin
 
 def _told(own: Mapping[str, Any], varying: Sequence[str]) -> str:
     given = [(key, own.get(key)) for key in varying if own.get(key) not in (None, False)]
-    words = [key.replace("_", "-") if value is True else f"{key} {value}" for key, value in given]
+    words = ["half" if key == "held_out" else key.replace("_", " ") if value is True else f"{key} {value}" for key, value in given]
     return f" ({', '.join(words)})" if words else ""
 
 

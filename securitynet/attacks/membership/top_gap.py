@@ -32,5 +32,8 @@ class TopGap:
         return from_score(self._gap, target, splits, accelerator)
 
     def _gap(self, outputs: Outputs) -> np.ndarray:
-        largest = np.partition(outputs.logits, -self.k, axis=1)
-        return outputs.logits.max(axis=1).astype(np.float64) - largest[:, -self.k]
+        gaps = np.empty(len(outputs.labels))
+        for rows, piece in outputs.pieces():
+            largest = np.partition(piece.logits, -self.k, axis=1)[:, -self.k :].astype(np.float64)
+            gaps[rows] = largest.max(axis=1) - largest[:, 0]
+        return gaps
