@@ -75,6 +75,9 @@ def _network(entry: Entry, folder: Path) -> nn.Module:
     if misfits:
         said = "; ".join(f"{len(names)} {kind.replace('_', ' ')}: {', '.join(names[:5])}" for kind, names in misfits.items())
         raise LoadError(f"{entry.id}: the weights do not fit {type(network).__name__}: {said}")
+    for part in network.modules():
+        if hasattr(part, "name_or_path"):
+            part.name_or_path = ""  # where a model lies does not make it another model
     return network
 
 
