@@ -9,10 +9,10 @@ from typing import Any
 
 from securitynet.data.dataset import find, resolve
 from securitynet.download import SUFFIXES, Files, find_weights
+from securitynet.download.hashes import digests_of
+from securitynet.download.hub import Repo
 from securitynet.entry import Entry
 from securitynet.errors import DownloadError, UsageError
-from securitynet.hashes import digests_of
-from securitynet.hubfiles import Repo
 from securitynet.loaders._facts import Facts, card_facts, label_names, read_json, timm_folder, transformers_folder
 from securitynet.loaders.transformers import PREPROCESSOR, preprocessor_of
 

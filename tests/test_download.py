@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from web import Web, serve
 
-from securitynet import transfer
-from securitynet.download import Files, fetch
+from securitynet.download import Files, fetch, http
 from securitynet.entry import Entry
 from securitynet.errors import DownloadError, SecurityNetError
 
@@ -34,7 +33,7 @@ def web(server: Web, monkeypatch: pytest.MonkeyPatch) -> Web:
     """The server, empty; no waiting between tries."""
     server.pages.clear()
     server.requests.clear()
-    monkeypatch.setattr(transfer, "PAUSE", 0.0)
+    monkeypatch.setattr(http, "PAUSE", 0.0)
     return server
 
 
@@ -168,9 +167,9 @@ def test_plain_http_needs_a_full_hash(web: Web, files: Files) -> None:
     assert "not https" in failure(entry_of("http://weights.example/a.pth", weights_hash="0" * 8), files)
     away = {"Location": "http://weights.example/a.pth"}
     assert "redirect to http://weights.example" in failure(entry_of(web.put("/away", b"", status=302, headers=away)), files)
-    assert not transfer.Request("x", "https://weights.example").allows("http://127.0.0.1/a")
-    assert transfer.Request("x", "https://weights.example", pinned=True).allows("http://other.example/a")
-    assert not transfer.Request("x", "ftp://weights.example", pinned=True).allows("ftp://weights.example")
+    assert not http.Request("x", "https://weights.example").allows("http://127.0.0.1/a")
+    assert http.Request("x", "https://weights.example", pinned=True).allows("http://other.example/a")
+    assert not http.Request("x", "ftp://weights.example", pinned=True).allows("ftp://weights.example")
 
 
 @pytest.mark.parametrize(("status", "words"), [(404, "is gone"), (410, "is gone"), (403, "asks for a login"), (418, "refuses")])
@@ -182,7 +181,7 @@ def test_answers_that_are_no_file(web: Web, files: Files, status: int, words: st
 
 def test_a_busy_server_is_asked_again(web: Web, files: Files) -> None:
     assert "503" in failure(entry_of(web.put("/a.pth", b"", status=503)), files)
-    assert len(web.requests) == transfer.TRIES
+    assert len(web.requests) == http.TRIES
 
 
 @pytest.mark.parametrize("options", [{"headers": {"Content-Type": "text/html; charset=utf-8"}}, {}])

@@ -15,7 +15,7 @@ from securitynet.catalog import CONFIGS
 from securitynet.data.dataset import ImageDataset
 from securitynet.entry import Entry, typed
 from securitynet.errors import DataError, SecurityNetError, UsageError
-from securitynet.hashes import LENGTHS
+from securitynet.download.hashes import LENGTHS
 from securitynet.importers.card import build_card, columns, digest, files_of
 from securitynet.importers.records import Record, line_of
 

@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from securitynet import archive
 from securitynet.cache import digest, replacing
+from securitynet.download import archive
+from securitynet.download.hashes import Pin, digests_of
+from securitynet.download.http import Request, discard, transfer
+from securitynet.download.hub import COMMIT, WEIGHTS, Repo
 from securitynet.errors import DownloadError
-from securitynet.hashes import Pin, digests_of
-from securitynet.hubfiles import COMMIT, WEIGHTS, Repo
-from securitynet.transfer import Request, discard, transfer
 
 if TYPE_CHECKING:
     from securitynet.entry import Entry
