@@ -127,7 +127,8 @@ def _legend(axes: Axes, lines: int) -> None:
 def _draw(axes: Axes, curve: Curve, band: bool) -> None:
     fpr, tpr = curve.thinned()
     area = metrics.auc(curve.scores.members, curve.scores.non_members).value
-    label = _plain(f"{curve.at(0.01):5.1%} · {area:.3f} · {curve.scores.label}")
+    at = f"{curve.at(0.01):5.1%}" if len(curve.scores.non_members) >= 100 else "    -"  # fewer cannot show such a rate
+    label = _plain(f"{at} · {area:.3f} · {curve.scores.label}")
     axes.plot(fpr, tpr, drawstyle="steps-post", color=curve.colour, linestyle=curve.dashes, linewidth=1.5, label=label)
     if band:
         low, high = _exact(tpr, len(curve.scores.members))
