@@ -240,3 +240,13 @@ def test_unknown_membership_and_missing_splits_skip_with_words(trained: nn.Modul
     assert [row.reason for row in only_test.rows if row.family == "membership"] == [
         "needs training and test images: no training images at hand"
     ]
+
+
+def test_arrays_of_ones_own_are_members_and_non_members_as_named(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    assert isinstance(images.train, ArrayImages) and isinstance(images.test, ArrayImages)
+    data = {"x_train": images.train.pixels, "y_train": images.train.labels, "x_test": images.test.pixels, "y_test": images.test.labels}
+    result = run(trained, data, tmp_path, attacks="membership/loss")
+    assert (result.value("membership/loss", "auc") or 0) > 0.9
+    assert result.value("verify", "train_accuracy") == run(trained, images, tmp_path, attacks="membership/loss").value(
+        "verify", "train_accuracy"
+    )

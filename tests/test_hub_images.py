@@ -54,7 +54,7 @@ def test_a_dataset_of_the_hub(hub: Hub, repo: str, tmp_path: Path) -> None:
     prints = {part.train.fingerprint for part in (images, again, pinned, offline) if part.train}
     assert len(prints) == 1
     own = image_set(ENTRY, data=repo, cache=tmp_path)
-    assert (own.dataset, own.membership, own.class_names) == (repo, "unknown", ("dog", "ship", "airplane"))
+    assert (own.dataset, own.membership, own.class_names) == (repo, "official-split", ("dog", "ship", "airplane"))
     small = image_set(ENTRY, data=f"{repo}:small", cache=tmp_path)
     assert small.test is None and by_content(small.train) == expected(slice(45, 60), [0, 1, 2])
 

@@ -48,7 +48,7 @@ def test_npz(tmp_path: Path) -> None:
     images = image_set(ENTRY, data=save(tmp_path / "some.npz", **ARRAYS, y_all_train=np.zeros(99)))
     assert np.array_equal(pixels(images.train), X[:20]) and np.array_equal(pixels(images.test), X[20:])
     assert images.train and images.test and images.train.labels.tolist() == Y[:20].tolist() and images.test.labels.dtype == np.int64
-    assert (images.dataset, images.membership) == ("some.npz", "unknown")
+    assert (images.dataset, images.membership) == ("some.npz", "official-split")
     known = image_set(CIFAR, data=os.fspath(tmp_path / "some.npz"))
     assert (known.dataset, known.membership, known.class_names and known.class_names[3]) == ("CIFAR-10", "official-split", "cat")
     assert known.revision == images.revision and known.train and known.train.fingerprint == images.train.fingerprint

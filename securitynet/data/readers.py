@@ -126,11 +126,14 @@ def _assembled(
     names: tuple[str, ...] | None,
     what: str,
 ) -> ImageSet:
-    """The image set of two parts. Members are known where the dataset is known, and has an official split."""
+    """The image set of two parts. A dataset's record says whether its training part is what models were trained on.
+
+    Where there is no record, whoever gives the data says so by calling a part of them the training part.
+    """
     train, test = (part if (part := parts[name]) is not None and len(part) else None for name in ("train", "test"))
     if train is None and test is None:
         raise DataError(f"{what}: no images; expected are training images, test images or both")
-    membership = "official-split" if record and record.membership == "official-split" else "unknown"
+    membership = "unknown" if record and record.membership != "official-split" else "official-split"
     key = record.key if record else entry.dataset or (what if HUB_ID.fullmatch(what) else Path(what).name)
     content = revision or digest([part and part.fingerprint for part in (train, test)])
     return ImageSet(key, train, test, content, membership, names or (record.class_names if record else None))
