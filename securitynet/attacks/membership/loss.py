@@ -30,7 +30,19 @@ class Loss:
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
         """Return the scores of members and non-members."""
         evidence = from_score(log_likelihood, target, splits, accelerator, held_out=self.held_out)
-        return evidence if self.held_out else replace(evidence, remark=single_precision(*ask(target, splits, accelerator)))
+        if self.held_out:
+            return evidence
+        answers = ask(target, splits, accelerator)
+        return replace(evidence, remark=ties(evidence) or single_precision(*answers))
+
+
+def ties(evidence: MembershipEvidence) -> str | None:
+    """Say how many samples share the largest score: where a network returns float32 probabilities, those of exactly 1."""
+    scores = np.concatenate([evidence.members, evidence.non_members])
+    top = int((scores == scores.max()).sum())
+    if top < 2:
+        return None
+    return f"{top} of {len(scores)} samples tie at the largest score: the model's answers hold no more (a float32 probability of 1)"
 
 
 def single_precision(members: Outputs, non_members: Outputs) -> str | None:
