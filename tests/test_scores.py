@@ -63,7 +63,7 @@ def test_outputs_are_not_changed_by_scoring() -> None:
 
 
 def test_ties_of_float32_probabilities_are_counted_and_never_infinite() -> None:
-    """A network that returns float32 probabilities: 1 - 1e-9 is 1, and 0 has no logarithm."""
+    """A network that returns float32 probabilities: what is left beside 1 tells answers apart, until that too is 0."""
     import torch
 
     from securitynet.attacks.membership import MembershipEvidence
@@ -71,7 +71,7 @@ def test_ties_of_float32_probabilities_are_counted_and_never_infinite() -> None:
     from securitynet.entry import Entry
     from securitynet.target import Answers
 
-    logits = torch.tensor([[30.0, 0, 0], [40, 0, 0], [200, 0, 0], [1, 0, 0]])
+    logits = torch.tensor([[200.0, 0, 0], [300, 0, 0], [400, 0, 0], [30, 0, 0]])
     from_probabilities = Answers(Entry(id="t", num_classes=3, output="probabilities"))(logits.softmax(1)).numpy()
     labels = np.array([0, 0, 0, 0])
     coarse, fine = (scores.log_likelihood(Outputs(z, labels)) for z in (from_probabilities, logits.numpy()))
@@ -79,6 +79,7 @@ def test_ties_of_float32_probabilities_are_counted_and_never_infinite() -> None:
     known = np.array([True, False])
     words = ties(MembershipEvidence(coarse[:2], coarse[2:], known, known))
     assert words is not None and words.startswith("3 of 4 samples tie")
+    assert coarse[3] == pytest.approx(fine[3], rel=1e-5) and coarse[3] < coarse[0]
     assert ties(MembershipEvidence(fine[:2], fine[2:], known, known)) is None
     remark = single_precision(Outputs(logits[:2].numpy(), labels[:2]), Outputs(logits[2:].numpy(), labels[2:]))
-    assert remark is not None and "in float32 3 of 4 losses are exactly 0" in remark
+    assert remark is not None and "in float32 4 of 4 losses are exactly 0" in remark
