@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from securitynet.report.scored import labels_of
 
 if TYPE_CHECKING:
     from securitynet.attack import Row
@@ -59,10 +60,11 @@ def _groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
     grouped: dict[tuple[bool, str], list[Row]] = {}
     rows = list(rows)
     most = max((row.n or 0 for row in rows), default=0)
-    for attack, params in dict.fromkeys((row.attack, row.params) for row in rows):
-        group = [row for row in rows if (row.attack, row.params) == (attack, params)]
+    keys = list(dict.fromkeys((row.attack, row.params) for row in rows))
+    for key, label in zip(keys, labels_of(keys), strict=True):
+        group = [row for row in rows if (row.attack, row.params) == key]
         partial = max(row.n or 0 for row in group) < most
-        grouped[partial, _label(attack, params)] = group
+        grouped[partial, label.partition("/")[2] or label] = group
     return {label: grouped[partial, label] for partial, label in sorted(grouped, key=lambda key: key[0])}
 
 
@@ -96,17 +98,6 @@ def _others(groups: dict[str, list[Row]]) -> list[RenderableType]:
 def _place(place: dict[str, Any]) -> str:
     higher = f"higher than that of {place['percentile']:.0f} % of the {place['models']} published models on {place['dataset']}"
     return f"{place['attack']}: AUC {place['auc']:.3f} is {higher}"
-
-
-def _label(attack: str, params: str) -> str:
-    """The attack's name within its family, with the parameters that tell its variants apart."""
-    given: dict[str, Any] = json.loads(params)
-    name = attack.partition("/")[2] or attack
-    marks = ["half"] if given.get("held_out") else []
-    marks += [f"top {given['top']}"] if name == "mlp" and given.get("top") else []
-    marks += ["label"] if given.get("label") is True else []
-    marks += [("online" if given["online"] else "offline")] if "online" in given else []
-    return f"{name} ({', '.join(marks)})" if marks else name
 
 
 def _cell(row: Row | None, interval: bool = True) -> Text:
