@@ -22,6 +22,10 @@ class DownloadError(SecurityNetError):
     """A file could not be fetched, or is not the file that the entry promises."""
 
 
+class HubError(SecurityNetError):
+    """The Hub refuses a change, or does not answer."""
+
+
 class LoadError(SecurityNetError):
     """The weights cannot be turned into the network that the entry describes."""
 

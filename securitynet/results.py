@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from securitynet.data import Splits
+    from securitynet.hub import Pushed
     from securitynet.target import Outputs
     from securitynet.verify import Verdict
 
@@ -47,6 +48,16 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def read_rows(path: Path) -> list[Row]:
     """Return the rows of a JSON-lines file."""
     return [Row.from_record(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+def to_dataset(rows: Sequence[Row]) -> datasets.Dataset:
+    """Return rows as a `datasets.Dataset` with the features of config `results`."""
+    import pandas as pd
+    from datasets import Dataset
+
+    columns = {column.name: [getattr(row, column.name) for row in rows] for column in fields(Row)}
+    columns["date"] = [None if date is None else pd.Timestamp(date).to_pydatetime() for date in columns["date"]]
+    return Dataset.from_dict(columns, features=row_features())
 
 
 class RowStore:
@@ -131,13 +142,13 @@ class Result:
 
     def to_dataset(self) -> datasets.Dataset:
         """Return the rows as a `datasets.Dataset` with the features of config `results`."""
-        from datasets import Dataset
+        return to_dataset(self.rows)
 
-        columns = {column.name: [getattr(row, column.name) for row in self.rows] for column in fields(Row)}
-        import pandas as pd
+    def push_to_hub(self, repo_id: str, create_pr: bool = False, token: str | None = None, private: bool | None = None) -> Pushed:
+        """Add the rows to a dataset repo of results on the Hub; see hub.push_results."""
+        from securitynet.hub import push_results
 
-        columns["date"] = [None if date is None else pd.Timestamp(date).to_pydatetime() for date in columns["date"]]
-        return Dataset.from_dict(columns, features=row_features())
+        return push_results(self.rows, repo_id, create_pr=create_pr, token=token, private=private)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows as a data frame, one column per column of the schema."""

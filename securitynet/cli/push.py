@@ -1,0 +1,67 @@
+"""Push to the Hub: results of evaluations.
+
+The token is that of `hf auth login` or of HF_TOKEN; it is never an option, so that it stays out of the shell's history. What is there
+already is not written twice, and a push that was cut off can be repeated.
+
+examples:
+  securitynet push results results/resnet20 --to ORG/results
+  securitynet push results rows.jsonl --to ORG/results --create-pr
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from securitynet.cli import DONE
+from securitynet.cli._options import add_json, print_json
+
+if TYPE_CHECKING:
+    from securitynet.hub import Pushed
+
+HELP = "push results to the Hub"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    actions = parser.add_subparsers(title="what", dest="what", metavar="WHAT", required=True)
+    results = actions.add_parser("results", help="add rows to a dataset repo of results")
+    results.add_argument("path", type=Path, metavar="DIR|ROWS.jsonl", help="folder of a saved result, or its rows")
+    for action in (results,):
+        _shared(action, "ORG/NAME of the repo; created where it is missing")
+
+
+def _shared(action: argparse.ArgumentParser, repo: str) -> None:
+    action.add_argument("--to", required=True, metavar="ORG/NAME", help=repo)
+    action.add_argument("--create-pr", action="store_true", help="open a pull request instead of writing")
+    action.add_argument("--private", action="store_true", default=None, help="a repo that is created is private")
+    add_json(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Push, and say what was done."""
+    actions = {"results": _results}
+    report(args, actions[args.what](args))
+    return DONE
+
+
+def report(args: argparse.Namespace, pushed: Pushed) -> None:
+    """Print what a push did, as JSON where --json asks for it."""
+    if args.json:
+        print_json(asdict(pushed))
+        return
+    what = f"{pushed.rows} new rows" if pushed.rows is not None else f"{pushed.files} files"
+    if pushed.pull_request is not None:
+        done = f"pull request {pushed.pull_request} " + (f"with {what}" if pushed.files else "is open already")
+    else:
+        done = what if pushed.files else "nothing new: all is there already"
+    sys.stdout.write(f"{pushed.repo}: {done}\n{pushed.url}\n")
+
+
+def _results(args: argparse.Namespace) -> Pushed:
+    from securitynet.hub.results import push_results, read_results
+
+    return push_results(read_results(args.path), args.to, create_pr=args.create_pr, private=args.private)

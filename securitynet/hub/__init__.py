@@ -1,0 +1,25 @@
+"""Pushing to the Hub: models, results, the catalog, metrics. Everything that is pushed is one commit, or one pull request.
+
+What is there already is not written twice, what another writer adds meanwhile is kept, and a call that was cut off can be repeated.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from securitynet.hub.results import push_results
+    from securitynet.hub.write import Pushed
+
+_HOME = {
+    "Pushed": "securitynet.hub.write",
+    "push_results": "securitynet.hub.results",
+}
+__all__ = ["Pushed", "push_results"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'securitynet.hub' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,0 +1,53 @@
+"""The metadata at the head of a card: read, and changed key by key, so that what a person wrote there stays as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from securitynet.errors import HubError
+
+FRONT = re.compile(r"\A(?:\ufeff)?---[ \t]*\r?\n(.*?)^---[ \t]*\r?\n?", re.DOTALL | re.MULTILINE)
+
+
+def split(text: str) -> tuple[str, str]:
+    """Return the YAML between the dashes (with its last line end; empty where there is none) and the text after it."""
+    found = FRONT.match(text)
+    return (found[1], text[found.end() :]) if found else ("", text)
+
+
+def read(text: str, repo: str) -> dict[str, Any]:
+    """Return the metadata of a card. Raises HubError where it is no YAML mapping."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(split(text)[0]) or {}
+    except yaml.YAMLError as error:
+        raise HubError(f"{repo}: the metadata of its README.md is no YAML ({' '.join(str(error).split())[:160]}); mend it first") from error
+    if not isinstance(data, dict):
+        raise HubError(f"{repo}: the metadata of its README.md is no mapping; mend it first")
+    return data
+
+
+def updated(text: str, values: Mapping[str, Any]) -> str:
+    """Return the card with the given keys set, each in its place or else at the end; all other lines stay as they are."""
+    head, body = split(text)
+    for key, value in values.items():
+        dumped = dump({key: value})
+        place = re.compile(rf"^{re.escape(key)}[ \t]*:.*?(?=^[^\s#-]|\Z)", re.DOTALL | re.MULTILINE)
+        head = place.sub(lambda _, new=dumped: new, head, count=1) if place.search(head) else head + dumped
+    return f"---\n{head}---\n{body}"
+
+
+def dump(values: Mapping[str, Any]) -> str:
+    """Return values as YAML, in their order, without references between equal parts."""
+    import yaml
+
+    class Plain(yaml.SafeDumper):
+        """Writes equal parts out."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return str(yaml.dump(dict(values), Dumper=Plain, sort_keys=False, allow_unicode=True, width=120))

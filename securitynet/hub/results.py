@@ -1,0 +1,153 @@
+"""Results on the Hub: a dataset repo of Parquet files only, one config per family, to which rows are only added."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from securitynet.attack import Row
+from securitynet.errors import DataError, HubError, UsageError
+from securitynet.hub import frontmatter
+from securitynet.hub.write import Change, Pushed, Remote, write
+from securitynet.results import read_rows, row_features, to_dataset
+
+SHARD = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)/[^/]+\.parquet")
+FAMILY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+ALL = "*/*.parquet"
+
+
+def push_results(
+    rows: Iterable[Row], repo_id: str, *, create_pr: bool = False, token: str | None = None, private: bool | None = None
+) -> Pushed:
+    """Add rows to a dataset repo of results, which is created where it is missing; return what was done.
+
+    A row whose `row_id` is there already is not written again; where all are, there is no commit. Rows that others add at the same
+    time are kept. Raises UsageError, DataError, HubError.
+    """
+    wanted = _by_family({row.row_id: row for row in rows}.values())
+    pushed = [0]
+
+    def plan(head: str) -> Change | None:
+        present = _present(remote, head)
+        new = {family: [row for row in group if row.row_id not in present.rows] for family, group in wanted.items()}
+        new = {family: group for family, group in new.items() if group}
+        pushed[0] = sum(map(len, new.values()))
+        if not new:
+            return None
+        shards = {f"{family}/{digest(group)[:32]}.parquet": shard(group) for family, group in new.items()}
+        readme = card(remote.id, remote.read("README.md", head), sorted({*present.families, *new}))
+        together = digest([row for group in new.values() for row in group])
+        return Change(f"Add {pushed[0]} rows of {', '.join(new)} ({together[:12]})", {**shards, "README.md": readme.encode()})
+
+    remote = Remote(repo_id, "dataset", private, token)
+    return replace(write(remote, plan, create_pr=create_pr), rows=pushed[0])
+
+
+def read_results(path: Path) -> list[Row]:
+    """Return the rows of a file of JSON lines, or of `rows.jsonl` in the folder of a saved result. Raises UsageError, DataError."""
+    file = path / "rows.jsonl" if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"{path}: {'holds no rows.jsonl' if path.is_dir() else 'no such file or folder'}; Result.save() writes one")
+    try:
+        return read_rows(file)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{file}: not rows as JSON lines ({' '.join(str(error).split())[:120]})") from error
+
+
+def _by_family(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    grouped: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.row_id):
+        if not FAMILY.fullmatch(row.family):
+            raise UsageError(f"row {row.row_id[:12]} of {row.entry}: the family {row.family!r} cannot name a config")
+        grouped.setdefault(row.family, []).append(row)
+    if not grouped:
+        raise UsageError("there are no rows to push")
+    return dict(sorted(grouped.items()))
+
+
+def digest(rows: Sequence[Row]) -> str:
+    """Return the sha256 of the rows' content, in their order."""
+    records = [row.to_record() for row in rows]
+    return hashlib.sha256(json.dumps(records, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def shard(rows: Sequence[Row]) -> bytes:
+    """Return rows as a Parquet file with the features of results. Raises DataError where a value is not of its column's type."""
+    from pyarrow import ArrowException
+
+    buffer = io.BytesIO()
+    try:
+        to_dataset(rows).to_parquet(buffer)
+    except (ArrowException, ValueError, TypeError) as error:
+        raise DataError(f"the rows do not fit their columns ({' '.join(str(error).split())[:160]})") from error
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class _Present:
+    """What a repo holds: the ids of its rows, and its families."""
+
+    rows: frozenset[str]
+    families: frozenset[str]
+
+
+def _present(remote: Remote, head: str) -> _Present:
+    """Read the ids of all rows at a commit. Raises HubError for a repo that holds something else than results."""
+    import pyarrow.parquet
+    from pyarrow import ArrowException
+
+    names = [path for path in remote.paths(head) if path.endswith((".parquet", ".jsonl", ".json", ".csv"))]
+    others = [name for name in names if not SHARD.fullmatch(name)]
+    if others:
+        raise HubError(f"{remote.id}: no repo of results, it holds {others[0]}; only Parquet files by family may lie there")
+    if not names:
+        return _Present(frozenset(), frozenset())
+    folder, found, columns = remote.folder(head, [ALL]), set(), set(row_features())
+    for name in names:
+        try:
+            table = pyarrow.parquet.ParquetFile(folder / name)
+            ids = table.read(columns=["row_id"] if "row_id" in table.schema_arrow.names else []).to_pydict()
+        except (ArrowException, OSError) as error:
+            raise HubError(f"{remote.id}: {name} cannot be read ({' '.join(str(error).split())[:120]}); it must be mended first") from error
+        if set(table.schema_arrow.names) != columns:
+            odd = ", ".join(sorted(set(table.schema_arrow.names) ^ columns))
+            raise HubError(f"{remote.id}: {name} has other columns than rows of this version ({odd}); use another repo")
+        found |= set(ids["row_id"])
+    return _Present(frozenset(found), frozenset(name.partition("/")[0] for name in names))
+
+
+def card(repo: str, present: bytes | None, families: Sequence[str]) -> str:
+    """Return README.md: configs and features made anew, the prose where there is none; what a person wrote stays."""
+    from securitynet.cards import render
+
+    default = "membership" if "membership" in families else families[0]
+    if present is None or not (text := present.decode("utf-8", "replace")).strip():
+        columns = [{"name": one.name, "dtype": one.metadata["dtype"], "doc": one.metadata["doc"]} for one in fields(Row)]
+        text = frontmatter.updated(render("results", {"repo": repo, "default": default, "columns": columns}), _general(repo))
+    frontmatter.read(text, repo)
+    features = row_features()._to_yaml_list()
+    generated: dict[str, Any] = {
+        "configs": [_config(family, family == default) for family in families],
+        "dataset_info": [{"config_name": family, "features": features} for family in families],
+    }
+    return frontmatter.updated(text, generated)
+
+
+def _general(repo: str) -> dict[str, Any]:
+    return {
+        "pretty_name": repo.partition("/")[2],
+        "language": ["en"],
+        "task_categories": ["image-classification"],
+        "tags": ["securitynet", "security", "privacy", "membership-inference", "model-stealing", "backdoor"],
+    }
+
+
+def _config(family: str, default: bool) -> dict[str, Any]:
+    data = [{"split": "train", "path": f"{family}/*.parquet"}]
+    return {"config_name": family, **({"default": True} if default else {}), "data_files": data}
