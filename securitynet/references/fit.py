@@ -90,7 +90,8 @@ class Workshop:
     def fit(self, group: Sequence[Job], update: Callable[[int], Any] = lambda epochs: None) -> list[nn.Module]:
         """Return the trained networks of one group, in eval mode; an interrupted group goes on where it stopped."""
         networks = [create(self.record, job.recipe.seed) for job in group]
-        checkpoint = self.folder / f"{digest([job.key for job in group])}.safetensors" if self.folder else None
+        name = digest(torch.__version__, [job.key for job in group])  # another version may draw other initial weights
+        checkpoint = self.folder / f"{name}.safetensors" if self.folder else None
         self.train(networks, group, checkpoint, update)
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)

@@ -13,10 +13,10 @@ from torch import nn
 
 from securitynet.cache import ArrayCache, digest
 from securitynet.entry import Entry
+from securitynet.fingerprint import fingerprint
 from securitynet.references.fit import Job, Workshop
 from securitynet.references.networks import answers, blueprint, create
 from securitynet.references.pool import Pool
-from securitynet.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

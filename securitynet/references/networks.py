@@ -35,11 +35,17 @@ def blueprint(architecture: str, arguments: str | None, input_size: tuple[int, .
 
 
 def create(record: Entry, seed: int) -> nn.Module:
-    """Return the network with its normalisation, fresh weights drawn from `seed`. Raises UsageError or LoadError as the loaders do."""
+    """Return the network with its normalisation, fresh weights drawn from `seed`; a softmax that ends it is dropped.
+
+    Raises UsageError or LoadError as the loaders do.
+    """
     from securitynet.loaders._architectures import build_network
 
     with seeded(seed):
-        return nn.Sequential(Preprocess(record), build_network(record))
+        network = build_network(record)
+    if isinstance(getattr(network, "softmax", None), nn.Softmax):
+        network.softmax = nn.Identity()
+    return nn.Sequential(Preprocess(record), network)
 
 
 def stackable(network: nn.Module, input_size: tuple[int, ...]) -> bool:

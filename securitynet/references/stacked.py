@@ -40,7 +40,7 @@ class Stack(nn.Module):
         skeleton = copy.deepcopy(networks[0]).to("meta")
         for part in skeleton.modules():
             if getattr(part, "inplace", False):  # on the views that vmap makes, working in place costs a copy
-                part.inplace = False
+                part.inplace = False  # type: ignore[assignment]
         self._skeleton = [skeleton]  # in a list: its tensors are not the stack's
 
     def forward(self, images: Tensor) -> Tensor:
@@ -74,25 +74,26 @@ class Training:
     def epoch(self, number: int) -> None:
         """Train every network on each of its images once. Raises TrainingError where a loss is not finite."""
         generators = [torch.Generator().manual_seed(recipe.seed * 1_000_003 + number) for recipe in self.recipes]
-        orders = [torch.randperm(self.rows.shape[1], generator=generator) for generator in generators]
-        parts = [batches(order, self.recipe.batch_size, 1) for order in orders]
-        total = torch.zeros(len(self.recipes), dtype=torch.float64, device=self.images.device)
+        orders = torch.stack([torch.randperm(self.rows.shape[1], generator=generator) for generator in generators])
+        rows = self.rows.gather(1, orders).to(self.images.device)
+        parts = rows.split([len(part) for part in batches(orders[0], self.recipe.batch_size, 1)], dim=1)
+        total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
         self.stack.train()
-        for position, chosen in enumerate(zip(*parts, strict=True)):
+        for position, part in enumerate(parts):
             for group in self.optimiser.param_groups:
-                group["lr"] = self.recipe.rate(number * len(parts[0]) + position, self.recipe.epochs * len(parts[0]))
-            total += self._step(torch.stack(chosen), generators)
+                group["lr"] = self.recipe.rate(number * len(parts) + position, self.recipe.epochs * len(parts))
+            total += self._step(part, generators)
         if not math.isfinite(total.sum().item()):
             remedy = f"lower the recipe's learning_rate ({self.recipe.learning_rate:g})"
             raise TrainingError(f"a reference model diverged in epoch {number + 1}; {remedy}")
 
-    def _step(self, order: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """One step of all networks on their batches, `order` int64 [k, b]; returns the summed losses, float64 [k]."""
-        rows = self.rows.gather(1, order).to(self.images.device)
+    def _step(self, rows: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """One step of all networks on their batches, `rows` int64 [k, b] of the images; returns the summed losses, float64 [k].
+
+        In full precision: under vmap, autocast reaches some kernels and not others.
+        """
         images, labels = self.images[rows].float().div_(255), self.labels[rows]
-        images = self._augmented(images, generators)
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.recipe.mixed_precision and images.is_cuda):
-            logits = self.stack(images)
+        logits = self.stack(self._augmented(images, generators))
         smoothing = self.recipe.label_smoothing
         losses = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=smoothing)
         self.optimiser.zero_grad()

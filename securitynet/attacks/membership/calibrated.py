@@ -62,7 +62,7 @@ def lira_offline(phi: Array, references: Array, held: Mask, per_example: bool = 
     return np.asarray(stats.norm.logcdf(z) - stats.norm.logsf(z))
 
 
-def student_t(phi: Array, references: Array, held: Mask, online: bool = True, weight: float = 1.0, shape: float = 2.0) -> Array:
+def student_t(phi: Array, references: Array, held: Mask, online: bool = True, weight: float = 1.0, shape: float = 4.0) -> Array:
     """Posterior-predictive ratio [n] under a normal-inverse-gamma prior per side, whose mean and variance are the pooled ones.
 
     `weight` (kappa_0) and `shape` (alpha_0 > 1) say how many observations the prior is worth. Offline: log-odds of

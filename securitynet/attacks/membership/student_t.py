@@ -31,7 +31,7 @@ class StudentT:
     references: int | Settings = 16
     online: bool = True
     weight: float = 1.0
-    shape: float = 2.0
+    shape: float = 4.0
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
         """Return the log ratio (online) or the log-odds of P(T <= phi) (offline) of members and non-members."""
