@@ -1,0 +1,187 @@
+"""Rows as a table: one line per model, one column per measure, the model's metadata beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from securitynet.attack import Row
+from securitynet.entry import Entry
+from securitynet.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRAIN, TEST, GAP = "verify:train_accuracy", "verify:test_accuracy", "verify:overfit_gap"
+KEYS = ("origin", "entry", "dataset")
+KNOWN = ("purpose", "model_type", "paper_table")
+UNSTATED = "unstated"
+BROKEN = ("suspect_eval", "constant_predictor", "failed_attack")  # flags of entries whose published numbers are known to be wrong
+WORDS = {
+    TRAIN: "train accuracy",
+    TEST: "target accuracy",
+    GAP: "overfitting level",
+}
+ATTACKS = {"robustness": "", "correctness": "prediction-correctness", "modified_entropy": "modified-entropy", "knockoff": "stealing"}
+PRESETS = {"base": "", "wide_surrogate": " with a wide surrogate", "ood_queries": " with out-of-distribution queries"}
+METRICS = {"auc": "AUC", "p_value": "p-value", "kl": "KL divergence", "mask_l1": "mask L1 norm"}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """`frame` has one line per (origin, entry, dataset): KEYS, KNOWN, flags, then `measures`; `entries` holds the records by id."""
+
+    frame: pd.DataFrame
+    measures: tuple[str, ...]
+    entries: Mapping[str, Entry]
+
+    def attacks(self) -> list[str]:
+        """Return the measures that are of attacks, not of the model itself."""
+        return [name for name in self.measures if not name.startswith("verify:")]
+
+    def without(self, flags: Iterable[str] = BROKEN) -> Measured:
+        """Return the models that have none of these flags."""
+        bad = set(flags)
+        kept = self.frame["flags"].map(lambda own: not bad & set(own)).astype(bool)
+        return Measured(self.frame[kept], self.measures, self.entries)
+
+    def groups(self) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
+        """Return ((origin, purpose, dataset), lines) of each group: models that can be compared with each other."""
+        return [(key, lines) for key, lines in self.frame.groupby(["origin", "purpose", "dataset"], sort=True)]
+
+
+def measure_of(row: Row) -> str:
+    """Return the name of what a row measures: attack, hyper-parameters where it has any, metric."""
+    params = "" if row.params in ("{}", "", None) else row.params
+    return f"{row.attack.removeprefix('verify/')}{params}:{row.metric}"
+
+
+@cache
+def in_words(measure: str) -> str:
+    """Return a measure as a person would call it: `stealing accuracy`, `modified-entropy AUC`."""
+    if measure in WORDS:
+        return WORDS[measure]
+    attack, params, metric = parts_of(measure)
+    name = attack.rpartition("/")[2]
+    said = METRICS.get(metric, metric.replace("_", " "))
+    if metric.startswith("tpr_at_fpr_"):
+        said = f"TPR at {100 * float(metric.removeprefix('tpr_at_fpr_')):g} % FPR"
+    preset = params.pop("preset", None)
+    extra = PRESETS.get(str(preset), f" ({preset})") if preset else ""
+    if params:
+        extra += " (" + ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in params.items()) + ")"
+    return f"{ATTACKS.get(name, name.replace('_', ' '))} {said}{extra}".strip()
+
+
+def parts_of(measure: str) -> tuple[str, dict[str, Any], str]:
+    """Return attack, hyper-parameters and metric of a measure's name."""
+    head, _, metric = measure.rpartition(":")
+    attack, brace, rest = head.partition("{")
+    return attack, json.loads(brace + rest) if brace else {}, metric
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def measured(rows: Iterable[Row], entries: Mapping[str, Entry] | None = None) -> Measured:
+    """Return the table of `rows`; metadata are those of `entries`, else of the catalog.
+
+    Rows without a number, and rows of models that failed verification (`suspect`), are left out; several seeds are averaged.
+    """
+    import pandas as pd
+
+    known = known_entries() if entries is None else entries
+    kept = [
+        (row.origin or "securitynet", row.entry, row.dataset or UNSTATED, measure_of(row), float(row.value))
+        for row in rows
+        if row.value is not None and row.status == "ok"
+    ]
+    long = pd.DataFrame(kept, columns=[*KEYS, "measure", "value"])
+    measures = tuple(dict.fromkeys(long["measure"]))
+    if long.empty:
+        return Measured(pd.DataFrame(columns=[*KEYS, *KNOWN, "flags"]), (), known)
+    wide = long.groupby([*KEYS, "measure"], sort=False)["value"].mean().unstack("measure").reset_index()
+    facts = pd.DataFrame([_facts(known.get(id)) for id in wide["entry"]], columns=[*KNOWN, "flags"], index=wide.index)
+    return Measured(pd.concat([wide[list(KEYS)], facts, wide[list(measures)]], axis=1), measures, known)
+
+
+def _facts(entry: Entry | None) -> tuple[str, str, str | None, tuple[str, ...]]:
+    if entry is None:
+        return UNSTATED, UNSTATED, None, ()
+    return entry.purpose or UNSTATED, entry.paper_model_type or entry.family or UNSTATED, entry.paper_table, entry.flags or ()
+
+
+@cache
+def known_entries() -> Mapping[str, Entry]:
+    """Return the models of the catalog by id."""
+    from securitynet import catalog
+
+    return {entry.id: entry for entry in catalog.entries()}
+
+
+@cache
+def _columns() -> frozenset[str]:
+    return frozenset(column.name for column in fields(Row))
+
+
+def published_rows() -> list[Row]:
+    """Return the measurements that ship with the catalog."""
+    from securitynet import catalog
+
+    return [Row.from_record(record) for record in catalog.results()]
+
+
+def load_rows(paths: Sequence[Path]) -> list[Row]:
+    """Return the rows of files (.jsonl, .parquet) and of folders with a rows.jsonl; of equal row_ids the last counts.
+
+    Raises UsageError that names the file, and the line that is not a row.
+    """
+    rows = [row for path in paths for row in _rows_of(path / "rows.jsonl" if path.is_dir() else path)]
+    return list({row.row_id: row for row in rows}.values())
+
+
+def _rows_of(path: Path) -> list[Row]:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; give a .jsonl or .parquet of rows, or a folder that `evaluate --output` wrote")
+    if path.suffix == ".parquet":
+        import pandas as pd
+
+        frame = pd.read_parquet(path)
+        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        return [_row(record, f"{path}, row {number}") for number, record in enumerate(records, 1)]
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a text file of rows ({error})") from error
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                found.append(_row(json.loads(line), f"{path}, line {number}"))
+            except json.JSONDecodeError as error:
+                raise UsageError(f"{path}, line {number}: not JSON ({error})") from error
+    return found
+
+
+def _row(record: object, where: str) -> Row:
+    """Return the row of a record from outside, its types checked as far as a report relies on them."""
+    if not isinstance(record, dict) or not _columns() & set(record) >= {"entry", "attack", "metric", "value"}:
+        raise UsageError(f"{where}: not a row (it needs entry, attack, metric and value)")
+    for name in ("value", "ci_low", "ci_high", "n", "seconds"):
+        if record.get(name) is not None and (isinstance(record[name], bool) or not isinstance(record[name], int | float)):
+            raise UsageError(f"{where}: {name} must be a number, not {record[name]!r}")
+    for name in ("entry", "attack", "metric", "params", "dataset", "status", "origin", "reason"):
+        if record.get(name) is not None and not isinstance(record[name], str):
+            raise UsageError(f"{where}: {name} must be text, not {record[name]!r}")
+    params = record.get("params") or "{}"
+    try:
+        if not isinstance(json.loads(params), dict):
+            raise UsageError(f"{where}: params must be a JSON object, not {params!r}")
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{where}: params must be JSON, not {params!r}") from error
+    return Row.from_record({**record, "params": params, "date": None if record.get("date") is None else str(record["date"])})

@@ -1,0 +1,144 @@
+"""Correlations with bootstrap intervals, corrections for many tests, and a regression with a random intercept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from securitynet.metrics.intervals import LEVEL
+
+Floats = NDArray[np.float64]
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Pearson's r, Spearman's rho with two-sided p and 95 % bootstrap intervals, and the least-squares line, of `n` pairs."""
+
+    n: int
+    pearson: float
+    pearson_p: float
+    pearson_low: float | None
+    pearson_high: float | None
+    spearman: float
+    spearman_p: float
+    spearman_low: float | None
+    spearman_high: float | None
+    slope: float
+    intercept: float
+
+
+def correlate(x: Floats, y: Floats, seed: int = 0, resamples: int = RESAMPLES) -> Correlation:
+    """Return the correlation of x [n] and y [n], n >= 3, neither constant; intervals are of a percentile bootstrap over pairs.
+
+    Without resamples there are no intervals. A resample in which one of them is constant does not count.
+    """
+    line, rank = stats.linregress(x, y), stats.spearmanr(x, y)
+    lows: tuple[tuple[float | None, float | None], ...] = ((None, None), (None, None))
+    if resamples:
+        drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
+        a, b = x[drawn], y[drawn]
+        lows = (_interval(_rowwise(a, b)), _interval(_rowwise(stats.rankdata(a, axis=1), stats.rankdata(b, axis=1))))
+    return Correlation(
+        len(x), float(line.rvalue), float(line.pvalue), *lows[0], float(rank.statistic), float(rank.pvalue), *lows[1],
+        float(line.slope), float(line.intercept),
+    )  # fmt: skip
+
+
+def _rowwise(a: Floats, b: Floats) -> Floats:
+    """Return Pearson's r of each line of two [m, n] arrays; NaN where one is constant."""
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    spread = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(spread > 1e-12, (a * b).sum(axis=1) / spread, np.nan)
+
+
+def _interval(values: Floats) -> tuple[float | None, float | None]:
+    values = values[np.isfinite(values)]
+    if len(values) < 100:
+        return None, None
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for the number of tests by Holm (1979): the chance of any false finding stays below the level."""
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    raised = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(raised, 1.0)
+    return [float(one) for one in adjusted]
+
+
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """Return p-values adjusted by Benjamini & Hochberg (1995): the expected share of false ones among findings."""
+    return [float(one) for one in stats.false_discovery_control(p)] if len(p) else []
+
+
+def mean_interval(values: Floats, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile-bootstrap interval of the mean of values [n]."""
+    drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A coefficient with its interval and p, and the share of the residual variance that lies between groups (`icc`)."""
+
+    coefficient: float
+    low: float
+    high: float
+    p: float
+    df: int
+    n: int
+    groups: int
+    icc: float
+
+
+def random_intercept(y: Floats, x: Floats, groups: NDArray[np.int64], covariates: Floats | None = None) -> Effect:
+    """Return the effect of x [n] on y [n] in y = b0 + b1 x + covariates [n, k] + u_group + e, fitted by REML.
+
+    The test is a t-test with between-within degrees of freedom (Schluchter & Elashoff 1990): an x that is the same for all
+    members of a group has as many independent values as there are groups. Raises ValueError where too few are left.
+    """
+    others = np.empty((len(y), 0)) if covariates is None else covariates
+    design = np.column_stack([np.ones(len(y)), x, others])
+    count = int(groups.max()) + 1
+    sizes = np.bincount(groups, minlength=count)
+    fixed = [bool(np.allclose(column, (np.bincount(groups, column, count) / sizes)[groups])) for column in design[:, 1:].T]
+    df = count - 1 - sum(fixed) if fixed[0] else len(y) - count - (len(fixed) - sum(fixed))
+    if df < 2:
+        raise ValueError("too few groups or too few models for this effect")
+    best = optimize.minimize_scalar(lambda t: _deviance(np.exp(t), y, design, groups, sizes)[0], bounds=(-12, 8), method="bounded")
+    ratio = float(np.exp(best.x))
+    if _deviance(0.0, y, design, groups, sizes)[0] <= best.fun:
+        ratio = 0.0
+    _, beta, covariance = _deviance(ratio, y, design, groups, sizes)
+    error = float(np.sqrt(covariance[1, 1]))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
+    p = float(2 * stats.t.sf(abs(beta[1]) / error, df)) if error > 0 else 0.0
+    return Effect(float(beta[1]), float(beta[1] - half), float(beta[1] + half), p, df, len(y), count, ratio / (1 + ratio))
+
+
+def _deviance(ratio: float, y: Floats, design: Floats, groups: NDArray[np.int64], sizes: NDArray[np.int64]) -> tuple[float, Floats, Floats]:
+    """Return minus twice the restricted log-likelihood (up to a constant), the coefficients and their covariance.
+
+    `ratio` is the variance between groups over that within. With V = I + ratio Z Z', V^-1 a = a - w_g (sum of a in g).
+    """
+    weights = ratio / (1 + ratio * sizes)
+    whole = np.column_stack([design, y])
+    sums = np.column_stack([np.bincount(groups, column, len(sizes)) for column in whole.T])
+    cross = whole.T @ whole - (sums * weights[:, None]).T @ sums
+    gram, target = cross[:-1, :-1], cross[:-1, -1]
+    inverse = np.linalg.pinv(gram, hermitian=True)
+    beta = inverse @ target
+    free = len(y) - design.shape[1]
+    residual = max(float(cross[-1, -1] - target @ beta), 1e-300)
+    deviance = free * np.log(residual / free) + float(np.log1p(ratio * sizes).sum()) + float(np.linalg.slogdet(gram)[1])
+    return deviance, beta, inverse * residual / free
