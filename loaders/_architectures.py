@@ -1,4 +1,4 @@
-"""Architectures by name, `timm:NAME`, `torchvision:NAME`, `pytorchcv:NAME` or `nets:NAME`, always with fresh weights.
+"""Architectures by name, `LIBRARY:NAME` (see LIBRARIES) or `nets:NAME` for our own, always with fresh weights.
 
 An entry gives data, never code: its arguments must be among the constructor's own, and be numbers, booleans, lists of
 numbers, or words out of a list that is known here.
@@ -165,6 +165,30 @@ def _pytorchcv(name: str, entry: Entry) -> Constructor:
     return Constructor(make, lambda: class_arguments(make))
 
 
+def _pytorch_ood(name: str, entry: Entry) -> Constructor:
+    """Its wide ResNet; its other networks are those of torchvision."""
+    from pytorch_ood.model import WideResNet
+
+    if name != "WideResNet":
+        raise _unknown(entry, "pytorch_ood", name, ["WideResNet"])
+    shared = {"num_classes": entry.num_classes, "in_channels": (entry.input_size or (3,))[0]}
+    types = {"depth": int, "widen_factor": int, "drop_rate": float}
+    return Constructor(lambda **arguments: WideResNet(**(shared | arguments)), lambda: types, types=types)
+
+
+def _fastervit(name: str, entry: Entry) -> Constructor:
+    """The functions of the package by the names of its networks; each fixes its resolution."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # it imports from former places of timm
+        from fastervit.models import faster_vit
+    names = [name for name in faster_vit.default_cfgs if hasattr(faster_vit, name)]
+    if name not in names:
+        raise _unknown(entry, "fastervit", name, names)
+    return Constructor(lambda: getattr(faster_vit, name)(pretrained=False, num_classes=entry.num_classes), tuple)
+
+
 def _nets(name: str, entry: Entry) -> Constructor:
     """The functions of loaders/nets: in_channels and size come from the entry's input size."""
     from securitynet.loaders import nets
@@ -187,7 +211,9 @@ def _unknown(entry: Entry, library: str, name: str, names: Collection[str]) -> U
 
 
 LIBRARIES: Mapping[str, Callable[[str, Entry], Constructor]] = {
+    "fastervit": _fastervit,
     "nets": _nets,
+    "pytorch_ood": _pytorch_ood,
     "pytorchcv": _pytorchcv,
     "timm": _timm,
     "torchvision": _torchvision,

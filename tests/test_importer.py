@@ -146,8 +146,10 @@ def upstream() -> Path:
 
 def test_the_whole_table(upstream: Path, tmp_path: Path) -> None:
     source = Path(str(shipped.__file__)).parent
-    for name in ("models", "results", "projects"):
+    for name in ("models", "projects"):
         shutil.copytree(source / name, tmp_path / name)
+    (tmp_path / "results").mkdir()
+    shutil.copy(source / "results" / "zhang2024.jsonl", tmp_path / "results")
     before = contents(tmp_path)
     report = import_table(upstream / "securitynet-database.md", tmp_path)
     assert contents(tmp_path) == before and report.files == ()

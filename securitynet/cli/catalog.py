@@ -1,9 +1,12 @@
-"""Keep the catalog's files: import a published table, check everything, write the generated parts of the card.
+"""Keep the catalog's files: import a table or a library's models, check everything, write the generated parts of the card.
 
 examples:
+  securitynet catalog import timm
   securitynet catalog import securitynet-2024 README.MD --catalog ./catalog
   securitynet catalog build --catalog ./catalog
   securitynet catalog check --catalog ./catalog
+  securitynet catalog check --construct --sample 200 --seed 1
+  securitynet catalog check --links --rate 2
 """
 
 from __future__ import annotations
@@ -11,25 +14,39 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from securitynet.cli import DONE, FAILED
 from securitynet.cli._options import add_json, print_json
 
-HELP = "import a published table into the catalog, check it, build its card"
-TABLES = ("securitynet-2024",)
+HELP = "import models or published measurements into the catalog, check it, build its card"
+TABLE = "securitynet-2024"
+SHOWN = 20  # ids of a summary that are printed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
-    bring = actions.add_parser("import", help="bring in a published table; again changes only what is new")
-    bring.add_argument("table", choices=TABLES, help="securitynet-2024: Database/README.MD of TrustAIRLab/SecurityNet")
-    bring.add_argument("file", type=Path, metavar="FILE", help="the table as it was published")
+    bring = actions.add_parser("import", help="bring in a library's models or a published table; again changes only what is new")
+    bring.add_argument("source", metavar="SOURCE", help=f"timm, torchvision or pytorchcv as they are installed, or {TABLE} with its FILE")
+    bring.add_argument("file", type=Path, nargs="?", metavar="FILE", help="Database/README.MD of TrustAIRLab/SecurityNet")
     check = actions.add_parser("check", help="say what is wrong with the catalog; exit code 1 where anything is")
-    build = actions.add_parser("build", help="write front matter, numbers and columns of README.md as the data files say now")
+    _configure_check(check)
+    build = actions.add_parser("build", help="write the generated parts of README.md and the figures as the data files say now")
     for action in (bring, check, build):
         action.add_argument("--catalog", type=Path, metavar="DIR", help="folder of the catalog (default: the installed one)")
         add_json(action)
+
+
+def _configure_check(check: argparse.ArgumentParser) -> None:
+    what = check.add_mutually_exclusive_group()
+    what.add_argument("--construct", action="store_true", help="build every architecture, compare classes and parameters with the record")
+    what.add_argument("--links", action="store_true", help="ask every address whether it still answers; goes on where it stopped")
+    check.add_argument("--source", metavar="S", help="models of this source only")
+    check.add_argument("--sample", type=int, metavar="N", help="with --construct: only N models, drawn by --seed")
+    check.add_argument("--seed", type=int, default=0, metavar="S", help="of the sample (default 0)")
+    check.add_argument("--rate", type=float, default=1.0, metavar="R", help="with --links: requests per second and host (default 1)")
+    check.add_argument("--record", type=Path, metavar="FILE", help="with --links: where answers and dates are kept (default links.jsonl)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,8 +56,12 @@ def run(args: argparse.Namespace) -> int:
         from securitynet.errors import UsageError
 
         raise UsageError(f"--catalog {folder}: no such folder")
-    actions = {"import": _import, "check": _check, "build": _build}
-    return actions[args.action](args, folder)
+    if args.action == "check":
+        action = _construct if args.construct else _links if args.links else _check
+        return action(args, folder)
+    if args.action == "build":
+        return _build(args, folder)
+    return _import_table(args, folder) if args.source == TABLE else _import_package(args, folder)
 
 
 def _installed() -> Path:
@@ -49,11 +70,38 @@ def _installed() -> Path:
     return Path(str(resources.files("securitynet.catalog")))
 
 
-def _import(args: argparse.Namespace, folder: Path) -> int:
+def _import_package(args: argparse.Namespace, folder: Path) -> int:
     from dataclasses import asdict
 
+    from securitynet.errors import UsageError, unknown
+    from securitynet.importers.packages import import_package, names
+
+    if args.source not in names():
+        raise unknown("source", args.source, [*names(), TABLE])
+    if args.file is not None:
+        raise UsageError(f"{args.source} is read from the installed library; it takes no FILE")
+    report = import_package(args.source, folder)
+    if args.json:
+        print_json(asdict(report))
+        return DONE
+    for name in ("added", "removed"):
+        ids = getattr(report, name)
+        _say(f"{name:9}", f"{len(ids)}", *([f"({_some(ids)})"] if ids else []))
+    for id, columns in list(report.changed.items())[:SHOWN]:
+        _say("changed  ", f"{id}: {', '.join(columns)}")
+    _say("changed  ", f"{len(report.changed)} in all, {report.unchanged} unchanged")
+    _said_written([f"models/{args.source}.jsonl"] if report.written else [], folder)
+    return DONE
+
+
+def _import_table(args: argparse.Namespace, folder: Path) -> int:
+    from dataclasses import asdict
+
+    from securitynet.errors import UsageError
     from securitynet.importers.securitynet_2024 import import_table
 
+    if args.file is None:
+        raise UsageError(f"{TABLE} needs the FILE: Database/README.MD of TrustAIRLab/SecurityNet")
     report = import_table(args.file, folder)
     if args.json:
         print_json(asdict(report))
@@ -62,16 +110,51 @@ def _import(args: argparse.Namespace, folder: Path) -> int:
     for name in ("rows", "entries", "projects"):
         _say(f"{name:9}", ", ".join(f"{count} {what}" for what, count in asdict(getattr(report, name)).items()))
     _say("flags    ", ", ".join(f"{name} {count}" for name, count in sorted(report.flags.items())))
-    _say("written  ", ", ".join(report.files) or "nothing: all was there already")
-    if report.files:
-        _say(f"next      securitynet catalog build --catalog {folder}")
+    _said_written(report.files, folder)
     return DONE
+
+
+def _said_written(files: Any, folder: Path) -> None:
+    _say("written  ", ", ".join(files) or "nothing: all was there already")
+    if files:
+        _say(f"next      securitynet catalog build --catalog {folder}")
 
 
 def _check(args: argparse.Namespace, folder: Path) -> int:
     from securitynet.importers.check import check
 
-    problems = check(folder)
+    return _problems(args, folder, check(folder))
+
+
+def _construct(args: argparse.Namespace, folder: Path) -> int:
+    from rich.console import Console
+    from rich.progress import track
+
+    from securitynet.importers.construct import construct, sample, summary
+    from securitynet.importers.records import entries
+
+    chosen = sample(entries(folder, args.source), args.sample, args.seed)
+    quiet = args.json or not sys.stderr.isatty()
+    results = list(track(construct(chosen), "building", len(chosen), console=Console(stderr=True), disable=quiet))
+    counts = summary(results)
+    problems = [f"{result.entry}: {result.problem}" for result in results if result.problem]
+    if args.json:
+        print_json({"catalog": str(folder), "sources": counts, "problems": problems})
+        return FAILED if problems else DONE
+    for source, count in counts.items():
+        _say(f"{source:18}", ", ".join(f"{number} {what}" for what, number in count.items()))
+    return _problems(args, folder, problems)
+
+
+def _links(args: argparse.Namespace, folder: Path) -> int:
+    from securitynet.importers.links import check_links
+    from securitynet.importers.records import entries
+
+    answers = check_links(entries(folder, args.source), args.record or Path("links.jsonl"), args.rate)
+    return _problems(args, folder, [f"{one.url}: {one.answer} ({one.date}; {', '.join(one.entries[:3])})" for one in answers if not one.ok])
+
+
+def _problems(args: argparse.Namespace, folder: Path, problems: list[str]) -> int:
     if args.json:
         print_json({"catalog": str(folder), "problems": problems})
     else:
@@ -81,14 +164,20 @@ def _check(args: argparse.Namespace, folder: Path) -> int:
 
 def _build(args: argparse.Namespace, folder: Path) -> int:
     from securitynet.importers.card import build_card
+    from securitynet.importers.figures import figures
     from securitynet.importers.records import write_changed
 
-    written = write_changed(folder / "README.md", build_card(folder))
+    drawn = [name for name, text in figures(folder).items() if write_changed(folder / name, text)]
+    written = drawn + (["README.md"] if write_changed(folder / "README.md", build_card(folder)) else [])
     if args.json:
-        print_json({"catalog": str(folder), "written": ["README.md"] if written else []})
+        print_json({"catalog": str(folder), "written": written})
     else:
-        _say("README.md written" if written else "README.md is up to date")
+        _say(f"{', '.join(written)} written" if written else "README.md is up to date")
     return DONE
+
+
+def _some(ids: tuple[str, ...]) -> str:
+    return ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
 
 
 def _say(*words: str) -> None:

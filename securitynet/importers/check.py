@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from securitynet.attack import Row
 from securitynet.catalog import CONFIGS
 from securitynet.data.dataset import ImageDataset
+from securitynet.download.hashes import LENGTHS
 from securitynet.entry import Entry, typed
 from securitynet.errors import DataError, SecurityNetError, UsageError
-from securitynet.download.hashes import LENGTHS
 from securitynet.importers.card import build_card, columns, digest, files_of
 from securitynet.importers.records import Record, line_of
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from securitynet.cache import replacing
-from securitynet.errors import DataError
+from securitynet.entry import Entry
+from securitynet.errors import DataError, unknown
 
 Record = dict[str, Any]
 
@@ -47,3 +48,11 @@ def write_changed(path: Path, text: str) -> bool:
         part.write_text(text, encoding="utf-8", newline="\n")
         part.chmod(0o644)
     return True
+
+
+def entries(catalog: Path, source: str | None = None) -> list[Entry]:
+    """Return the models of a catalog folder, of one source or of all, file by file. Raises UsageError for an unknown source."""
+    files = {path.stem: path for path in sorted((catalog / "models").glob("*.jsonl"))}
+    if source is not None and source not in files:
+        raise unknown("source", source, files)
+    return [Entry.from_record(record) for name, path in files.items() if source in (None, name) for record in read(path)]

@@ -1,0 +1,105 @@
+"""check --construct: every architecture of the catalog is built without memory, and compared with its record."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from securitynet.entry import Entry
+from securitynet.errors import SecurityNetError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Built:
+    """What became of one entry: `problem` is None where it was built as its record says."""
+
+    entry: str
+    source: str
+    problem: str | None
+
+
+def sample(entries: Iterable[Entry], number: int | None = None, seed: int = 0) -> list[Entry]:
+    """Return the entries that name a loader with an architecture, or `number` of them drawn by `seed`; sorted by id."""
+    found = sorted((entry for entry in entries if entry.loader and entry.architecture), key=lambda entry: entry.id)
+    if number is not None and number < len(found):
+        found = sorted(random.Random(seed).sample(found, number), key=lambda entry: entry.id)
+    return found
+
+
+def construct(entries: Iterable[Entry]) -> Iterator[Built]:
+    """Build every entry's network on the meta device, through the loaders' own constructors; yield what became of each."""
+    made: dict[tuple[Any, ...], set[int] | str] = {}
+    for entry in entries:
+        key = (entry.architecture, entry.architecture_args, entry.num_classes, entry.input_size)
+        if key not in made:
+            made[key] = _parameters(entry)
+        found = made[key]
+        yield Built(entry.id, entry.source, found if isinstance(found, str) else _difference(entry, found))
+
+
+def summary(results: Iterable[Built]) -> dict[str, dict[str, int]]:
+    """Return by source how many were built as recorded (`built`) and how many not (`problems`)."""
+    counts: dict[str, dict[str, int]] = {}
+    for result in results:
+        count = counts.setdefault(result.source, {"built": 0, "problems": 0})
+        count["problems" if result.problem else "built"] += 1
+    return counts
+
+
+def _parameters(entry: Entry) -> set[int] | str:
+    """The number of trainable parameters, with and without auxiliary heads, which some publishers do not count.
+
+    Where the network cannot be built or has other classes, the problem in words.
+    """
+    network = _network(entry)
+    if isinstance(network, str):
+        return network
+    widths = {module.out_features for module in network.modules() if hasattr(module, "out_features")}
+    widths |= {module.out_channels for module in network.modules() if hasattr(module, "out_channels")}
+    if entry.num_classes not in widths:
+        return f"none of its layers has {entry.num_classes} outputs, the record's number of classes"
+    counts = {name: parameter.numel() for name, parameter in network.named_parameters() if parameter.requires_grad}
+    return {sum(counts.values()), sum(count for name, count in counts.items() if not name.lower().startswith("aux"))}
+
+
+def _network(entry: Entry) -> nn.Module | str:
+    """The network without memory for its weights. What a constructor computes with stays on the CPU at first; where that does
+    not go together, everything is on the meta device."""
+    import torch
+
+    from securitynet.loaders._architectures import FAILURES, build_network
+
+    try:
+        with _empty_on_meta():
+            return build_network(entry)
+    except (SecurityNetError, *FAILURES):
+        pass
+    try:
+        with torch.device("meta"):
+            return build_network(entry)
+    except SecurityNetError as error:
+        return str(error).removeprefix(f"{entry.id}: ")
+
+
+def _empty_on_meta() -> Any:
+    """A context in which new weights take no memory: layers allocate them with torch.empty."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = dict(kwargs or {})
+            return func(*args, **(kwargs | {"device": "meta"} if func is torch.empty else kwargs))
+
+    return Mode()
+
+
+def _difference(entry: Entry, found: set[int]) -> str | None:
+    if entry.params is not None and entry.params not in found:
+        return f"has {max(found):,} trainable parameters, the record says {entry.params:,}"
+    return None

@@ -1,0 +1,93 @@
+"""check --links: does every address of the catalog still answer? One host is asked at a bounded rate, and nothing is downloaded."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from securitynet.entry import Entry
+from securitynet.errors import UsageError
+
+TIMEOUT = 30  # seconds
+NO_HEAD = (403, 405, 501)  # answers of servers that do not know HEAD: the first byte is asked for instead
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an address answered (`200`, `404`, `unreachable: ...`) and when; `entries` are the models whose weights lie there."""
+
+    url: str
+    ok: bool
+    answer: str
+    date: str
+    entries: tuple[str, ...]
+
+
+def check_links(entries: Iterable[Entry], record: Path, rate: float = 1.0) -> list[Answer]:
+    """Return the answer of every address, in order; those that `record` has already are not asked again.
+
+    Each answer is a line of `record` as soon as it is there, so that a check that was stopped goes on. `rate`: requests per
+    second and host. Raises UsageError for a rate that is not positive.
+    """
+    if not rate > 0:
+        raise UsageError(f"--rate must be positive, not {rate}")
+    known = {answer.url: answer for answer in _recorded(record)}
+    addresses: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.weights_url:
+            addresses.setdefault(entry.weights_url, []).append(entry.id)
+    last: dict[str, float] = {}
+    for url, ids in addresses.items():
+        if url in known:
+            continue
+        _wait(last, urlsplit(url).netloc, 1 / rate)
+        ok, words = _asked(url)
+        known[url] = Answer(url, ok, words, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), tuple(ids))
+        with record.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(known[url]), ensure_ascii=False) + "\n")
+    return [known[url] for url in addresses]
+
+
+def _recorded(record: Path) -> Iterator[Answer]:
+    """The answers in the file; a line that was cut off by an end in mid-writing is asked again."""
+    if not record.exists():
+        return
+    for line in record.read_text(encoding="utf-8").splitlines():
+        try:
+            found = json.loads(line)
+            yield Answer(**{**found, "entries": tuple(found["entries"])})
+        except (KeyError, TypeError, ValueError):
+            continue
+
+
+def _wait(last: dict[str, float], host: str, pause: float) -> None:
+    """Sleep until the host was left alone for `pause` seconds."""
+    now = time.monotonic()
+    time.sleep(max(0.0, last.get(host, now - pause) + pause - now))
+    last[host] = time.monotonic()
+
+
+def _asked(url: str) -> tuple[bool, str]:
+    status, words = _request(url, "HEAD")
+    if status in NO_HEAD:
+        status, words = _request(url, "GET")
+    return status is not None and 200 <= status < 300, words
+
+
+def _request(url: str, method: str) -> tuple[int | None, str]:
+    """The status, if there was one, and the answer in words."""
+    headers = {"User-Agent": "securitynet", **({"Range": "bytes=0-0"} if method == "GET" else {})}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers), timeout=TIMEOUT) as answer:
+            return answer.status, str(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code, str(error.code)
+    except (OSError, ValueError) as error:
+        return None, f"unreachable: {' '.join(str(error).split())[:120]}"
