@@ -1,0 +1,192 @@
+"""The four figures of the study of 2024, for any set of measurements; needs matplotlib (the extra `plots`).
+
+Each function returns a matplotlib Figure; every scatter carries `dataset|purpose|x|y` as its gid.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scipy import stats
+
+from securitynet.errors import UsageError
+from securitynet.report.hypotheses import FEWEST, untestable
+from securitynet.report.identities import definition
+from securitynet.report.measured import GAP, TEST, Measured, in_words, parts_of
+from securitynet.report.panels import BLUE, bars, chance, dress, legend_above, panels, scatter, shared_legend
+from securitynet.report.roc import COLOURS, _write, drawable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from securitynet.entry import Entry
+
+MARKERS = {"benchmark": ("o", BLUE), "security": ("^", "#D55E00"), "other": ("s", "#009E73"), "unstated": ("D", "#CC79A7")}
+SHOWN_BARS, SHOWN_PANELS = 9, 12
+CURVES = ("membership/correctness", "membership/modified_entropy", "membership/mlp")
+
+
+def draw(table: Measured, folder: Path, suffixes: Sequence[str] = (".png", ".svg")) -> list[Path]:
+    """Draw every figure that the measurements allow into `folder`; return the paths.
+
+    Raises UsageError where matplotlib is not installed and where there is nothing to draw.
+    """
+    made = {name: figure for name, make in FIGURES.items() if (figure := make(table)) is not None}
+    if not made:
+        raise UsageError("nothing to draw: no model has both an accuracy and an attack's number")
+    paths = [drawable(folder / f"{name}{suffix}") for name in made for suffix in suffixes]
+    for path in paths:
+        _write(made[path.stem], path)
+    return paths
+
+
+def statistics_figure(table: Measured) -> Figure | None:
+    """Figure 1: what was measured: years, model types (benchmark, security), countries and venues, datasets. None without records."""
+    entries = {id: table.entries[id] for id in table.frame["entry"] if id in table.entries and table.attacks()}
+    measured = table.frame[table.frame[table.attacks()].notna().any(axis=1)]
+    entries = {id: one for id, one in entries.items() if id in set(measured["entry"])}
+    if not entries:
+        return None
+    types = _types(list(entries.values()))
+    kinds = {purpose: [one for one in entries.values() if one.purpose == purpose] for purpose in ("benchmark", "security")}
+    shown = (
+        ("a  Year of the paper", "model types", sorted(_counted(types, lambda one: one.year).items())),
+        ("b  Benchmark models", "models", _top(_counted(kinds["benchmark"], _type))),
+        ("c  Security models", "models", _top(_counted(kinds["security"], _type))),
+        ("d  Country", "model types", _top(Counter(country for one in types for country in one.countries or ()))),
+        ("e  Venue", "model types", _top(_counted(types, lambda one: one.venue))),
+        ("f  Dataset", "models", _top(Counter(measured["dataset"]))),
+    )
+    figure, axes = panels(len(shown), 3, (11, 6.2), f"Statistics of {len(entries)} measured models")
+    for one, (title, unit, counts) in zip(axes, shown, strict=True):
+        bars(one, title, unit, counts)
+    return figure
+
+
+def _types(entries: list[Entry]) -> list[Entry]:
+    """Return one entry per model type, of benchmark models where there are any: metadata are of the architecture's paper."""
+    chosen = [one for one in entries if one.purpose == "benchmark"] or entries
+    return list({_type(one): one for one in reversed(chosen)}.values())
+
+
+def _type(entry: Entry) -> str:
+    return entry.paper_model_type or entry.family or "unstated"
+
+
+def _counted(entries: Sequence[Entry], read: Callable[[Entry], object]) -> Counter[str]:
+    return Counter(str(value) for one in entries if (value := read(one)) is not None)
+
+
+def _top(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:SHOWN_BARS]
+
+
+def stealing_figure(table: Measured) -> Figure | None:
+    """Figure 2: stealing accuracy against target accuracy, one panel per dataset. None where nothing was stolen."""
+    y = next((name for name in table.attacks() if name.startswith("stealing/") and _is_base(name)), None)
+    if y is None or TEST not in table.measures:
+        return None
+    whole, table = table, table.without(("suspect_eval",))
+    datasets = _datasets(table, TEST, [y])
+    wrong = sorted(set(_datasets(whole, TEST, [y])) - set(datasets))
+    notes = [f"Not drawn, because their published accuracies are known to be wrong: {', '.join(wrong)}."] if wrong else []
+    figure, axes = panels(len(datasets), min(len(datasets), 4), None, "Stealing accuracy against target accuracy", notes)
+    for one, dataset in zip(axes, datasets, strict=True):
+        lines = table.frame[table.frame["dataset"] == dataset]
+        for purpose, own in lines.groupby("purpose", sort=True):
+            marker, colour = MARKERS.get(str(purpose), MARKERS["unstated"])
+            scatter(one, own, TEST, y, (colour, marker), f"{purpose}{_rho(own, TEST, y)}")
+        dress(one, dataset, in_words(TEST), in_words(y))
+        legend_above(one)
+    return figure
+
+
+def _is_base(measure: str) -> bool:
+    _, params, metric = parts_of(measure)
+    return metric == "accuracy" and params.get("preset", "base") == "base"
+
+
+def attacks_figure(table: Measured) -> Figure | None:
+    """Figure 3: AUC against overfitting level, one panel per attack, a colour per dataset. None without both."""
+    curves = _curves(table)
+    if not curves:
+        return None
+    datasets = _datasets(table, GAP, curves)
+    figure, axes = panels(len(curves), min(len(curves), 4), None, "AUC against overfitting level, by attack", _notes(table, datasets))
+    for one, y in zip(axes, curves, strict=True):
+        for number, dataset in enumerate(datasets):
+            own = table.frame[table.frame["dataset"] == dataset]
+            _kinds(one, own, y, (COLOURS[number % len(COLOURS)], "osD^v"[number // len(COLOURS) % 5], dataset))
+        chance(one)
+        dress(one, in_words(y).removesuffix(" AUC"), in_words(GAP), "AUC", "by definition 0.5 + level / 2" if definition(GAP, y) else None)
+    shared_legend(figure, axes)
+    return figure
+
+
+def datasets_figure(table: Measured) -> Figure | None:
+    """Figure 4: AUC against overfitting level, one panel per dataset, a colour per attack. None without both."""
+    curves = _curves(table)
+    if not curves:
+        return None
+    datasets = _datasets(table, GAP, curves)
+    notes = _notes(table, datasets)
+    if "CUB-200-2011" in datasets:
+        notes.append("CUB-200-2011: drawn over the true level; the published panel had minus the target accuracy on this axis.")
+    figure, axes = panels(len(datasets), min(len(datasets), 3), None, "AUC against overfitting level, by dataset", notes)
+    for one, dataset in zip(axes, datasets, strict=True):
+        for number, y in enumerate(curves):
+            own = table.frame[table.frame["dataset"] == dataset]
+            _kinds(one, own, y, (COLOURS[number % len(COLOURS)], "osD^v"[number % 5], in_words(y).removesuffix(" AUC")))
+        chance(one)
+        dress(one, dataset, in_words(GAP), "AUC")
+    shared_legend(figure, axes)
+    return figure
+
+
+def _curves(table: Measured) -> list[str]:
+    names = [name for name in table.attacks() if parts_of(name)[0] in CURVES and parts_of(name)[2] == "auc"]
+    whole = [name for name in names if not parts_of(name)[1].get("held_out") or parts_of(name)[0] == "membership/mlp"]
+    return sorted(whole, key=lambda name: CURVES.index(parts_of(name)[0])) if GAP in table.measures else []
+
+
+def _datasets(table: Measured, x: str, measures: Sequence[str]) -> list[str]:
+    """Return the datasets that have points, those with most first."""
+    drawn = table.frame[table.frame[x].notna() & table.frame[list(measures)].notna().any(axis=1)]
+    counts = Counter(drawn["dataset"])
+    other = {name: bool((own["purpose"] == "other").all()) for name, own in drawn.groupby("dataset")}
+    return sorted(counts, key=lambda name: (other[name], -counts[name], name))[:SHOWN_PANELS]
+
+
+def _notes(table: Measured, datasets: Sequence[str]) -> list[str]:
+    """Say where the overfitting level is not one: the train accuracy is the same number for all."""
+    lines = {dataset: table.frame[table.frame["dataset"] == dataset] for dataset in datasets}
+    flat = [name for name, own in lines.items() if "same number" in (untestable(own[own[GAP].notna()], GAP, _curves(table)[0]) or "")]
+    hollow = ["Hollow: security models."] if (table.frame["purpose"] == "security").any() else []
+    return hollow + [f"{name}: all models state the same train accuracy, so the level is only minus the target accuracy." for name in flat]
+
+
+def _rho(lines: pd.DataFrame, x: str, y: str) -> str:
+    both = lines[lines[x].notna() & lines[y].notna()]
+    if len(both) < FEWEST or both[x].nunique() < 3 or both[y].nunique() < 3:
+        return f" (n {len(both)})"
+    return f" (rho {stats.spearmanr(both[x], both[y]).statistic:+.2f}, n {len(both)})"
+
+
+def _kinds(axes: Axes, lines: pd.DataFrame, y: str, style: tuple[str, str, str]) -> None:
+    """Draw one curve's points over the overfitting level; those of security models hollow."""
+    colour, marker, label = style
+    for purpose, own in lines.groupby("purpose", sort=True):
+        scatter(axes, own, GAP, y, (colour, marker), label if purpose != "security" else "_" + label)
+
+
+FIGURES: Mapping[str, Callable[[Measured], Figure | None]] = {
+    "figure-1-statistics": statistics_figure,
+    "figure-2-stealing": stealing_figure,
+    "figure-3-attacks": attacks_figure,
+    "figure-4-datasets": datasets_figure,
+}

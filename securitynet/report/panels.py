@@ -1,0 +1,101 @@
+"""Pieces of the figures: panels, scatters, bars, legends that cover nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from securitynet.report.roc import _matplotlib
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, GREY, INK = "#0072B2", "#5F6368", "#1A1A1A"
+
+
+def panels(count: int, columns: int, size: tuple[float, float] | None, title: str, notes: Sequence[str] = ()) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `count` panels with a title, notes below it, and its axes."""
+    rows = math.ceil(count / columns)
+    figure = _matplotlib()(figsize=size or (max(5.5, 3.6 * columns), 0.9 + 3.1 * rows), dpi=150, layout="constrained")
+    grid = np.asarray(figure.subplots(rows, columns, squeeze=False)).ravel()
+    for spare in grid[count:]:
+        spare.set_axis_off()
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    if notes:
+        figure.supxlabel("\n".join(notes), x=0.01, ha="left", fontsize=8, color=GREY)
+    return figure, list(grid[:count])
+
+
+def scatter(axes: Axes, lines: pd.DataFrame, x: str, y: str, style: tuple[str, str], label: str) -> None:
+    """Draw the models that have both numbers; a label that begins with `_` is of hollow points and stays out of the legend."""
+    points = lines[lines[x].notna() & lines[y].notna()]
+    if len(points):
+        colour, marker = style
+        hollow = label.startswith("_")
+        drawn = axes.scatter(
+            points[x], points[y], s=18, marker=marker, alpha=0.65, label=label.replace("$", r"\$"),
+            facecolors="none" if hollow else colour, edgecolors=colour if hollow else "none", linewidths=0.9 if hollow else 0,
+        )  # fmt: skip
+        drawn.set_gid(f"{points['dataset'].iloc[0]}|{points['purpose'].iloc[0]}|{x}|{y}")
+
+
+def chance(axes: Axes) -> None:
+    """Draw the line of an attack that knows nothing."""
+    axes.axhline(0.5, color="#888888", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
+
+
+def dress(axes: Axes, title: str, x: str, y: str, note: str | None = None) -> None:
+    """Give axes their title, labels and grid; `note` stands in a corner."""
+    axes.set_title(title, fontsize=10, loc="left", fontweight="bold", parse_math=False)
+    if note:
+        axes.text(0.02, 0.97, note, transform=axes.transAxes, fontsize=7.5, color=GREY, va="top")
+    axes.set_xlabel(x, fontsize=8.5)
+    axes.set_ylabel(y, fontsize=8.5)
+    axes.tick_params(labelsize=8)
+    axes.margins(0.06)
+    axes.grid(color="#E4E6E8", linewidth=0.6)
+    _clean(axes)
+
+
+def _clean(axes: Axes) -> None:
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def legend_above(axes: Axes) -> None:
+    """Between title and axes, where it covers no point."""
+    lines = len(axes.get_legend_handles_labels()[0])
+    axes.set_title(axes.get_title(loc="left"), fontsize=10, loc="left", fontweight="bold", parse_math=False, pad=5 + 11 * lines)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 0.99), fontsize=7.5, frameon=False, handletextpad=0.1, borderpad=0, borderaxespad=0.2
+    )
+
+
+def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One for all panels, beside them."""
+    shown = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
+    figure.legend(shown.values(), shown.keys(), loc="outside right upper", fontsize=8, frameon=False, handletextpad=0.1)
+
+
+def bars(axes: Axes, title: str, unit: str, counts: Sequence[tuple[str, int]]) -> None:
+    """Draw counts as horizontal bars, first on top."""
+    axes.set_title(title, fontsize=10, loc="left", fontweight="bold")
+    if not counts:
+        axes.text(0.5, 0.5, "none", ha="center", va="center", color=GREY, transform=axes.transAxes)
+        axes.set_axis_off()
+        return
+    names = [name if len(name) < 18 else f"{name[:16]}…" for name, _ in counts]
+    drawn = axes.barh(range(len(counts)), [count for _, count in counts], color=BLUE, height=0.7)
+    axes.bar_label(drawn, padding=3, fontsize=8, color=INK)
+    axes.set_yticks(range(len(counts)), names, fontsize=8, parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlabel(unit, fontsize=8)
+    axes.set_xlim(0, 1.15 * max(count for _, count in counts))
+    axes.tick_params(axis="x", labelsize=8)
+    _clean(axes)

@@ -1,0 +1,114 @@
+"""Figures drawn from the released rows show the published points."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from securitynet.attack import Row
+from securitynet.entry import Entry
+from securitynet.errors import UsageError
+from securitynet.report import figures
+from securitynet.report.measured import GAP, TEST, Measured, measured, published_rows
+from securitynet.report.published import COLUMNS
+
+pytest.importorskip("matplotlib", reason="figures need matplotlib")
+POINTS = Path(__file__).parents[2] / "shared" / "reference" / "paper-figure-points.json"
+STEALING, ENTROPY, CORRECT = (COLUMNS[name] for name in ("Model Stealing Accuracy", "M_entropy AUC", "Correct Auc"))
+DATASETS = {"blue": "CIFAR-10", "orange": "SVHN", "green": "CIFAR-100", "red": "ImageNet-1k", "purple": "CUB-200-2011"}
+
+
+@pytest.fixture(scope="module")
+def table() -> Measured:
+    return measured(row for row in published_rows() if row.origin == "zhang2024")
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, np.ndarray]:
+    """Points read off the published figures, by figure-panel-colour."""
+    if not POINTS.is_file():
+        pytest.skip("the points of the published figures are not here")
+    return {key: np.asarray(points) for key, points in json.loads(POINTS.read_text(encoding="utf-8")).items()}
+
+
+def drawn(figure: object) -> dict[str, np.ndarray]:
+    """The points of every scatter by its gid."""
+    return {one.get_gid(): np.asarray(one.get_offsets()) for axes in figure.axes for one in axes.collections if one.get_gid()}  # type: ignore[attr-defined]
+
+
+def distances(points: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """How far each point is from the nearest of the others: the larger of both coordinates."""
+    return np.abs(points[:, None] - to[None]).max(axis=2).min(axis=1)
+
+
+def test_figure_2_shows_the_published_points(table: Measured, published: dict[str, np.ndarray]) -> None:
+    found = drawn(figures.stealing_figure(table))
+    panels = {"CIFAR-10": "0-blue", "SVHN": "1-blue", "CIFAR-100": "2-blue", "ImageNet-1k": "2-orange", "CUB-200-2011": "2-green"}
+    away = {
+        name: distances(found[f"{name}|benchmark|{TEST}|{STEALING}"], published[f"modsteal1-{panel}"]) for name, panel in panels.items()
+    }
+    assert {name: len(one) for name, one in away.items()} == dict(zip(panels, (47, 40, 45, 117, 14), strict=True))
+    assert max(away["CIFAR-10"].max(), away["SVHN"].max()) < 0.001
+    assert sum((one < 0.003).sum() for one in away.values()) >= 240
+
+
+def test_figure_4_shows_the_published_points(table: Measured, published: dict[str, np.ndarray]) -> None:
+    found = drawn(figures.datasets_figure(table))
+    near = {}
+    for name, panel in (("CIFAR-100", 0), ("ImageNet-1k", 1)):
+        near[name] = (distances(found[f"{name}|benchmark|{GAP}|{ENTROPY}"], published[f"member2-{panel}-green"]) < 0.003).sum()
+    assert near["CIFAR-100"] == 45 and near["ImageNet-1k"] >= 98  # of 104, the rest lie under others
+    birds = found[f"CUB-200-2011|benchmark|{GAP}|{ENTROPY}"]
+    assert birds[:, 0].min() > 0.27  # the true level, not minus the target accuracy as published
+    lines = table.frame[(table.frame["dataset"] == "CUB-200-2011")]
+    mistaken = np.column_stack([-lines[TEST], lines[ENTROPY]]).astype(float)
+    assert distances(mistaken, published["member2-2-green"]).max() < 0.001
+
+
+@pytest.mark.parametrize(("panel", "measure", "share"), [(0, CORRECT, 0.9), (1, ENTROPY, 0.75)])
+def test_figure_3_shows_the_published_points(
+    table: Measured, published: dict[str, np.ndarray], panel: int, measure: str, share: float
+) -> None:
+    """Few single dots can be read off this figure, and some are of models that were never released: so from the dots to the rows."""
+    found = drawn(figures.attacks_figure(table))
+    away = np.concatenate(
+        [distances(published[f"member1-{panel}-{colour}"], found[f"{name}|benchmark|{GAP}|{measure}"]) for colour, name in DATASETS.items()]
+    )
+    assert (away < 0.003).mean() >= share and len(away) >= 43
+
+
+def test_figure_1_counts(table: Measured) -> None:
+    figure = figures.statistics_figure(table)
+    assert figure is not None
+    shown = [
+        {label.get_text(): int(bar.get_width()) for label, bar in zip(axes.get_yticklabels(), axes.patches, strict=True)}
+        for axes in figure.axes
+    ]
+    assert (shown[1]["resnet"], shown[1]["preresnet"], shown[2]["resnet"], shown[2]["vgg"]) == (48, 40, 46, 38)
+    assert (shown[5]["ImageNet-1k"], shown[5]["CIFAR-10"], sum(shown[0].values())) == (117 + 20, 47 + 72, 24)
+
+
+def test_files_are_written_and_do_not_change(table: Measured, tmp_path: Path) -> None:
+    small = measured(row for row in published_rows() if row.origin == "zhang2024" and row.dataset == "CUB-200-2011")
+    first, again = (figures.draw(small, tmp_path / name) for name in ("a", "b"))
+    assert [path.name for path in first] == [f"{name}{suffix}" for name in figures.FIGURES for suffix in (".png", ".svg")]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
+    notes = (tmp_path / "a" / "figure-4-datasets.svg").read_text(encoding="utf-8")
+    assert "drawn over the true level" in notes
+
+
+def test_mlp_panels_come_from_rows_of_ones_own(tmp_path: Path) -> None:
+    rows = []
+    for number in range(12):
+        for attack, params, metric in (
+            ("verify", "{}", "overfit_gap"), ("membership/mlp", '{"top":3}', "auc"), ("membership/correctness", "{}", "auc")
+        ):  # fmt: skip
+            rows.append(Row(entry=f"own/${number}$", dataset="$x_1$", attack=attack, params=params, metric=metric, value=0.5 + number / 99))
+    figure = figures.attacks_figure(measured(rows, {f"own/${number}$": Entry(id="a") for number in range(12)}))
+    assert figure is not None and [axes.get_title(loc="left") for axes in figure.axes] == ["prediction-correctness", "mlp AUC (top 3)"]
+    with pytest.raises(UsageError, match="nothing to draw"):
+        figures.draw(measured(rows[:1], {}), tmp_path)
+    assert not list(tmp_path.iterdir())
