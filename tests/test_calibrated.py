@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -35,7 +34,7 @@ def test_lira_and_student_t_reach_the_optimum_of_the_toy_family() -> None:
     phi, references, held, member, difficulty = toy()
     optimum = auc(stats.norm.logpdf(phi, difficulty + 1, 1) - stats.norm.logpdf(phi, difficulty, 1), member)
     assert optimum == pytest.approx(stats.norm.cdf(1 / np.sqrt(2)), abs=0.02)
-    for score in (calibrated.lira_online(phi, references, held), calibrated.student_t(phi, references, held)):
+    for score in (calibrated.lira_online(phi, references, held), calibrated.student_t_online(phi, references, held)):
         assert auc(score, member) == pytest.approx(optimum, abs=0.01)
     for score in (calibrated.lira_offline(phi, references, held), calibrated.lira_online(phi, references, held, per_example=True)):
         assert auc(score, member) == pytest.approx(optimum, abs=0.02)
@@ -65,7 +64,7 @@ def test_offline_lira_is_one_sided() -> None:
     assert score[0] < score[1] < score[2]
 
 
-@pytest.mark.parametrize("offline", [calibrated.lira_offline, functools.partial(calibrated.student_t, online=False)])
+@pytest.mark.parametrize("offline", [calibrated.lira_offline, calibrated.student_t_offline])
 def test_offline_scores_do_not_saturate(offline: Callable[..., np.ndarray]) -> None:
     """A probability of 1 - 1e-300 and one of 1 - 1e-200 are both 1.0 in float64, and yet in order here."""
     references, held = np.tile([-1.0, 1.0], (9, 1)), np.zeros((9, 2), bool)
@@ -112,7 +111,7 @@ def test_base_and_attack_r_by_hand() -> None:
 
 def test_student_t_is_the_better_one_with_few_references() -> None:
     few = [toy(k=2, seed=seed) for seed in range(10)]
-    gains = [auc(calibrated.student_t(*case[:3]), case[3]) - auc(calibrated.lira_online(*case[:3]), case[3]) for case in few]
+    gains = [auc(calibrated.student_t_online(*case[:3]), case[3]) - auc(calibrated.lira_online(*case[:3]), case[3]) for case in few]
     assert np.mean(gains) > 0
 
 
@@ -132,7 +131,7 @@ def test_equal_references_give_no_nan() -> None:
     for per_example in (False, True):
         assert not np.isnan(calibrated.lira_online(phi, references, held, per_example)).any()
         assert (np.diff(calibrated.lira_offline(phi, references, held, per_example)) > 0).all()
-    assert np.isfinite(calibrated.student_t(phi, references, held)).all()
+    assert np.isfinite(calibrated.student_t_online(phi, references, held)).all()
 
 
 def test_with_one_model_the_samples_it_holds_are_compared_with_the_others() -> None:
@@ -146,7 +145,14 @@ def test_with_one_model_the_samples_it_holds_are_compared_with_the_others() -> N
     assert calibrated.base(phi, references, held, online=False) == pytest.approx(phi - 0.33 * np.log([0.3, 0.2, 0.4]))
     assert calibrated.attack_r(phi, references, held) == pytest.approx([1.0, 1.0, 1.0])
     assert calibrated.attack_r(np.log([0.3, 0.3, 0.3]), references, held) == pytest.approx([0.5, 1.0, 0.0])
-    assert np.isfinite(calibrated.student_t(phi, references, held, online=False)).all()
+    assert np.isfinite(calibrated.student_t_offline(phi, references, held)).all()
+
+
+def test_the_other_side_of_a_sample_is_used_where_its_own_is_thin() -> None:
+    """Difficulty is far more spread than noise: with one model a side, predicting across sides must help."""
+    few = [toy(k=2, seed=seed) for seed in range(10)]
+    across, pooled = (np.array([auc(calibrated.student_t_online(*case[:3], across=way), case[3]) for case in few]) for way in (True, False))
+    assert (across - pooled).mean() > 3 * (across - pooled).std(ddof=1) / np.sqrt(10)
 
 
 def test_a_sample_that_no_model_held_has_no_online_score() -> None:

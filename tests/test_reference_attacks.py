@@ -36,6 +36,7 @@ from securitynet.training import Recipe, seeded
 
 TINY = Settings(count=4, recipe=Recipe(epochs=3, batch_size=16, optimiser="adamw", learning_rate=0.01, weight_decay=0.0))
 OFFLINE = (Lira, Rmia, LogRatio, Base, StudentT)
+Answered = tuple[np.ndarray, References]
 EVERY: tuple[Callable[..., Attack], ...] = (*OFFLINE, *(partial(attack, online=False) for attack in OFFLINE), AttackR)
 
 
@@ -69,7 +70,7 @@ def splits() -> Splits:
 
 
 @pytest.fixture(scope="module")
-def answered(target: Target, splits: Splits, accelerator: Accelerator) -> tuple[np.ndarray, References]:
+def answered(target: Target, splits: Splits, accelerator: Accelerator) -> Answered:
     """The target's logits and the references', of members, then non-members."""
     assert splits.members is not None and splits.non_members is not None
     logits = [query(target, part, accelerator).logits for part in (splits.members, splits.non_members)]
@@ -98,7 +99,7 @@ def check(evidence: MembershipEvidence, expected: list[float]) -> None:
     assert scores == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_lira_by_hand(target: Target, splits: Splits, answered: tuple[np.ndarray, References], accelerator: Accelerator) -> None:
+def test_lira_by_hand(target: Target, splits: Splits, answered: Answered, accelerator: Accelerator) -> None:
     logits, found = answered
     sides = [both_sides(phi, found, i) for i in range(100)]
     pooled = [float(np.sqrt(np.mean([np.var(side[s], ddof=1) for side in sides]))) for s in (0, 1)]
@@ -115,9 +116,7 @@ def test_lira_by_hand(target: Target, splits: Splits, answered: tuple[np.ndarray
 
 
 @pytest.mark.parametrize("gamma", [1.0, 2.0])
-def test_rmia_by_hand(
-    gamma: float, target: Target, splits: Splits, answered: tuple[np.ndarray, References], accelerator: Accelerator
-) -> None:
+def test_rmia_by_hand(gamma: float, target: Target, splits: Splits, answered: Answered, accelerator: Accelerator) -> None:
     """Every sample against every known non-member but itself, in a double loop."""
     logits, found = answered
     population = [60 + int(z) for z in np.flatnonzero(half(40, splits.seed + 1))]
@@ -132,9 +131,7 @@ def test_rmia_by_hand(
         check(LogRatio(TINY, online)(target, splits, accelerator), list(np.log(ratio)))
 
 
-def test_base_student_t_and_attack_r_by_hand(
-    target: Target, splits: Splits, answered: tuple[np.ndarray, References], accelerator: Accelerator
-) -> None:
+def test_base_and_attack_r_by_hand(target: Target, splits: Splits, answered: Answered, accelerator: Accelerator) -> None:
     logits, found = answered
     online, offline, larger = [], [], []
     for i, label in enumerate(found.labels):
@@ -146,20 +143,29 @@ def test_base_student_t_and_attack_r_by_hand(
     check(Base(TINY)(target, splits, accelerator), online)
     check(Base(TINY, online=False)(target, splits, accelerator), offline)
     check(AttackR(TINY)(target, splits, accelerator), larger)
-    sides = [both_sides(phi, found, i) for i in range(100)]
-    laws = [[student(side[s], [value for other in sides for value in other[s]], sides, s) for side in sides] for s in (0, 1)]
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_student_t_by_hand(across: bool, target: Target, splits: Splits, answered: Answered, accelerator: Accelerator) -> None:
+    logits, found = answered
+    sides = np.array([both_sides(phi, found, i) for i in range(100)])  # [sample, side, model]
     values = [phi(logits[i], found.labels[i]) for i in range(100)]
-    ratio = [laws[0][i].logpdf(values[i]) - laws[1][i].logpdf(values[i]) for i in range(100)]
-    check(StudentT(TINY)(target, splits, accelerator), ratio)
-    check(
-        StudentT(TINY, online=False)(target, splits, accelerator),
-        [law.logcdf(v) - law.logsf(v) for law, v in zip(laws[1], values, strict=True)],
-    )
+    means = sides.mean(axis=2)
+    laws: list[list[Any]] = []
+    for s in (0, 1):
+        line = np.polyfit(means[:, 1 - s], means[:, s], 1)
+        priors = np.polyval(line, means[:, 1 - s]) if across else np.full(100, sides[:, s].mean())
+        variance = np.mean(np.var(sides[:, s], axis=1, ddof=1))
+        laws.append([student(sides[i, s], priors[i], variance) for i in range(100)])
+    ratio = [inside.logpdf(value) - outside.logpdf(value) for inside, outside, value in zip(*laws, values, strict=True)]
+    check(StudentT(TINY, across=across)(target, splits, accelerator), ratio)
+    if not across:
+        log_odds = [law.logcdf(value) - law.logsf(value) for law, value in zip(laws[1], values, strict=True)]
+        check(StudentT(TINY, online=False)(target, splits, accelerator), log_odds)
 
 
-def student(side: list[float], everyone: list[float], sides: list[tuple[list[float], list[float]]], s: int) -> Any:
+def student(side: np.ndarray, prior_mean: float, prior_variance: float) -> Any:
     """The posterior predictive of one side of one sample, prior worth one observation of the mean, eight of the variance."""
-    prior_mean, prior_variance = np.mean(everyone), np.mean([np.var(other[s], ddof=1) for other in sides])
     n, mean = len(side), np.mean(side)
     kappa, alpha = 1 + n, 4 + n / 2
     beta = prior_variance * 3 + 0.5 * sum((x - mean) ** 2 for x in side) + n * (mean - prior_mean) ** 2 / (2 * kappa)
@@ -229,5 +235,5 @@ def test_the_attacks_are_found_by_name_and_suite() -> None:
     assert family <= set(names()) and "membership/compared" not in names()
     assert resolve("membership/lira") == [Lira(), Lira(online=False)]
     full, standard = resolve("membership:full"), resolve("membership:standard")
-    for attack in (Lira(), Rmia(online=False), Base(), StudentT(online=False), LogRatio(), AttackR()):
+    for attack in (Lira(), Rmia(online=False), Base(), StudentT(), LogRatio(), AttackR()):
         assert attack in full and attack not in standard

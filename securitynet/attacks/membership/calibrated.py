@@ -62,33 +62,49 @@ def lira_offline(phi: Array, references: Array, held: Mask, per_example: bool = 
     return np.asarray(stats.norm.logcdf(z) - stats.norm.logsf(z))
 
 
-def student_t(phi: Array, references: Array, held: Mask, online: bool = True, weight: float = 1.0, shape: float = 4.0) -> Array:
-    """Posterior-predictive ratio [n] under a normal-inverse-gamma prior per side, whose mean and variance are the pooled ones.
+def student_t_online(phi: Array, references: Array, held: Mask, weight: float = 1.0, shape: float = 4.0, across: bool = True) -> Array:
+    """Log ratio [n] of the posterior predictive Student-t densities of both sides, under normal-inverse-gamma priors.
 
-    `weight` (kappa_0) and `shape` (alpha_0 > 1) say how many observations the prior is worth. Offline: log-odds of
-    P(T <= phi), one-sided.
+    `weight` (kappa_0) and `shape` (alpha_0 > 1) say how many observations the priors are worth. Their variance is the pooled
+    one. Their mean is what the sample's other side predicts, by least squares over samples (`across`), or the pooled one.
     """
-    if not online:
-        freedom, t, _ = _standardised(phi, references, ~held, weight, shape)
-        below, above = stats.t.cdf(t, freedom), stats.t.sf(t, freedom)
-        return np.asarray(np.log(np.maximum(below, TINY)) - np.log(np.maximum(above, TINY)))
     ratio = np.zeros(len(phi))
     for sign, chosen in ((1, held), (-1, ~held)):
-        freedom, t, scale = _standardised(phi, references, chosen, weight, shape)
+        t, freedom, scale = _standardised(phi, references, chosen, weight, shape, across)
         ratio += sign * (stats.t.logpdf(t, freedom) - np.log(scale))
     return ratio
 
 
-def _standardised(phi: Array, references: Array, chosen: Mask, weight: float, shape: float) -> tuple[Array, Array, Array]:
-    """Return the predictive distribution's degrees of freedom, phi standardised by it, and its scale (Murphy 2007, section 3.3)."""
+def student_t_offline(phi: Array, references: Array, held: Mask, weight: float = 1.0, shape: float = 4.0) -> Array:
+    """Log-odds of P(T <= phi) [n], T distributed as the posterior predictive of the models without the sample: one-sided."""
+    t, freedom, _ = _standardised(phi, references, ~held, weight, shape, across=False)
+    below, above = stats.t.cdf(t, freedom), stats.t.sf(t, freedom)
+    return np.asarray(np.log(np.maximum(below, TINY)) - np.log(np.maximum(above, TINY)))
+
+
+def _standardised(phi: Array, references: Array, chosen: Mask, weight: float, shape: float, across: bool) -> tuple[Array, Array, Array]:
+    """Return phi standardised by the predictive distribution, its degrees of freedom and scale, [n] each (Murphy 2007, section 3.3)."""
     count, mean, squares = side(references, chosen)
-    prior_mean, prior_variance = float(references[chosen].mean()), max(pooled_deviation(references, chosen), LEAST) ** 2
-    mean = np.where(count > 0, mean, prior_mean)
+    pooled = float(references[chosen].mean())
+    prior = _predicted(side(references, ~chosen)[1], mean, pooled) if across else np.full(len(phi), pooled)
+    alone = across and count.max() < 2  # no spread within samples: then what the prediction leaves unexplained
+    deviation = float(np.nanstd(mean - prior)) if alone else pooled_deviation(references, chosen)
+    mean = np.where(count > 0, mean, prior)
     total, alpha = weight + count, shape + count / 2
-    centre = (weight * prior_mean + count * mean) / total
-    beta = prior_variance * (shape - 1) + squares.clip(min=0) / 2 + weight * count * (mean - prior_mean) ** 2 / (2 * total)
+    centre = (weight * prior + count * mean) / total
+    beta = max(deviation, LEAST) ** 2 * (shape - 1) + squares / 2 + weight * count * (mean - prior) ** 2 / (2 * total)
     scale = np.sqrt(beta * (total + 1) / (alpha * total))
-    return 2 * alpha, (phi - centre) / scale, scale
+    return (phi - centre) / scale, 2 * alpha, scale
+
+
+def _predicted(known: Array, wanted: Array, instead: float) -> Array:
+    """Return the least-squares prediction [n] of `wanted` from `known` over the samples that have both; `instead` without `known`."""
+    both = np.isfinite(known) & np.isfinite(wanted)
+    if not both.any():
+        return np.full(len(known), instead)
+    x, y = known[both] - known[both].mean(), wanted[both]
+    slope = float(x @ y / max(float(x @ x), TINY))
+    return _filled(y.mean() + slope * (known - known[both].mean()), instead)
 
 
 def log_ratio_online(log_p: Array, references: Array, held: Mask) -> Array:

@@ -1,7 +1,9 @@
 """Posterior-predictive Student-t ratio of the log-odds: LiRA for few reference models.
 
-Per sample and side, mean and variance have a normal-inverse-gamma prior centred on the pooled ones. It follows the abstract of
-BaVarIA (arXiv 2603.11799), whose own hyper-parameters were not at hand; hence the name says what is computed.
+Per sample and side, mean and variance have a normal-inverse-gamma prior, as the abstract of BaVarIA (arXiv 2603.11799) says of
+that attack. Its priors and hyper-parameters were not at hand; hence the name says what is computed. With `across` false the
+prior's mean is the pooled one, which is the nearest to the abstract; by default it is what the sample's other side predicts,
+which uses that a sample which is hard to models without it is harder to models with it, too.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
-from securitynet.attacks.membership.calibrated import student_t
+from securitynet.attacks.membership.calibrated import student_t_offline, student_t_online
 from securitynet.attacks.membership.compared import Bench, settings_of
 from securitynet.attacks.membership.scores import log_odds
+from securitynet.errors import UsageError
 from securitynet.references import Settings
 from securitynet.target import Target
 
@@ -32,12 +35,18 @@ class StudentT:
     online: bool = True
     weight: float = 1.0
     shape: float = 4.0
+    across: bool = True
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
         """Return the log ratio (online) or the log-odds of P(T <= phi) (offline) of members and non-members."""
+        if self.weight <= 0 or self.shape <= 1:
+            raise UsageError(f"student_t: weight must be above 0 and shape above 1, not {self.weight:g} and {self.shape:g}")
         bench = Bench(settings_of(self.references, self.online), target, splits, accelerator)
         found = bench.compare(log_odds)
-        return bench.evidence(student_t(found.target, found.references, found.held, self.online, self.weight, self.shape))
+        arrays = found.target, found.references, found.held
+        if self.online:
+            return bench.evidence(student_t_online(*arrays, self.weight, self.shape, self.across))
+        return bench.evidence(student_t_offline(*arrays, self.weight, self.shape))
 
 
-VARIANTS = (StudentT(), StudentT(online=False))
+VARIANTS = (StudentT(), StudentT(online=False, weight=0.1))  # offline there is no other side, and the pooled mean says little
