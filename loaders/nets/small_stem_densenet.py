@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 SHAPES = {121: (32, (6, 12, 24, 16), 64), 161: (48, (6, 12, 36, 24), 96), 169: (32, (6, 12, 32, 32), 64)}
@@ -17,6 +19,6 @@ def small_stem_densenet(depth: int = 121, num_classes: int = 10, in_channels: in
     if depth not in SHAPES:
         raise ValueError(f"depth must be one of {', '.join(map(str, SHAPES))}, not {depth}")
     growth, blocks, width = SHAPES[depth]
-    network: nn.Module = DenseNet(growth, blocks, width, num_classes=num_classes)
+    network: Any = DenseNet(growth, blocks, width, num_classes=num_classes)
     network.features.conv0 = nn.Conv2d(in_channels, width, 3, 1, 1, bias=False)
     return network

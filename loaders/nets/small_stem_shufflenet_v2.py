@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -21,7 +21,7 @@ def small_stem_shufflenet_v2(
     """
     from torchvision.models import ShuffleNetV2
 
-    network: nn.Module = ShuffleNetV2([4, 8, 4], list(WIDTHS[variant]), num_classes=num_classes)
+    network: Any = ShuffleNetV2([4, 8, 4], list(WIDTHS[variant]), num_classes=num_classes)
     network.conv1[0] = nn.Conv2d(in_channels, WIDTHS[variant][0], 3, 1, 1, bias=False)
     network.maxpool = nn.Identity()
     return network

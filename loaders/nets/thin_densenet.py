@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 
@@ -12,7 +14,7 @@ def thin_densenet(num_classes: int = 10, in_channels: int = 3) -> nn.Module:
     """
     from torchvision.models import DenseNet
 
-    network: nn.Module = DenseNet(growth_rate=12, block_config=(6, 12, 24, 16), num_init_features=24, num_classes=num_classes)
+    network: Any = DenseNet(growth_rate=12, block_config=(6, 12, 24, 16), num_init_features=24, num_classes=num_classes)
     network.features.conv0 = nn.Conv2d(in_channels, 24, 3, 1, 1, bias=False)
     for name in ("norm0", "relu0", "pool0"):
         setattr(network.features, name, nn.Identity())

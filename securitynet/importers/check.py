@@ -18,6 +18,7 @@ from securitynet.entry import Entry, typed
 from securitynet.errors import DataError, SecurityNetError, UsageError
 from securitynet.importers.card import build_card, columns, digest, files_of
 from securitynet.importers.records import Record, line_of
+from securitynet.importers.sound import unsound
 
 KEYS = {"models": "id", "datasets": "key", "results": "row_id", "projects": "title"}
 TYPES = {"int32": "int64", "timestamp[s]": "string"}
@@ -40,6 +41,7 @@ def check(catalog: Path) -> list[str]:
     if not problems:  # what follows relies on whole records
         known = {config: {line.record[KEYS[config]] for line in lines[config]} for config in CONFIGS}
         problems += [problem for line in lines["models"] for problem in _model(line, known["datasets"])]
+        problems += list(_copies(lines["models"]))
         problems += [problem for line in lines["results"] for problem in _row(line, known["models"], known["datasets"])]
         problems += list(_gaps(lines["results"])) + list(_names(lines["datasets"]))
     return problems + list(_card(catalog))
@@ -102,7 +104,16 @@ def _model(line: Line, datasets: set[str]) -> Iterator[str]:
     for column in ("claimed_accuracy", "backdoor_success"):
         if not 0 <= (record[column] or 0) <= 1:
             yield f"{where}: {column} {record[column]} is no fraction"
-    yield from (f"{where}: {problem}" for problem in (*_built(record), *_pinned(record)))
+    yield from (f"{where}: {problem}" for problem in (*unsound(record), *_built(record), *_pinned(record)))
+
+
+def _copies(lines: Iterable[Line]) -> Iterator[str]:
+    """Weights that are re-hosted name the entry that holds them, not another copy."""
+    copies = {record["id"]: record["same_weights_as"] for _, record in lines}
+    for where, record in lines:
+        original = record["same_weights_as"]
+        if original is not None and copies.get(original, original) is not None:
+            yield f"{where}: same_weights_as {original!r} is {'a copy itself' if original in copies else 'no model of the catalog'}"
 
 
 def _built(record: Mapping[str, Any]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from securitynet.entry import Entry
@@ -50,9 +51,16 @@ def check_links(entries: Iterable[Entry], record: Path, rate: float = 1.0) -> li
         _wait(last, urlsplit(url).netloc, 1 / rate)
         ok, words = _asked(url)
         known[url] = Answer(url, ok, words, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), tuple(ids))
-        with record.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(known[url]), ensure_ascii=False) + "\n")
+        with record.open("a+b") as file:
+            _end_line(file)
+            file.write((json.dumps(asdict(known[url]), ensure_ascii=False) + "\n").encode())
     return [known[url] for url in addresses]
+
+
+def _end_line(file: BinaryIO) -> None:
+    """End a line that was cut off, so that the next one stands alone."""
+    if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":
+        file.write(b"\n")
 
 
 def _recorded(record: Path) -> Iterator[Answer]:
@@ -74,7 +82,19 @@ def _wait(last: dict[str, float], host: str, pause: float) -> None:
     last[host] = time.monotonic()
 
 
+class _SameMethod(urllib.request.HTTPRedirectHandler):
+    """Redirects of HEAD stay HEAD."""
+
+    def redirect_request(self, req: urllib.request.Request, *rest: Any) -> urllib.request.Request | None:
+        new = super().redirect_request(req, *rest)
+        if new is not None:
+            new.method = req.get_method()
+        return new
+
+
 def _asked(url: str) -> tuple[bool, str]:
+    if urlsplit(url).scheme not in ("http", "https"):
+        return False, "no address of the web"
     status, words = _request(url, "HEAD")
     if status in NO_HEAD:
         status, words = _request(url, "GET")
@@ -84,8 +104,9 @@ def _asked(url: str) -> tuple[bool, str]:
 def _request(url: str, method: str) -> tuple[int | None, str]:
     """The status, if there was one, and the answer in words."""
     headers = {"User-Agent": "securitynet", **({"Range": "bytes=0-0"} if method == "GET" else {})}
+    opener = urllib.request.build_opener(_SameMethod)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers), timeout=TIMEOUT) as answer:
+        with opener.open(urllib.request.Request(url, method=method, headers=headers), timeout=TIMEOUT) as answer:
             return answer.status, str(answer.status)
     except urllib.error.HTTPError as error:
         return error.code, str(error.code)

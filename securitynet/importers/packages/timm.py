@@ -42,7 +42,7 @@ def _identity(name: str, config: Any, family: str) -> Record:
         "family": family,
         "dataset": DATASETS[config.num_classes],
         "num_classes": config.num_classes,
-        "paper_url": f"https://arxiv.org/abs/{paper.removeprefix('arXiv:')}" if paper else None,
+        "paper_url": "https://arxiv.org/abs/" + re.sub(r"^arXiv:|v\d+$", "", paper) if paper else None,
         "purpose": "benchmark",
         "licence": SPDX.get(licence, licence) if licence else None,
         "code_licence": "Apache-2.0",
