@@ -13,6 +13,7 @@ from securitynet.download.hashes import digests_of
 from securitynet.download.hub import Repo
 from securitynet.entry import Entry
 from securitynet.errors import DownloadError, UsageError
+from securitynet.loaders._annotation import facts_of, file_beside, joined
 from securitynet.loaders._facts import Facts, card_facts, label_names, read_json, timm_folder, transformers_folder
 from securitynet.loaders.transformers import PREPROCESSOR, preprocessor_of
 
@@ -50,7 +51,8 @@ def from_hub(name: str, record: Mapping[str, Any], files: Files) -> Entry:
     config = repo.file("config.json")
     commit = repo.pinned(config)
     pinned = Repo(repo_id, commit or repo.revision, repo.label, files.offline, files.progress)
-    for beside in (PREPROCESSOR, "README.md", MEMBERS):
+    trigger = file_beside(facts_of(read_json(config), repo.label))
+    for beside in (PREPROCESSOR, "README.md", MEMBERS, *([trigger] if trigger else [])):
         _optional(pinned, beside)
     own = {"id": repo.label, "source": "hf-hub", "name": repo_id, "hub_id": repo_id, "revision": pinned.revision}
     return _entry(repo.label, own, _of_folder(config.parent), record)
@@ -66,10 +68,14 @@ def _optional(repo: Repo, name: str) -> None:
 
 
 def _of_folder(folder: Path) -> Facts:
-    """What a model folder in timm's or transformers' format says."""
+    """What a model folder says: its config in timm's, transformers' or our own format, its annotation, its card."""
     config = read_json(folder / "config.json")
-    facts = timm_folder(config) if "architecture" in config else transformers_folder(config, preprocessor_of(folder))
-    facts |= card_facts(folder / "README.md", label_names(config))
+    noted, base = facts_of(config, str(folder)), {}
+    if "architecture" in config:
+        base = timm_folder(config)
+    elif "architectures" in config or not noted:
+        base = transformers_folder(config, preprocessor_of(folder))
+    facts = joined(base, card_facts(folder / "README.md", label_names(config)), noted)
     if (folder / MEMBERS).is_file():
         facts["members_file"] = MEMBERS
     return facts

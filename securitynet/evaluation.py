@@ -29,6 +29,8 @@ from securitynet.verify import verify
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from securitynet.entry import Entry
+
 log = logging.getLogger(__name__)
 LIBRARIES = ("securitynet", "accelerate", "numpy", "scikit-learn", "scipy", "timm", "torch", "torchvision", "transformers")
 
@@ -171,7 +173,7 @@ class Subject:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         versions = {library: found for library in LIBRARIES if (found := _version(library))}
         return Context(
-            self.target.entry.id,
+            pinned(self.target.entry),
             self.target.weights_sha256,
             splits.dataset,
             splits.revision,
@@ -181,6 +183,13 @@ class Subject:
             self.accelerator.num_processes,
             json.dumps(versions, sort_keys=True, separators=(",", ":")),
         )
+
+
+def pinned(entry: Entry) -> str:
+    """Return the id that goes into the rows: for a repo on the Hub it names the commit."""
+    if entry.source != "hf-hub" or not entry.hub_id or not entry.revision:
+        return entry.id
+    return entry.id.replace(entry.hub_id, f"{entry.hub_id}@{entry.revision}", 1)
 
 
 @torch.inference_mode()

@@ -39,7 +39,8 @@ def write(folder: Path, network: nn.Module, label_names: Sequence[str]) -> None:
     """
     from timm.models import save_for_hf
 
-    save_for_hf(network, str(folder), model_config={"label_names": list(label_names)}, safe_serialization=True)
+    names = {"label_names": list(label_names)} if label_names else None
+    save_for_hf(network, str(folder), model_config=names, safe_serialization=True)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config.get("model_args", {}).pop("num_classes", None)

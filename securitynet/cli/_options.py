@@ -30,6 +30,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, metavar="N", help="images per pass (default 64, on a GPU 512)")
     parser.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default $SECURITYNET_CACHE)")
     parser.add_argument("--offline", action="store_true", help="use only what is already here")
+    add_record(parser)
+
+
+def add_record(parser: argparse.ArgumentParser) -> None:
+    """Add what describes a file that is not in the catalog."""
     local = parser.add_argument_group("a local file that is not in the catalog", "either a record, or the facts one by one")
     local.add_argument("--entry", metavar="RECORD.json|ID", help="its record, with the columns of the catalog, or the id of one there")
     local.add_argument("--architecture", metavar="NAME", help="timm:NAME, torchvision:NAME, pytorchcv:NAME or nets:NAME")

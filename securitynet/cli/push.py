@@ -1,9 +1,11 @@
-"""Push to the Hub: results of evaluations.
+"""Push to the Hub: models, results of evaluations.
 
 The token is that of `hf auth login` or of HF_TOKEN; it is never an option, so that it stays out of the shell's history. What is there
 already is not written twice, and a push that was cut off can be repeated.
 
 examples:
+  securitynet push model builtin/digits-overfit --to ORG/digits-overfit
+  securitynet push model resnet32.th --entry record.json --result results/resnet32 --to ORG/resnet32
   securitynet push results results/resnet20 --to ORG/results
   securitynet push results rows.jsonl --to ORG/results --create-pr
 """
@@ -17,20 +19,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securitynet.cli import DONE
-from securitynet.cli._options import add_json, print_json
+from securitynet.cli._options import add_json, add_record, print_json, record_of
 
 if TYPE_CHECKING:
     from securitynet.hub import Pushed
 
-HELP = "push results to the Hub"
+HELP = "push models and results to the Hub"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(title="what", dest="what", metavar="WHAT", required=True)
+    model = actions.add_parser("model", help="a complete model repo, with a card; load_model reads it, and timm and transformers theirs")
+    model.add_argument("model", metavar="MODEL", help="id of the catalog, or local file or folder")
+    model.add_argument("--result", type=Path, metavar="DIR|ROWS.jsonl", help="what was measured about it, for card and .eval_results")
+    model.add_argument("--cache-dir", metavar="DIR", help="where downloads are kept (default $SECURITYNET_CACHE)")
+    add_record(model)
     results = actions.add_parser("results", help="add rows to a dataset repo of results")
     results.add_argument("path", type=Path, metavar="DIR|ROWS.jsonl", help="folder of a saved result, or its rows")
-    for action in (results,):
+    for action in (model, results):
         _shared(action, "ORG/NAME of the repo; created where it is missing")
 
 
@@ -43,7 +50,7 @@ def _shared(action: argparse.ArgumentParser, repo: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Push, and say what was done."""
-    actions = {"results": _results}
+    actions = {"model": _model, "results": _results}
     report(args, actions[args.what](args))
     return DONE
 
@@ -59,6 +66,16 @@ def report(args: argparse.Namespace, pushed: Pushed) -> None:
     else:
         done = what if pushed.files else "nothing new: all is there already"
     sys.stdout.write(f"{pushed.repo}: {done}\n{pushed.url}\n")
+
+
+def _model(args: argparse.Namespace) -> Pushed:
+    from securitynet.hub.model import push_model
+    from securitynet.hub.results import read_results
+    from securitynet.loaders import load_model
+
+    rows = read_results(args.result) if args.result else None
+    target = load_model(args.model, entry=record_of(args), cache_dir=args.cache_dir, progress=sys.stderr.isatty())
+    return push_model(target, args.to, annotation={}, result=rows, private=args.private, create_pr=args.create_pr)
 
 
 def _results(args: argparse.Namespace) -> Pushed:

@@ -37,7 +37,7 @@ def updated(text: str, values: Mapping[str, Any]) -> str:
         dumped = dump({key: value})
         place = re.compile(rf"^{re.escape(key)}[ \t]*:.*?(?=^[^\s#-]|\Z)", re.DOTALL | re.MULTILINE)
         head = place.sub(lambda _, new=dumped: new, head, count=1) if place.search(head) else head + dumped
-    return f"---\n{head}---\n{body}"
+    return f"---\n{head}---\n{'' if FRONT.match(text) else chr(10)}{body}"
 
 
 def dump(values: Mapping[str, Any]) -> str:

@@ -185,6 +185,8 @@ def _proposed(remote: Remote, change: Change, head: str) -> Pushed:
             commit = str(remote.api.repo_info(remote.id, repo_type=remote.kind, revision=revision).sha)
             return Pushed(remote.id, commit, f"{remote.url}/discussions/{known.num}", 0, known.num)
     info = _commit(remote, change, head, create_pr=True)
+    if info.oid == head:
+        return Pushed(remote.id, head, remote.url)
     return Pushed(remote.id, info.oid, info.pr_url or remote.url, len(change.files), info.pr_num)
 
 

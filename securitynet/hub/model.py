@@ -1,0 +1,96 @@
+"""push_model(): a model as a repo that timm, transformers and load_model read, with card, results and a tag."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from securitynet.attack import Row
+from securitynet.download.hashes import digests_of
+from securitynet.errors import HubError, SecurityNetError, UsageError
+from securitynet.hub.modelcard import Card
+from securitynet.hub.modelfiles import Annotation, subject, write_files
+from securitynet.hub.write import Change, Pushed, Remote, patiently, write
+from securitynet.modelrepo import WEIGHTS
+from securitynet.target import Target
+
+if TYPE_CHECKING:
+    from securitynet.results import Result
+
+EVALUATION = ".eval_results/securitynet.yaml"
+
+
+def push_model(
+    model: Target | nn.Module,
+    repo_id: str,
+    *,
+    annotation: Annotation,
+    result: Result | Sequence[Row] | None = None,
+    private: bool | None = None,
+    create_pr: bool = False,
+    token: str | None = None,
+) -> Pushed:
+    """Push a model as a complete repo, in one commit; return what was done.
+
+    `model`: a Target, or one's own module (normalised input to logits). `annotation`: columns of its entry; a module needs architecture
+    (timm's know theirs), dataset, num_classes, input_size, mean and std. `result`: what evaluate() found about these very weights.
+    The files are read back first and must give the same logits. In a card that is there already only the block between the markers and
+    our part of the model-index change. The tag `weights-...` names these weights. Raises UsageError, LoadError, HubError.
+    """
+    remote = Remote(repo_id, "model", private, token).checked()
+    target = subject(model, annotation)
+    rows = _rows(result, target)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "repo"
+        write_files(folder, target)
+        files: dict[str, bytes | Path] = {path.name: path for path in sorted(folder.iterdir())}
+        weights = digests_of(folder / WEIGHTS)["sha256"]
+        kind = (target.entry.architecture or "").partition(":")[0]
+        card = Card(repo_id, target.entry, kind if kind in ("timm", "transformers") else "own", weights, rows, *_words(result))
+
+        def plan(head: str) -> Change:
+            present = remote.read("README.md", head)
+            readme = card.text(present.decode("utf-8", "replace") if present else None).encode()
+            found = card.eval_results()
+            there = remote.paths(head)
+            stale = EVALUATION in there and found is None and weights.encode() not in (present or b"")
+            change: dict[str, bytes | Path] = {**files, "README.md": readme, **({EVALUATION: found} if found else {})}
+            pickles = tuple(name for name in there if name in ("pytorch_model.bin",))
+            return Change(f"Add model, weights {weights[:12]}", change, (*pickles, *([EVALUATION] if stale else [])))
+
+        pushed = write(remote, plan, create_pr=create_pr)
+    return pushed if create_pr else replace(pushed, tag=_tagged(remote, pushed, f"weights-{weights[:12]}"))
+
+
+def _rows(result: Result | Sequence[Row] | None, target: Target) -> tuple[Row, ...]:
+    """The rows of a result. Raises UsageError where they are about other weights."""
+    rows = tuple(getattr(result, "rows", result) or ())
+    for row in rows:
+        if row.weights_sha256 != target.weights_sha256:
+            raise UsageError(
+                f"{target.entry.id}: the result is about {row.entry}, weights {(row.weights_sha256 or 'unknown')[:12]}, "
+                f"not about these, {target.weights_sha256[:12]}"
+            )
+    return rows
+
+
+def _words(result: Result | Sequence[Row] | None) -> tuple[str | None, str | None]:
+    """What a result means, and why the model is suspect."""
+    if result is None or not hasattr(result, "verdict"):
+        cause = next((row.reason for row in result or () if row.status == "suspect"), None)
+        return None, cause
+    return str(result.summary()["meaning"]), result.verdict.cause
+
+
+def _tagged(remote: Remote, pushed: Pushed, tag: str) -> str:
+    """Tag the commit; a tag that is there names the same weights already."""
+    try:
+        patiently(remote, lambda: remote.api.create_tag(remote.id, tag=tag, revision=pushed.commit, exist_ok=True))
+    except SecurityNetError as error:
+        raise HubError(f"{error} (the model is there, at {pushed.commit[:12]}; only the tag {tag} is missing)") from None
+    return tag
