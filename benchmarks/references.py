@@ -23,13 +23,8 @@ from accelerate import Accelerator
 
 import securitynet
 from securitynet.attacks.membership import MembershipEvidence
-from securitynet.attacks.membership.attack_r import AttackR
-from securitynet.attacks.membership.base import Base
-from securitynet.attacks.membership.lira import Lira
-from securitynet.attacks.membership.log_ratio import LogRatio
 from securitynet.attacks.membership.loss import Loss
-from securitynet.attacks.membership.rmia import Rmia
-from securitynet.attacks.membership.student_t import StudentT
+from securitynet.attacks.resolve import resolve
 from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.arrays import read_idx
@@ -46,7 +41,7 @@ from securitynet.references.pool import Pool, halves
 from securitynet.target import Target, build
 from securitynet.training import Recipe, train
 
-ATTACKS = (Lira, Rmia, LogRatio, Base, StudentT)
+ATTACKS = [f"membership/{name}" for name in ("lira", "rmia", "log_ratio", "base", "student_t", "attack_r")]
 DIGITS = Recipe(optimiser="adamw", learning_rate=0.01, weight_decay=0.0)
 FASHION = Recipe(epochs=25, optimiser="adamw", learning_rate=4e-3, weight_decay=0.0)
 LENET = "nets:ivrl_lenet", '{"width":4}'
@@ -109,12 +104,11 @@ def compare(target: Target, splits: Splits, settings: Settings, counts: Sequence
     row("loss", loss, loss, fpr, 0.0)
     for count in counts:
         some = replace(settings, count=count)
-        variants = [attack(some, online) for attack in ATTACKS for online in (True, False)]
-        for attack in (*variants, AttackR(some)):
+        for attack in resolve(ATTACKS):
             online = {True: " online", False: " offline"}.get(getattr(attack, "online", None), "")
             start = time.perf_counter()
             try:
-                evidence = attack(target, splits, accelerator)
+                evidence = replace(attack, references=some)(target, splits, accelerator)  # type: ignore[type-var]
             except Skipped:
                 continue
             row(f"{type(attack).__name__}{online}, {count}", evidence, loss, fpr, time.perf_counter() - start)
