@@ -25,7 +25,8 @@ KINDS = {
 METHODS = (
     "Every test is within one dataset, one kind of model and one origin of measurements.",
     "Correlations: Spearman's rho decides (Pearson's r must have the same sign, and the 95 % percentile-bootstrap interval over models, "
-    "2,000 resamples, must exclude zero). Models of one type are related, so the intervals are rather too narrow.",
+    "2,000 resamples, fewer of over 200 models, must exclude zero). "
+    "Models of one type are related, so the intervals are rather too narrow.",
     "Metadata and security against benchmark: a random intercept per model type, fitted by REML; t-tests with between-within degrees of "
     "freedom, so that a column that is constant within model types counts one value per type. "
     "Metadata go along with each other and with accuracy: an effect is no cause.",

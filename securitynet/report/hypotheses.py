@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 FEWEST = 10  # models of a group
 LEVEL = 0.05
 FINDING, NOTHING, DEFINITION, UNTESTED = "finding", "no finding", "definition", "not tested"
-LEFT_OUT = ("balanced_accuracy", "advantage", "tpr_at_fpr_0.1", "tpr_at_fpr_0.001", "queries", "target_class", "flagged")
+LEFT_OUT = (
+    "balanced_accuracy", "advantage", "tpr_at_fpr_0.1", "tpr_at_fpr_0.001", "tnr_at_fnr_0.1", "tnr_at_fnr_0.001",
+    "queries", "target_class", "flagged",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ def in_words(measure: str) -> str:
     said = METRICS.get(metric, metric.replace("_", " "))
     if metric.startswith("tpr_at_fpr_"):
         said = f"TPR at {100 * float(metric.removeprefix('tpr_at_fpr_')):g} % FPR"
+    if metric.startswith("tnr_at_fnr_"):
+        said = f"TNR at {100 * float(metric.removeprefix('tnr_at_fnr_')):g} % FNR"
     preset = params.pop("preset", None)
     extra = PRESETS.get(str(preset), f" ({preset})") if preset else ""
     if params:

@@ -13,6 +13,7 @@ from securitynet.metrics.intervals import LEVEL
 
 Floats = NDArray[np.float64]
 RESAMPLES = 2000
+MOST_DRAWN, FEWEST_RESAMPLES = 400_000, 400  # of large sets fewer resamples will do: their intervals are narrow
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def correlate(x: Floats, y: Floats, seed: int = 0, resamples: int = RESAMPLES) -
     line, rank = stats.linregress(x, y), stats.spearmanr(x, y)
     lows: tuple[tuple[float | None, float | None], ...] = ((None, None), (None, None))
     if resamples:
-        drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
+        count = min(resamples, max(MOST_DRAWN // len(x), FEWEST_RESAMPLES))
+        drawn = np.random.default_rng(seed).integers(len(x), size=(count, len(x)))
         a, b = x[drawn], y[drawn]
         lows = (_interval(_rowwise(a, b)), _interval(_rowwise(stats.rankdata(a, axis=1), stats.rankdata(b, axis=1))))
     return Correlation(
@@ -110,35 +112,42 @@ def random_intercept(y: Floats, x: Floats, groups: NDArray[np.int64], covariates
     others = np.empty((len(y), 0)) if covariates is None else covariates
     design = np.column_stack([np.ones(len(y)), x, others])
     count = int(groups.max()) + 1
-    sizes = np.bincount(groups, minlength=count)
+    sizes: NDArray[np.int64] = np.bincount(groups, minlength=count).astype(np.int64)
     fixed = [bool(np.allclose(column, (np.bincount(groups, column, count) / sizes)[groups])) for column in design[:, 1:].T]
     df = count - 1 - sum(fixed) if fixed[0] else len(y) - count - (len(fixed) - sum(fixed))
     if df < 2:
         raise ValueError("too few groups or too few models for this effect")
-    best = optimize.minimize_scalar(lambda t: _deviance(np.exp(t), y, design, groups, sizes)[0], bounds=(-12, 8), method="bounded")
-    ratio = float(np.exp(best.x))
-    if _deviance(0.0, y, design, groups, sizes)[0] <= best.fun:
-        ratio = 0.0
-    _, beta, covariance = _deviance(ratio, y, design, groups, sizes)
+    whole = np.column_stack([design, y])
+    sums = np.column_stack([np.bincount(groups, column, count) for column in whole.T])
+    model = _Moments(whole.T @ whole, np.asarray(sums, dtype=np.float64), sizes, len(y) - design.shape[1])
+    best = optimize.minimize_scalar(lambda t: model.deviance(np.exp(t))[0], bounds=(-12, 8), method="bounded")
+    ratio = 0.0 if model.deviance(0.0)[0] <= best.fun else float(np.exp(best.x))
+    _, beta, covariance = model.deviance(ratio)
     error = float(np.sqrt(covariance[1, 1]))
     half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
     p = float(2 * stats.t.sf(abs(beta[1]) / error, df)) if error > 0 else 0.0
     return Effect(float(beta[1]), float(beta[1] - half), float(beta[1] + half), p, df, len(y), count, ratio / (1 + ratio))
 
 
-def _deviance(ratio: float, y: Floats, design: Floats, groups: NDArray[np.int64], sizes: NDArray[np.int64]) -> tuple[float, Floats, Floats]:
-    """Return minus twice the restricted log-likelihood (up to a constant), the coefficients and their covariance.
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """What the likelihood needs of the data: products of [design, y] over all, and their sums in each group."""
 
-    `ratio` is the variance between groups over that within. With V = I + ratio Z Z', V^-1 a = a - w_g (sum of a in g).
-    """
-    weights = ratio / (1 + ratio * sizes)
-    whole = np.column_stack([design, y])
-    sums = np.column_stack([np.bincount(groups, column, len(sizes)) for column in whole.T])
-    cross = whole.T @ whole - (sums * weights[:, None]).T @ sums
-    gram, target = cross[:-1, :-1], cross[:-1, -1]
-    inverse = np.linalg.pinv(gram, hermitian=True)
-    beta = inverse @ target
-    free = len(y) - design.shape[1]
-    residual = max(float(cross[-1, -1] - target @ beta), 1e-300)
-    deviance = free * np.log(residual / free) + float(np.log1p(ratio * sizes).sum()) + float(np.linalg.slogdet(gram)[1])
-    return deviance, beta, inverse * residual / free
+    products: Floats
+    sums: Floats
+    sizes: NDArray[np.int64]
+    free: int
+
+    def deviance(self, ratio: float) -> tuple[float, Floats, Floats]:
+        """Return minus twice the restricted log-likelihood (up to a constant), the coefficients and their covariance.
+
+        `ratio` is the variance between groups over that within. With V = I + ratio Z Z', V^-1 a = a - w_g (sum of a in g).
+        """
+        weights = ratio / (1 + ratio * self.sizes)
+        cross = self.products - (self.sums * weights[:, None]).T @ self.sums
+        gram, target = cross[:-1, :-1], cross[:-1, -1]
+        inverse = np.linalg.pinv(gram, hermitian=True)
+        beta = inverse @ target
+        residual = max(float(cross[-1, -1] - target @ beta), 1e-300)
+        deviance = self.free * np.log(residual / self.free) + float(np.log1p(ratio * self.sizes).sum()) + float(np.linalg.slogdet(gram)[1])
+        return deviance, beta, inverse * residual / self.free

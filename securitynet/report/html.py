@@ -1,0 +1,85 @@
+"""Self-contained pages: one file, no request to the network, every text from outside escaped, only our own script runs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from securitynet.cache import replacing
+from securitynet.report.measured import KEYS, Measured, in_words
+
+if TYPE_CHECKING:
+    from securitynet.entry import Entry
+
+FACTS = ("purpose", "model_type", "licence", "year")
+Explorer = dict[str, Any]
+
+
+def write_html(path: Path, template: str, **values: Any) -> Path:
+    """Render a template of this package into `path`, whole or not at all; return the path."""
+    text = render(template, **values)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+    return path
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a template of this package as HTML: autoescaped, with our style and script inside and a policy that allows no other."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("securitynet", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["link"] = link
+    script, style = _text("script.html.j2"), _text("style.html.j2")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return environment.get_template(template).render(script=Markup(script), style=Markup(style), policy=policy, **values)
+
+
+def _text(name: str) -> str:
+    return resources.files("securitynet.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def link(address: str | None) -> str | None:
+    """Return the address if a page may link to it: http or https with a host; None otherwise (`javascript:` and the like)."""
+    try:
+        parts = urlsplit(address or "")
+    except ValueError:
+        return None
+    return address if parts.scheme in ("http", "https") and parts.netloc else None
+
+
+def explorer(table: Measured, mine: Sequence[str] = (), anchors: dict[str, str] | None = None) -> Explorer:
+    """Return what the page's table and scatter plot show: columns (title, kind) and one list of values per model.
+
+    `mine` are the entries that are highlighted, `anchors` the places on the page that their names lead to.
+    """
+    columns = [{"title": title, "kind": "text"} for title in ("model", "dataset", "measured by", "purpose", "type", "licence", "year")]
+    measures = [name for name in table.measures if not name.endswith((":queries", ":advantage"))]
+    columns += [{"title": in_words(name), "kind": "number"} for name in measures]
+    frame = table.frame
+    numbers = frame[measures].to_numpy(float).tolist() if len(frame) else []
+    rows = []
+    for (origin, entry, dataset), purpose, kind, values in zip(
+        frame[list(KEYS)].itertuples(index=False, name=None), frame["purpose"], frame["model_type"], numbers, strict=True
+    ):
+        licence, year = _facts(table.entries.get(entry))
+        rows.append([entry, dataset, origin, purpose, kind, licence, year, *(_short(value) for value in values)])
+    return {"columns": columns, "rows": rows, "mine": sorted(set(mine)), "anchors": anchors or {}}
+
+
+def _facts(entry: Entry | None) -> tuple[str, str]:
+    if entry is None:
+        return "", ""
+    return entry.licence or "", "" if entry.year is None else str(entry.year)
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.6g}") if value == value and abs(value) != float("inf") else None

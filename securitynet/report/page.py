@@ -1,0 +1,228 @@
+"""The report: what results mean, on one page, and every number as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from securitynet.attack import Row
+from securitynet.cache import replacing
+from securitynet.report.drawings import Roc, Strip, roc_drawing, strip_drawing
+from securitynet.report.findings import METHODS, Findings, findings
+from securitynet.report.html import explorer, write_html
+from securitynet.report.hypotheses import DEFINITION, FEWEST
+from securitynet.report.measured import TEST, Measured, in_words, measured, parts_of, published_rows
+from securitynet.report.saved import Saved, read_saved
+
+TEMPLATE = "page.html.j2"
+COLUMNS = {
+    "auc": "AUC",
+    "tpr_at_fpr_0.01": "TPR at 1 % FPR",
+    "tpr_at_fpr_0.001": "TPR at 0.1 % FPR",
+    "balanced_accuracy": "balanced accuracy",
+}
+STRIPS = (
+    ("membership/modified_entropy", "auc"),
+    ("membership/correctness", "auc"),
+    ("stealing/knockoff", "accuracy"),
+    ("verify", "test_accuracy"),
+)
+FEWEST_OTHERS = 5
+FACTS = {
+    "dataset": "dataset", "architecture": "architecture", "params": "parameters", "licence": "licence", "source": "published by",
+    "claimed_accuracy": "claimed accuracy", "threat_model": "robust training", "backdoor": "planted backdoor", "year": "year of the paper",
+}  # fmt: skip
+PROVENANCE = ("weights_sha256", "dataset_revision", "manifest", "seed", "device", "date", "versions", "origin")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number: its value and interval as text; a reason where there is no number."""
+
+    text: str
+    interval: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The attacks of one family: a header, and per attack its label, cells and number of samples."""
+
+    family: str
+    header: tuple[str, ...]
+    lines: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that the page says of one evaluated model."""
+
+    anchor: str
+    saved: Saved
+    verdict: str
+    cause: str
+    notes: tuple[str, ...]
+    meaning: str
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[Table, ...]
+    reasons: tuple[tuple[str, str], ...]
+    roc: Roc | None
+    strips: tuple[Strip, ...]
+    provenance: tuple[tuple[str, str], ...]
+
+
+def write_page(paths: Sequence[Path], rows: Sequence[Row], output: Path) -> Path:
+    """Write the report of `rows` to `output`; folders among `paths` become cards of their models. Returns `output`.
+
+    Findings are tested where there are enough models. Raises UsageError for a folder that cannot be read.
+    """
+    saved = [read_saved(path) for path in paths if path.is_dir()]
+    table = measured(rows)
+    own = {one.entry.id: one.entry for one in saved}
+    table = Measured(table.frame, table.measures, {**table.entries, **own})
+    published = measured(published_rows()) if saved else table
+    cards = [_card(one, f"model-{number}", published, table) for number, one in enumerate(saved, 1)]
+    anchors = {card.saved.entry.id: f"#{card.anchor}" for card in cards}
+    tested: Findings | None = findings(table) if len(table.frame) >= FEWEST else None
+    return write_html(
+        output, TEMPLATE, cards=cards, findings=tested, methods=METHODS, fewest=FEWEST, models=max(len(table.frame), len(cards)),
+        definitions=sorted({one.reason or "" for one in tested.of(DEFINITION)}) if tested else [],
+        explorer=explorer(table, [one.entry.id for one in saved], anchors),
+    )  # fmt: skip
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> Path:
+    """Write every row as a line of CSV, columns as in the schema; text that a spreadsheet would run gets a quote before it."""
+    names = [column.name for column in fields(Row)]
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(names)
+        writer.writerows([[_inert(getattr(row, name)) for name in names] for row in rows])
+    return path
+
+
+def _inert(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _card(saved: Saved, anchor: str, published: Measured, together: Measured) -> Card:
+    labelled = saved.labelled()
+    verdict = str(saved.verify.get("status") or ("suspect" if any(row.status == "suspect" for row in saved.rows) else "not checked"))
+    reasons = dict.fromkeys(
+        (label, row.reason) for label, group in labelled.items() for row in group if row.reason and row.status in ("skipped", "failed")
+    )
+    evidence = saved.evidence()
+    keys = {label: (group[0].attack, group[0].params) for label, group in labelled.items()}
+    drawn = [(label, evidence[key]) for label, key in keys.items() if key in evidence]
+    return Card(
+        anchor,
+        saved,
+        verdict,
+        str(saved.verify.get("cause") or ""),
+        tuple(str(note) for note in saved.verify.get("notes") or ()),
+        str(saved.summary.get("meaning") or ""),
+        tuple((title, _fact(getattr(saved.entry, name))) for name, title in FACTS.items() if getattr(saved.entry, name) is not None),
+        tuple(_tables(labelled)),
+        tuple((label, str(reason)) for label, reason in reasons),
+        roc_drawing(drawn),
+        tuple(_strips(saved, published, together)),
+        tuple(_provenance(saved)),
+    )
+
+
+def _fact(value: Any) -> str:
+    return f"{value:.2%}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) and value > 9999 else str(value)
+
+
+def _tables(labelled: Mapping[str, list[Row]]) -> list[Table]:
+    families: dict[str, dict[str, list[Row]]] = {}
+    for label, group in labelled.items():
+        families.setdefault(group[0].family or group[0].attack.partition("/")[0], {})[label] = group
+    tables = []
+    for family, groups in families.items():
+        if family == "membership":
+            tables += _membership(groups)
+        else:
+            tables.append(_plain(family or "other", [(label, row) for label, group in groups.items() for row in group]))
+    return tables
+
+
+def _membership(groups: Mapping[str, list[Row]]) -> list[Table]:
+    """Return a line per attack that has an AUC, highest first, and the other metrics of the others below."""
+    ranked = {label: {row.metric: row for row in group} for label, group in groups.items() if any(row.metric == "auc" for row in group)}
+    order = sorted(ranked, key=lambda label: -(ranked[label]["auc"].value or 0.0))
+    rest = [(label, row) for label, group in groups.items() if label not in ranked for row in group if row.value is not None]
+    lines = tuple((label, _cells(ranked[label])) for label in order)
+    tables = [Table("membership inference", (*COLUMNS.values(), "n"), lines)] if lines else []
+    return tables + ([_plain("membership inference, other metrics", rest)] if rest else [])
+
+
+def _plain(title: str, rows: Sequence[tuple[str, Row]]) -> Table:
+    """Return a table with a line per row."""
+    lines = tuple((label, (Cell(row.metric.replace("_", " ")), cell(row), Cell(_count(row)))) for label, row in rows)
+    return Table(title, ("metric", "value [95 % interval]", "n"), lines)
+
+
+def _cells(found: Mapping[str, Row]) -> tuple[Cell, ...]:
+    shown = (cell(found[metric]) if metric in found else Cell("–") for metric in COLUMNS)
+    return (*shown, Cell(_count(found["auc"])))
+
+
+def cell(row: Row) -> Cell:
+    """Return how a row is shown in a table."""
+    if row.value is None:
+        return Cell("–", reason=row.reason or row.status)
+    digits = f"{row.value:,.0f}" if row.metric in ("queries", "target_class") else f"{row.value:.4f}"
+    low, high = row.ci_low, row.ci_high
+    return Cell(digits, f"[{low:.3f}, {high:.3f}]" if low is not None and high is not None else "", row.reason or "")
+
+
+def _count(row: Row) -> str:
+    return f"{row.n:,}" if row.n is not None else "–"
+
+
+def _strips(saved: Saved, published: Measured, together: Measured) -> list[Strip]:
+    """Return the place of the model among published models of its dataset, else among the other models of the report."""
+    strips = []
+    for attack, metric in STRIPS:
+        rows = [row for row in saved.rows if (row.attack, row.metric) == (attack, metric) and row.value is not None]
+        row = min(rows, key=lambda one: "true" in one.params, default=None)
+        for table, whom in ((published, "published models"), (together, "other models of this report")):
+            others = _others(table, row, saved.entry.id) if row is not None else {}
+            if row is not None and len(others) >= (FEWEST_OTHERS if table is published else 1):
+                mine = (row.entry, float(row.value or 0.0), row.ci_low, row.ci_high)
+                title = in_words(TEST) if attack == "verify" else in_words(f"{attack}:{metric}")
+                strips.append(strip_drawing(title, mine, others, f"{whom} on {row.dataset}"))
+                break
+    return strips
+
+
+def _others(table: Measured, row: Row, own: str) -> dict[str, float]:
+    """Return the same number of other models: the same attack and metric, whatever its variant is called, all samples."""
+    variants = {name: parts_of(name) for name in table.measures}
+    same = [name for name, (attack, _, metric) in variants.items() if (attack, metric) == (row.attack, row.metric)]
+    whole = [name for name in same if variants[name][1].get("held_out") is not True]
+    same = [name for name in whole if variants[name][1].get("preset", "base") == "base"][:1]
+    lines = table.frame[(table.frame["dataset"] == row.dataset) & (table.frame["entry"] != own)]
+    return {f"{entry}": float(value) for name in same for entry, value in zip(lines["entry"], lines[name], strict=True) if value == value}
+
+
+def _provenance(saved: Saved) -> list[tuple[str, str]]:
+    found = []
+    for name in PROVENANCE:
+        values = dict.fromkeys(str(value) for row in saved.rows if (value := getattr(row, name)) is not None)
+        if values:
+            text = "; ".join(list(values)[:3]) + (" …" if len(values) > 3 else "")
+            found.append((name.replace("_", " "), _versions(text) if name == "versions" else text))
+    return found
+
+
+def _versions(text: str) -> str:
+    try:
+        return ", ".join(f"{name} {version}" for name, version in json.loads(text).items())
+    except (ValueError, AttributeError):
+        return text
