@@ -72,22 +72,23 @@ def results(dataset: str | None = None) -> list[dict[str, Any]]:
     return [row for line in _published(needle) if key in (None, (row := json.loads(line))["dataset"])]
 
 
-def load_catalog(config: str = "models", revision: str | None = None) -> datasets.Dataset:
+def load_catalog(config: str = "models", revision: str | None = None, repo: str | None = None) -> datasets.Dataset:
     """Return one config (models, datasets, results or projects) as a `datasets.Dataset`.
 
-    Without `revision` it is the catalog that ships with the package, else that commit, tag or branch of `securitynet/catalog`
-    on the Hub. Raises UsageError for an unknown config.
+    Without `revision` and `repo` it is the catalog that ships with the package, else that commit, tag or branch (default `main`) of
+    that repo (default `securitynet/catalog`) on the Hub. Raises UsageError for an unknown config, DownloadError.
     """
     if config not in CONFIGS:
         raise unknown("config", config, CONFIGS)
     import datasets
 
     datasets.config.USE_PARQUET_EXPORT = False  # it would ask a second host
-    folder = str(resources.files(__name__)) if revision is None else _fetched(revision)
+    ours = revision is None and repo is None
+    folder = str(resources.files(__name__)) if ours else _fetched(repo or HUB_ID, revision or "main")
     return datasets.load_dataset(folder, config, split="train")
 
 
-def _fetched(revision: str) -> str:
+def _fetched(repo: str, revision: str) -> str:
     """Return the folder of a revision; unlike load_dataset(revision=), this keeps to it without a network too."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -95,10 +96,10 @@ def _fetched(revision: str) -> str:
     from securitynet.errors import DownloadError
 
     try:
-        return snapshot_download(HUB_ID, repo_type="dataset", revision=revision)
+        return snapshot_download(repo, repo_type="dataset", revision=revision)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DownloadError(f"revision {revision!r} of {HUB_ID} cannot be fetched ({reason}); check its name and the network") from error
+        raise DownloadError(f"revision {revision!r} of {repo} cannot be fetched ({reason}); check its name and the network") from error
 
 
 def _dataset_key(name: str | None) -> str | None:

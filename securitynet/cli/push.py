@@ -1,4 +1,4 @@
-"""Push to the Hub: models, results of evaluations.
+"""Push to the Hub: models, results of evaluations, the catalog.
 
 The token is that of `hf auth login` or of HF_TOKEN; it is never an option, so that it stays out of the shell's history. What is there
 already is not written twice, and a push that was cut off can be repeated.
@@ -8,6 +8,7 @@ examples:
   securitynet push model resnet32.th --entry record.json --result results/resnet32 --to ORG/resnet32
   securitynet push results results/resnet20 --to ORG/results
   securitynet push results rows.jsonl --to ORG/results --create-pr
+  securitynet push catalog --to ORG/catalog
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from securitynet.cli._options import add_json, add_record, print_json, record_of
 if TYPE_CHECKING:
     from securitynet.hub import Pushed
 
-HELP = "push models and results to the Hub"
+HELP = "push models, results and the catalog to the Hub"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,20 +38,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_record(model)
     results = actions.add_parser("results", help="add rows to a dataset repo of results")
     results.add_argument("path", type=Path, metavar="DIR|ROWS.jsonl", help="folder of a saved result, or its rows")
+    catalog = actions.add_parser("catalog", help="card and records of the catalog, tagged with the version")
+    catalog.add_argument("--catalog", type=Path, metavar="DIR", help="its folder (default: the installed one)")
+    catalog.add_argument("--tag", metavar="NAME", help="default: v and the version of this package")
     for action in (model, results):
-        _shared(action, "ORG/NAME of the repo; created where it is missing")
+        action.add_argument("--create-pr", action="store_true", help="open a pull request instead of writing")
+    for action in (model, results, catalog):
+        _shared(action)
 
 
-def _shared(action: argparse.ArgumentParser, repo: str) -> None:
-    action.add_argument("--to", required=True, metavar="ORG/NAME", help=repo)
-    action.add_argument("--create-pr", action="store_true", help="open a pull request instead of writing")
+def _shared(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--to", required=True, metavar="ORG/NAME", help="the repo; created where it is missing")
     action.add_argument("--private", action="store_true", default=None, help="a repo that is created is private")
     add_json(action)
 
 
 def run(args: argparse.Namespace) -> int:
     """Push, and say what was done."""
-    actions = {"model": _model, "results": _results}
+    actions = {"model": _model, "results": _results, "catalog": _catalog}
     report(args, actions[args.what](args))
     return DONE
 
@@ -82,3 +87,12 @@ def _results(args: argparse.Namespace) -> Pushed:
     from securitynet.hub.results import push_results, read_results
 
     return push_results(read_results(args.path), args.to, create_pr=args.create_pr, private=args.private)
+
+
+def _catalog(args: argparse.Namespace) -> Pushed:
+    from importlib import resources
+
+    from securitynet.hub.catalog import push_catalog
+
+    folder = args.catalog or Path(str(resources.files("securitynet.catalog")))
+    return push_catalog(folder, args.to, tag=args.tag, private=args.private)
