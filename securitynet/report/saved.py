@@ -24,12 +24,14 @@ SPLITS = ("members", "non_members", "test")
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """One attack's scores of the samples that it is measured on."""
+    """One attack's scores of the samples that it is measured on, and the places of these in their splits."""
 
     attack: str
     params: str
     members: Scores
     non_members: Scores
+    places: NDArray[np.int64]
+    non_places: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,12 @@ class Saved:
         """Return the scores of each (attack, params) that has any."""
         found = (_evidence(path) for path in sorted((self.folder / "evidence").glob("*.npz")))
         return {(one.attack, one.params): one for one in found if one is not None}
+
+    def images(self) -> dict[str, NDArray[np.int64]]:
+        """Return, per split, the indices of its images in the dataset; empty where the answers were not saved."""
+        path = self.folder / "outputs.npz"
+        arrays = _arrays(path) if path.is_file() else {}
+        return {name: arrays[f"{name}_indices"] for name in SPLITS if f"{name}_indices" in arrays}
 
     def correct(self) -> dict[str, NDArray[np.bool_]]:
         """Return, per split, whether the model is right about each sample; empty where the answers were not saved."""
@@ -101,8 +109,9 @@ def _evidence(path: Path) -> Evidence | None:
     found = _arrays(path)
     if not {"attack", "params", "members", "non_members"} <= set(found):
         return None
-    sides = []
+    sides, places = [], []
     for side in ("members", "non_members"):
         known = found[f"known_{side}"] if found.get("held_out", False) else np.zeros(len(found[side]), dtype=bool)
-        sides.append(np.asarray(found[side], dtype=np.float64)[~known])
-    return Evidence(str(found["attack"]), str(found["params"]), *sides)
+        places.append(np.flatnonzero(~known))
+        sides.append(np.asarray(found[side], dtype=np.float64)[places[-1]])
+    return Evidence(str(found["attack"]), str(found["params"]), sides[0], sides[1], places[0], places[1])

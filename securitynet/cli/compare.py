@@ -1,0 +1,83 @@
+"""Compare saved results: the same attacks side by side, differences with intervals.
+
+Where both models were asked about the same images, the intervals are paired (DeLong's test for AUCs, a paired bootstrap for
+rates at fixed false alarms, McNemar's test for accuracies). The first model is compared with each of the others.
+
+examples:
+  securitynet compare results/digits-overfit results/digits-regular
+  securitynet compare builtin/digits-overfit builtin/digits-regular --within results --output compare.html
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from securitynet.cli import DONE
+from securitynet.cli._options import add_json, print_json
+
+if TYPE_CHECKING:
+    from securitynet.report.compare import Comparison
+
+SHORT = {"balanced_accuracy": "bal. acc.", "auc": "AUC"}
+HELP = "compare saved results, paired where they can be"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("models", nargs="+", metavar="A B", help="folders of `evaluate --output`, or ids of models saved in --within")
+    parser.add_argument("--within", type=Path, default=Path("results"), metavar="DIR", help="where ids are looked for (default: results)")
+    parser.add_argument("--output", type=Path, metavar="FILE.html", help="write a page too")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the differences, or everything as JSON."""
+    from securitynet.report.compare import compare, find_saved, write_comparison
+
+    found = compare([find_saved(name, args.within) for name in args.models])
+    path = write_comparison(found, args.output) if args.output else None
+    if args.json:
+        print_json([one.to_record() for one in found])
+        return DONE
+    for one in found:
+        _show(one)
+    if path:
+        from rich.console import Console
+        from rich.text import Text
+
+        Console().print(Text(f"saved {path}", style="dim"), soft_wrap=True)
+    return DONE
+
+
+def _show(one: Comparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    console.print(Text.assemble((one.first.entry.id, "bold"), " and ", (one.second.entry.id, "bold")))
+    for saved in (one.first, one.second):
+        if saved.verify.get("cause"):
+            console.print(Text(f"suspect: {saved.entry.id}: {saved.verify['cause']}", style="bold red"))
+    console.print(Text(one.note, style="dim"))
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for name in ("attack", "metric", "first", "second", "difference", "95 % interval", "p"):
+        table.add_column(name, justify="left" if name in ("attack", "metric") else "right", no_wrap=name != "attack", overflow="fold")
+    shown = ""
+    for line in one.differences:
+        interval = "-" if line.ci_low is None else f"[{line.ci_low:+.3f}, {line.ci_high:+.3f}]"
+        p = "-" if line.p is None else f"{line.p:.2g}"
+        name, shown = ("" if line.label == shown else line.label), line.label
+        numbers = [f"{line.first:.3f}", f"{line.second:.3f}", f"{line.difference:+.3f}", interval, p]
+        table.add_row(Text(name), Text(_metric(line.metric)), *numbers, style="bold" if line.clear else "")
+    console.print(table)
+    if one.missing:
+        console.print(Text(f"only one of both has: {', '.join(one.missing)}", style="dim"))
+
+
+def _metric(name: str) -> str:
+    if name.startswith("tpr_at_fpr_"):
+        return f"TPR at {100 * float(name.removeprefix('tpr_at_fpr_')):g} % FPR"
+    return SHORT.get(name, name.replace("_", " "))
