@@ -43,7 +43,7 @@ def entry(id: str) -> Entry:
 
 def ids() -> list[str]:
     """Return the ids of all models, in the order of entries()."""
-    return [line[len(ID_START) : line.index('"', len(ID_START))] for file in _files("models") for line in _lines(file)]
+    return [_id(line) for file in _files("models") for line in _lines(file)]
 
 
 def list_models(
@@ -62,7 +62,35 @@ def list_models(
         return ids()
     wishes = {"id": pattern, "dataset": _dataset_key(dataset), "family": family, "source": source, "purpose": purpose}
     given = {name: wish.casefold() for name, wish in wishes.items() if wish is not None}
-    return [one.id for one in entries() if all(fnmatchcase((getattr(one, name) or "").casefold(), wish) for name, wish in given.items())]
+    needle = (
+        ""
+        if wishes["dataset"] is None or _is_glob(wishes["dataset"])
+        else f'"dataset": {json.dumps(wishes["dataset"], ensure_ascii=False)}'
+    )
+    found = []
+    for line in _lines_of_models(pattern, source):
+        if needle in line:  # the others need not be parsed
+            record = json.loads(line)
+            if all(fnmatchcase((record[name] or "").casefold(), wish) for name, wish in given.items()):
+                found.append(record["id"])
+    return found
+
+
+def _lines_of_models(pattern: str | None, source: str | None) -> Iterator[str]:
+    """The lines of models whose id and source fit the globs."""
+    for file in _files("models"):
+        if source is None or fnmatchcase(file.name.removesuffix(".jsonl").casefold(), source.casefold()):
+            for line in _lines(file):
+                if pattern is None or fnmatchcase(_id(line).casefold(), pattern.casefold()):
+                    yield line
+
+
+def _id(line: str) -> str:
+    return line[len(ID_START) : line.index('"', len(ID_START))]
+
+
+def _is_glob(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
 
 
 def results(dataset: str | None = None) -> list[dict[str, Any]]:
@@ -104,7 +132,7 @@ def _fetched(repo: str, revision: str) -> str:
 
 def _dataset_key(name: str | None) -> str | None:
     """Return the key of a dataset given by key or alias; a glob stays as it is."""
-    if name is None or any(sign in name for sign in "*?["):
+    if name is None or _is_glob(name):
         return name
     from securitynet.data.dataset import resolve
 

@@ -88,7 +88,16 @@ def test_all_78_regressions_are_here() -> None:
 
 def test_counts_and_nulls_of_the_release(released: Models) -> None:
     assert Counter(entry.paper_table for entry, _ in released.values()) == {"benchmark": 437, "security": 92}
-    assert len(catalog._files("projects")) == 1 and len(list(catalog._lines(catalog._files("projects")[0]))) == 102
+    projects = [json.loads(line) for file in catalog._files("projects") for line in catalog._lines(file)]
+    assert Counter(project["origin"] for project in projects) == {"zhang2024": 102, "securitynet": 14}
+    assert all(project["is_classifier"] and (project["route"] or project["why_not"]) for project in projects)
+    assert Counter(project["is_classifier"] for project in projects if project["origin"] == "zhang2024") == {
+        "yes": 22,
+        "partly": 47,
+        "no": 33,
+    }
+    globs = [glob for project in projects for glob in project["entries"] or ()]
+    assert len(globs) == 6 and all(securitynet.list_models(glob) for glob in globs)
     nulls = Counter(
         (entry.paper_table, column)
         for entry, rows in released.values()

@@ -19,6 +19,8 @@ from securitynet.data.dataset import ImageDataset
 from securitynet.entry import Entry
 from securitynet.errors import DataError
 from securitynet.importers.project import Project
+from securitynet.importers.records import entries
+from securitynet.importers.statistics import statistics
 
 if TYPE_CHECKING:
     import datasets
@@ -72,14 +74,14 @@ def build_card(catalog: Path) -> str:
     if not path.exists():
         raise DataError(f"{path}: missing; the prose of the card stands there")
     text = path.read_text(encoding="utf-8")
-    wanted = {("numbers", "all"), *(("columns", config) for config in CONFIGS)}
+    wanted = {("numbers", "all"), ("statistics", "models"), *(("columns", config) for config in CONFIGS)}
     if lacking := wanted - {(kind, what) for _, kind, what, _ in BLOCK.findall(text)}:
         name = " ".join(sorted(lacking)[0])
         raise DataError(f"README.md: no place for {name}: put <!-- begin {name} --> and <!-- end {name} --> on lines of their own")
 
     def filled(found: re.Match[str]) -> str:
-        body = _numbers(catalog) if found[2] == "numbers" else _columns(found[3])
-        return f"{found[1]}{body}{found[4]}"
+        bodies = {"numbers": lambda: _numbers(catalog), "statistics": lambda: statistics(entries(catalog))}
+        return f"{found[1]}{bodies.get(found[2], lambda: _columns(found[3]))()}{found[4]}"
 
     return _front_matter(catalog) + BLOCK.sub(filled, FRONT.sub("", text))
 

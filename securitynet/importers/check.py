@@ -17,6 +17,7 @@ from securitynet.download.hashes import LENGTHS
 from securitynet.entry import Entry, typed
 from securitynet.errors import DataError, SecurityNetError, UsageError
 from securitynet.importers.card import build_card, columns, digest, files_of
+from securitynet.importers.figures import figures
 from securitynet.importers.records import Record, line_of
 from securitynet.importers.sound import unsound
 
@@ -182,7 +183,11 @@ def _names(lines: Iterable[Line]) -> Iterator[str]:
 
 
 def _card(catalog: Path) -> Iterator[str]:
+    """README.md and the figures say what the files hold; of files that are wrong themselves nothing can be drawn."""
     try:
+        for name, drawing in figures(catalog).items():
+            if not (catalog / name).exists() or (catalog / name).read_text(encoding="utf-8") != drawing:
+                yield f"{name} is not up to date: run `securitynet catalog build`"
         text = build_card(catalog)
     except (DataError, UsageError) as error:
         yield str(error)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from securitynet.entry import column
@@ -15,6 +15,9 @@ from securitynet.importers.released import ORIGIN, link_of
 
 if TYPE_CHECKING:
     import datasets
+
+
+CLASSIFIED = ("subject", "is_classifier", "has_weights", "checkpoints", "route", "why_not", "entries", "licence", "remark")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +31,24 @@ class Project:
     paper_url: str | None = column("string", "link to the paper; null where the release gives none (see flags)")
     weights_url: str | None = column("string", "link to the project that offers the weights")
     note: str | None = column("string", "remark of the release")
+    subject: str | None = column("string", "what its models do")
+    is_classifier: str | None = column("string", "whether they are image classifiers: yes, partly or no")
+    has_weights: str | None = column("string", "whether weights of classifiers are public: yes, partial, unclear or no")
+    checkpoints: int | None = column("int64", "public checkpoints of classifiers that were counted")
+    route: str | None = column("string", "how they can be loaded: a library, a library and a renaming of keys, or the project's own code")
+    why_not: str | None = column("string", "why they are not among the models")
+    entries: tuple[str, ...] | None = column("list:string", "ids of config `models` that come from it, as globs")
+    licence: str | None = column("string", "licence of the project, SPDX where possible")
+    remark: str | None = column("string", "what else is known about its weights")
     flags: tuple[str, ...] | None = column("list:string", "paper_link_is_code, bad_url, no_weights")
     origin: str | None = column("string", "release that lists it")
     record: str | None = column("string", "the released row as JSON, every cell as printed")
+
+    def classified_as(self, known: Mapping[str, Any]) -> Project:
+        """Return the project with what a record of it knows beyond the release."""
+        found: dict[str, Any] = {name: known.get(name) for name in CLASSIFIED}
+        found["entries"] = tuple(found["entries"]) if found["entries"] is not None else None
+        return replace(self, **found)
 
     def to_record(self) -> dict[str, Any]:
         """Return the project as a JSON object with every column present, lists for tuples."""

@@ -72,8 +72,9 @@ def import_table(readme: Path, catalog: Path) -> ImportReport:
     rows = [row.to_record() for model in models for row in rows_of(model)]
     before, after = _entries(catalog, models)
     results, listed = catalog / "results" / f"{ORIGIN}.jsonl", catalog / "projects" / f"{ORIGIN}.jsonl"
-    new_projects = [project.to_record() for project in projects]
     old_rows, old_projects = records.read(results), records.read(listed)
+    known = _keyed(old_projects, "title")
+    new_projects = [project.classified_as(known.get(project.title, {})).to_record() for project in projects]
     texts = {path: records.text_of(entries) for path, entries in after.items()}
     texts |= {results: records.text_of(rows), listed: records.text_of(new_projects)}
     written = [path for path, text in texts.items() if records.write_changed(path, text)]
