@@ -1,4 +1,4 @@
-"""Push to the Hub: models, results of evaluations, the catalog.
+"""Push to the Hub: models, results of evaluations, the catalog, metrics for `evaluate`.
 
 The token is that of `hf auth login` or of HF_TOKEN; it is never an option, so that it stays out of the shell's history. What is there
 already is not written twice, and a push that was cut off can be repeated.
@@ -9,6 +9,7 @@ examples:
   securitynet push results results/resnet20 --to ORG/results
   securitynet push results rows.jsonl --to ORG/results --create-pr
   securitynet push catalog --to ORG/catalog
+  securitynet push metric membership_leakage --to ORG/membership_leakage
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from securitynet.cli._options import add_json, add_record, print_json, record_of
 if TYPE_CHECKING:
     from securitynet.hub import Pushed
 
-HELP = "push models, results and the catalog to the Hub"
+HELP = "push models, results, the catalog or a metric to the Hub"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     catalog = actions.add_parser("catalog", help="card and records of the catalog, tagged with the version")
     catalog.add_argument("--catalog", type=Path, metavar="DIR", help="its folder (default: the installed one)")
     catalog.add_argument("--tag", metavar="NAME", help="default: v and the version of this package")
-    for action in (model, results):
+    metric = actions.add_parser("metric", help="a module for `evaluate`, as a Space of the same name")
+    metric.add_argument("name", metavar="NAME", help="membership_leakage, prediction_agreement, surrogate_fidelity, backdoor_detection")
+    for action in (model, results, metric):
         action.add_argument("--create-pr", action="store_true", help="open a pull request instead of writing")
-    for action in (model, results, catalog):
+    for action in (model, results, catalog, metric):
         _shared(action)
 
 
@@ -55,7 +58,7 @@ def _shared(action: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Push, and say what was done."""
-    actions = {"model": _model, "results": _results, "catalog": _catalog}
+    actions = {"model": _model, "results": _results, "catalog": _catalog, "metric": _metric}
     report(args, actions[args.what](args))
     return DONE
 
@@ -96,3 +99,9 @@ def _catalog(args: argparse.Namespace) -> Pushed:
 
     folder = args.catalog or Path(str(resources.files("securitynet.catalog")))
     return push_catalog(folder, args.to, tag=args.tag, private=args.private)
+
+
+def _metric(args: argparse.Namespace) -> Pushed:
+    from securitynet.hub.metric import push_metric
+
+    return push_metric(args.name, args.to, create_pr=args.create_pr, private=args.private)

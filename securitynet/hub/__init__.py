@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from securitynet.hub.catalog import contribute, push_catalog
+    from securitynet.hub.metric import push_metric
     from securitynet.hub.model import push_model
     from securitynet.hub.results import push_results
     from securitynet.hub.write import Pushed
@@ -18,10 +19,11 @@ _HOME = {
     "Pushed": "securitynet.hub.write",
     "contribute": "securitynet.hub.catalog",
     "push_catalog": "securitynet.hub.catalog",
+    "push_metric": "securitynet.hub.metric",
     "push_model": "securitynet.hub.model",
     "push_results": "securitynet.hub.results",
 }
-__all__ = ["Pushed", "contribute", "push_catalog", "push_model", "push_results"]
+__all__ = ["Pushed", "contribute", "push_catalog", "push_metric", "push_model", "push_results"]
 
 
 def __getattr__(name: str) -> Any:

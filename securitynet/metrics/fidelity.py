@@ -1,0 +1,46 @@
+"""How faithfully a surrogate answers like its target: agreement of classes, distances of probabilities, each the mean over samples."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securitynet.metrics.intervals import LEVEL, Estimate, rate
+
+Probabilities = NDArray[np.float64]
+RESAMPLES = 2000
+CHUNK = 4_000_000  # numbers drawn at a time
+
+
+def agreement(predictions: NDArray[np.int64], references: NDArray[np.int64]) -> Estimate:
+    """Return the share of samples on which surrogate and target name the same class, int [n] each, with its exact interval."""
+    return rate("agreement", int((predictions == references).sum()), len(references))
+
+
+def kl(predictions: Probabilities, references: Probabilities, seed: int = 0) -> Estimate:
+    """Return the mean Kullback-Leibler divergence of the surrogate's probabilities from the target's, [n, k] each, in nats.
+
+    It is sum(p log(p / q)) with p the target's; where q is zero, the smallest positive number stands for it.
+    """
+    tiny = np.finfo(np.float64).tiny
+    logs = np.log(np.maximum(references, tiny)) - np.log(np.maximum(predictions, tiny))
+    return mean("kl", (references * logs).sum(axis=1), seed)
+
+
+def total_variation(predictions: Probabilities, references: Probabilities, seed: int = 0) -> Estimate:
+    """Return the mean total variation distance of the probabilities, [n, k] each: half the sum of absolute differences, in [0,1]."""
+    return mean("total_variation", np.abs(predictions - references).sum(axis=1) / 2, seed)
+
+
+def mean(metric: str, values: NDArray[np.float64], seed: int = 0) -> Estimate:
+    """Return the mean of one number per sample with the percentile bootstrap over samples."""
+    n = len(values)
+    if n == 0:
+        return Estimate(metric, None, 0, reason="no samples")
+    rng, means = np.random.default_rng(seed), np.empty(RESAMPLES)
+    step = max(1, CHUNK // n)
+    for start in range(0, RESAMPLES, step):
+        drawn = rng.integers(n, size=(min(step, RESAMPLES - start), n))
+        means[start : start + len(drawn)] = values[drawn].mean(axis=1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(metric, float(values.mean()), n, float(low), float(high), "bootstrap")
