@@ -9,11 +9,14 @@ from securitynet.download import Files, fetch
 from securitynet.errors import LoadError, unknown
 from securitynet.loaders._architectures import build_network, class_arguments, importing
 from securitynet.loaders._facts import Facts, complete
-from securitynet.loaders._state import install
+from securitynet.loaders._state import State, load_strictly, state_dict
+from securitynet.loaders._weights import read
 
 if TYPE_CHECKING:
     from securitynet.entry import Entry
     from securitynet.target import Target
+
+DOTTED = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 
 def load(entry: Entry, files: Files) -> Target:
@@ -29,8 +32,17 @@ def load(entry: Entry, files: Files) -> Target:
             entry = complete(entry, describe(entry.name if "." in entry.name and "." not in name else name))
     network = build_network(entry)
     weights = fetch(entry, files)
-    install(network, weights.path, entry, guess=files.local is not None)
+    state = state_dict(read(weights.path), entry, weights.path, guess=files.local is not None)
+    load_strictly(network, _renamed(state), entry)
     return build(entry, network, weights.sha256, weights.path.parent)
+
+
+def _renamed(state: State) -> State:
+    """The published DenseNets date from when names of modules could hold dots: `norm.1` is `norm1` today."""
+    names = {name: DOTTED.sub(r"\1\2", name) for name in state}
+    if all(name == new for name, new in names.items()):
+        return state
+    return {names[name]: tensor for name, tensor in state.items()}
 
 
 def describe(name: str) -> Facts:
