@@ -219,6 +219,18 @@ def test_corrections_against_worked_values() -> None:
     assert holm([]) == benjamini_hochberg([]) == []
 
 
+def test_bootstrap_intervals_are_of_whole_resamples() -> None:
+    """Reference: the same draws, each correlated by scipy on its own; values with ties."""
+    rng = np.random.default_rng(11)
+    x, y = rng.integers(0, 9, 40).astype(float), rng.integers(0, 6, 40).astype(float)
+    drawn = np.random.default_rng(3).integers(40, size=(300, 40))
+    found = correlate(x, y, 3, 300)
+    ranks = [stats.spearmanr(x[one], y[one]).statistic for one in drawn]
+    lines = [stats.pearsonr(x[one], y[one]).statistic for one in drawn]
+    assert (found.spearman_low, found.spearman_high) == pytest.approx(tuple(np.quantile(ranks, [0.025, 0.975])), abs=1e-9)
+    assert (found.pearson_low, found.pearson_high) == pytest.approx(tuple(np.quantile(lines, [0.025, 0.975])), abs=1e-9)
+
+
 def test_bootstrap_intervals_cover() -> None:
     rng = np.random.default_rng(7)
     hits = 0

@@ -99,9 +99,8 @@ def _numbers(saved: Saved) -> dict[tuple[str, str, str], Row]:
 
 def _same_images(first: Saved, second: Saved) -> bool:
     """Say whether both were asked about the same images: one manifest, or the same indices of the same data (labels may differ)."""
-    facts = [
-        {name: {getattr(row, name) for row in one.rows} for name in ("dataset", "dataset_revision", "manifest")} for one in (first, second)
-    ]
+    names = ("dataset_revision", "manifest")
+    facts = [{name: {getattr(row, name) for row in one.rows} for name in names} for one in (first, second)]
     if any(None in one["manifest"] or len(one["manifest"]) != 1 for one in facts):
         return False
     if facts[0]["manifest"] == facts[1]["manifest"]:
@@ -145,6 +144,8 @@ class _Sources:
 
 def _difference(label: str, first: Row, second: Row, sources: _Sources | None) -> Difference:
     estimate, p = (_paired(first, second, sources) if sources else None) or (None, None)
+    if estimate is not None and estimate.ci_low == estimate.ci_high and first.metric != "auc":
+        estimate = None  # all samples agree: the samples at hand show no variance, which is not the same as none
     if estimate is None or estimate.value is None or abs(estimate.value - (_value(first) - _value(second))) > 1e-6:
         estimate, p = interval_difference(first.metric, _estimate(first), _estimate(second)), None
     numbers = _value(first), _value(second), float(estimate.value or 0.0)

@@ -43,20 +43,31 @@ def correlate(x: Floats, y: Floats, seed: int = 0, resamples: int = RESAMPLES) -
     if resamples:
         count = min(resamples, max(MOST_DRAWN // len(x), FEWEST_RESAMPLES))
         drawn = np.random.default_rng(seed).integers(len(x), size=(count, len(x)))
-        a, b = x[drawn], y[drawn]
-        lows = (_interval(_rowwise(a, b)), _interval(_rowwise(stats.rankdata(a, axis=1), stats.rankdata(b, axis=1))))
+        counts = np.bincount((drawn + len(x) * np.arange(count)[:, None]).ravel(), minlength=count * len(x)).reshape(count, len(x))
+        lows = (_interval(_pearson(counts, x, y)), _interval(_pearson(counts, _midranks(counts, x), _midranks(counts, y))))
     return Correlation(
         len(x), float(line.rvalue), float(line.pvalue), *lows[0], float(rank.statistic), float(rank.pvalue), *lows[1],
         float(line.slope), float(line.intercept),
     )  # fmt: skip
 
 
-def _rowwise(a: Floats, b: Floats) -> Floats:
-    """Return Pearson's r of each line of two [m, n] arrays; NaN where one is constant."""
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    spread = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+def _midranks(counts: NDArray[np.int64], values: Floats) -> Floats:
+    """Return the rank of each of values [n] in resamples that hold it counts [m, n] times; ties share their mean. Nothing is sorted twice."""
+    _, inverse = np.unique(values, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    starts = np.flatnonzero(np.diff(inverse[order], prepend=-1))
+    tied = np.add.reduceat(counts[:, order], starts, axis=1)
+    ranks: Floats = np.cumsum(tied, axis=1) - (tied - 1) / 2
+    return ranks[:, inverse]
+
+
+def _pearson(counts: NDArray[np.int64], a: Floats, b: Floats) -> Floats:
+    """Return Pearson's r of each resample that holds a and b ([n], or [m, n]) counts [m, n] times; NaN where one is constant."""
+    total = counts.shape[1]
+    a, b = ((one - (counts * one).sum(axis=1, keepdims=True) / total) for one in (a, b))
+    spread = np.sqrt((counts * a * a).sum(axis=1) * (counts * b * b).sum(axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(spread > 1e-12, (a * b).sum(axis=1) / spread, np.nan)
+        return np.where(spread > 1e-12, (counts * a * b).sum(axis=1) / spread, np.nan)
 
 
 def _interval(values: Floats) -> tuple[float | None, float | None]:

@@ -1,0 +1,44 @@
+"""Build the leaderboard: a static page, models x attacks, with filters by dataset, type, licence and year.
+
+The folder can be pushed as a static Space as it is.
+
+example:
+  securitynet leaderboard --rows results.jsonl --output leaderboard/
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from securitynet.cli import DONE
+from securitynet.cli._options import add_json, print_json
+
+HELP = "build a static page of models and attacks"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "--rows", nargs="+", type=Path, default=[], metavar="FILE",
+        help="rows (.jsonl, .parquet) or folders of `evaluate --output` (default: those published with the catalog)",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR", help="folder of the page (default: leaderboard)")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page, and say where."""
+    from securitynet.report.leaderboard import write_leaderboard
+    from securitynet.report.measured import load_rows, published_rows
+
+    paths = write_leaderboard(load_rows(args.rows) if args.rows else published_rows(), args.output)
+    if args.json:
+        print_json([str(path) for path in paths])
+        return DONE
+    from rich.console import Console
+    from rich.text import Text
+
+    for path in paths:
+        Console().print(Text(f"saved {path}"), soft_wrap=True)
+    return DONE
