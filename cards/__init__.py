@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 BEGIN, END = "<!-- securitynet:begin -->", "<!-- securitynet:end -->"
 SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
@@ -16,13 +20,18 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
     Templates escape what comes from entries and rows with the filters `md` (running text, table cells) and `code`.
     """
+    return _template(template).render(values)
+
+
+@cache
+def _template(name: str) -> Template:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     folder = resources.files(__name__)
     loader = FunctionLoader(lambda name: (folder / f"{name}.md.j2").read_text(encoding="utf-8"))
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters |= {"md": escaped, "code": code, "number": number}
-    return environment.get_template(template).render(values)
+    return environment.get_template(name)
 
 
 def escaped(value: object) -> str:
