@@ -36,6 +36,7 @@ def entry_card(entry: Entry, rows: Sequence[Mapping[str, Any]]) -> str:
     values = {
         "entry": entry,
         "lead": _lead(entry, dataset),
+        "link": _link(entry.paper_url),
         "warnings": list(_warnings(entry)),
         "usable": usable,
         "facts": facts,
