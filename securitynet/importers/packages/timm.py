@@ -25,8 +25,8 @@ def facts() -> Iterator[Record]:
 
     for name in timm.list_pretrained():
         config = timm.get_pretrained_cfg(name)
-        if config.num_classes in DATASETS:
-            family = timm.model_entrypoint(config.architecture).__module__.rpartition(".")[2]
+        package, _, family = timm.model_entrypoint(config.architecture).__module__.rpartition(".")
+        if config.num_classes in DATASETS and package.startswith("timm."):  # other libraries register their models there too
             yield _identity(name, config, family) | _input(config) | _weights(config)
 
 
