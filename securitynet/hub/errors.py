@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from securitynet.errors import HubError, SecurityNetError, UsageError
@@ -22,10 +23,8 @@ class Trouble:
     @classmethod
     def of(cls, error: Exception) -> Trouble:
         """Return the trouble behind an error of the client, which wraps some of them."""
-        cause: BaseException | None = error
-        while cause is not None and getattr(cause, "response", None) is None:
-            cause = cause.__cause__
-        response = getattr(cause, "response", None)
+        answers = (getattr(one, "response", None) for one in _chain(error))
+        response = next((answer for answer in answers if answer is not None), None)
         if response is None:
             return cls(error, None, None)
         return cls(error, response.status_code, _wait(response.headers))
@@ -45,7 +44,7 @@ class Trouble:
             return self.status in BUSY
         if isinstance(self.error, OfflineModeIsEnabled | HFValidationError):
             return False
-        return isinstance(self.error.__cause__ or self.error, httpx.TransportError | ConnectionError)
+        return any(isinstance(one, httpx.TransportError | ConnectionError) for one in _chain(self.error))
 
     def explained(self, repo: str, token: str | None) -> SecurityNetError:
         """Return the error for a person; a token that the server repeats does not get through."""
@@ -75,6 +74,13 @@ class Trouble:
             answer = f"answers {self.status}" if self.status else "cannot be reached, or the line was cut"
             return f"the Hub {answer} ({_words(self.error)}); run again, nothing is written twice"
         return f"the Hub refuses ({_words(self.error)})"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what caused it."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _wait(headers: object) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -36,18 +37,13 @@ def updated(text: str, values: Mapping[str, Any]) -> str:
     for key, value in values.items():
         dumped = dump({key: value})
         place = re.compile(rf"^{re.escape(key)}[ \t]*:.*?(?=^[^\s#-]|\Z)", re.DOTALL | re.MULTILINE)
-        head = place.sub(lambda _, new=dumped: new, head, count=1) if place.search(head) else head + dumped
+        found = place.search(head)
+        head = head[: found.start()] + dumped + head[found.end() :] if found else head + dumped
     return f"---\n{head}---\n{'' if FRONT.match(text) else chr(10)}{body}"
 
 
 def dump(values: Mapping[str, Any]) -> str:
-    """Return values as YAML, in their order, without references between equal parts."""
+    """Return values as YAML, in their order; equal parts are written out, which the copy through JSON sees to."""
     import yaml
 
-    class Plain(yaml.SafeDumper):
-        """Writes equal parts out."""
-
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    return str(yaml.dump(dict(values), Dumper=Plain, sort_keys=False, allow_unicode=True, width=120))
+    return str(yaml.safe_dump(json.loads(json.dumps(values)), sort_keys=False, allow_unicode=True, width=120))

@@ -69,7 +69,7 @@ def push_model(
 
 def _rows(result: Result | Sequence[Row] | None, target: Target) -> tuple[Row, ...]:
     """The rows of a result. Raises UsageError where they are about other weights."""
-    rows = tuple(getattr(result, "rows", result) or ())
+    rows = () if result is None else tuple(result if isinstance(result, Sequence) else result.rows)
     for row in rows:
         if row.weights_sha256 != target.weights_sha256:
             raise UsageError(
@@ -81,7 +81,7 @@ def _rows(result: Result | Sequence[Row] | None, target: Target) -> tuple[Row, .
 
 def _words(result: Result | Sequence[Row] | None) -> tuple[str | None, str | None]:
     """What a result means, and why the model is suspect."""
-    if result is None or not hasattr(result, "verdict"):
+    if result is None or isinstance(result, Sequence):
         cause = next((row.reason for row in result or () if row.status == "suspect"), None)
         return None, cause
     return str(result.summary()["meaning"]), result.verdict.cause

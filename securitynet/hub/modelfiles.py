@@ -43,8 +43,8 @@ def subject(model: Target | nn.Module, annotation: Annotation) -> Target:
     else:
         from securitynet.inputs import from_module
 
-        if (name := _timm_name(model)) is not None:
-            given.setdefault("architecture", f"timm:{name}")
+        if (known := _timm_name(model)) is not None:
+            given.setdefault("architecture", f"timm:{known}")
         target = from_module(model, given)
     if missing := [name for name in NEEDED if getattr(target.entry, name) is None]:
         raise UsageError(f"{target.entry.id}: the annotation lacks {', '.join(missing)}: without, nobody could load and evaluate the model")

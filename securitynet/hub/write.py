@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before trying again, where the Hub does not say how long
 LONGEST = 600.0  # seconds that a person may be made to wait without asking
-RACES = 100  # each lost one is another writer's success
+RACES = 30  # each lost one is another writer's success
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,6 @@ Models, datasets and spaces; uploads as plain files, LFS and Xet; branches, tags
 """
 
 from hub.serve import serve
-from hub.store import Hub, Request, User
+from hub.store import Fault, Hub, Request, User
 
-__all__ = ["Hub", "Request", "User", "serve"]
+__all__ = ["Fault", "Hub", "Request", "User", "serve"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub import discussions, files, repos, uploads
 from hub.call import Call, Endpoint
-from hub.store import KINDS, Hub, HubError, Request
+from hub.store import KINDS, Fault, Hub, HubError, Request
 
 REPO = "/api/{kind:repokind}/{namespace}/{name}"
 
@@ -134,7 +135,27 @@ class _Recorder:
                 self.hub.requests.append(Request(scope["method"], scope["path"], query, status, sent))
             await send(message)
 
-        await self.app(scope, receive, count)
+        fault = self.hub.fault(scope["method"], scope["path"])
+        if fault is None:
+            return await self.app(scope, receive, count)
+        if fault.done:
+            await self.app(scope, receive, _nobody)
+        await _broken(fault, count)
+
+
+async def _nobody(_: Message) -> None:
+    """Nobody hears the answer."""
+
+
+async def _broken(fault: Fault, send: Send) -> None:
+    """Answer with the fault; a cut line begins an answer and does not end it."""
+    headers = {"content-type": "application/json", "x-error-message": fault.message, **fault.headers}
+    body = json.dumps({"error": fault.message}).encode()
+    headers["content-length"] = str(len(body))
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": fault.status or 200, "headers": raw})
+    if fault.status:
+        await send({"type": "http.response.body", "body": body})
 
 
 def _segment(part: str) -> str:

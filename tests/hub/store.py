@@ -36,6 +36,22 @@ class Request(NamedTuple):
     sent: int
 
 
+@dataclass
+class Fault:
+    """What goes wrong with the next `times` requests whose path holds `path`.
+
+    `status` is the answer, 0 a line that is cut; with `done` the request is carried out, only its answer is lost.
+    """
+
+    method: str
+    path: str
+    status: int
+    times: int = 1
+    done: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+    message: str = "out of order"
+
+
 @dataclass(frozen=True)
 class User:
     """Who a token belongs to, and the organisations they may write to."""
@@ -151,7 +167,7 @@ class Repo:
 
 
 class Hub:
-    """The state of the Hub. `requests` lists what was answered; `users` maps tokens to people."""
+    """The state of the Hub. `requests` lists what was answered; `users` maps tokens to people; `faults` are still to come."""
 
     def __init__(self, root: Path, users: dict[str, User] | None = None) -> None:
         self.root = Path(root).resolve()
@@ -159,6 +175,7 @@ class Hub:
         self.users = users or {"hf_test": User("tester", ("securitynet",))}
         self.repos: dict[tuple[str, str], Repo] = {}
         self.requests: list[Request] = []
+        self.faults: list[Fault] = []
         self.lock = threading.RLock()
 
     def repo(self, kind: str, repo_id: str) -> Repo:
@@ -166,6 +183,14 @@ class Hub:
         if (kind, repo_id) not in self.repos:
             raise HubError(404, "RepoNotFound", f"{kind}/{repo_id}: Repository not found")
         return self.repos[kind, repo_id]
+
+    def fault(self, method: str, path: str) -> Fault | None:
+        """Return what goes wrong with a request; it is used up by that."""
+        with self.lock:
+            found = next((one for one in self.faults if one.times and one.method == method and one.path in path), None)
+            if found is not None:
+                found.times -= 1
+            return found
 
     def blob(self, sha256: str) -> Path:
         """Return where content with this sha256 lies, or would lie."""

@@ -13,7 +13,7 @@ DESCRIPTION = "True-positive rate, false-positive rate and precision of a backdo
 INPUTS = "predictions: 1 where the detector raises an alarm, else 0. references: 1 where there is a backdoor, else 0."
 
 
-class BackdoorDetection(evaluate.Metric):
+class BackdoorDetection(evaluate.Metric):  # type: ignore[misc]
     """Backdoor detection rates: `compute(predictions=..., references=...)`; see INPUTS."""
 
     def _info(self) -> evaluate.MetricInfo:

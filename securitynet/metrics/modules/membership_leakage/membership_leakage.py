@@ -16,7 +16,7 @@ INPUTS = (
 )
 
 
-class MembershipLeakage(evaluate.Metric):
+class MembershipLeakage(evaluate.Metric):  # type: ignore[misc]
     """Membership leakage: `compute(predictions=..., references=...)`; see INPUTS."""
 
     def _info(self) -> evaluate.MetricInfo:

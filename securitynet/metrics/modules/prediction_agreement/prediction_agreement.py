@@ -13,7 +13,7 @@ DESCRIPTION = "The share of inputs on which two classifiers name the same class,
 INPUTS = "predictions: classes that one model names. references: classes that the other model names for the same inputs."
 
 
-class PredictionAgreement(evaluate.Metric):
+class PredictionAgreement(evaluate.Metric):  # type: ignore[misc]
     """Prediction agreement: `compute(predictions=..., references=...)`; see INPUTS."""
 
     def _info(self) -> evaluate.MetricInfo:

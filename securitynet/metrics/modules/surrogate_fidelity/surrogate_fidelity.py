@@ -15,7 +15,7 @@ DESCRIPTION = (
 INPUTS = "predictions: the surrogate's probabilities, one list of k numbers per sample. references: the target's, likewise."
 
 
-class SurrogateFidelity(evaluate.Metric):
+class SurrogateFidelity(evaluate.Metric):  # type: ignore[misc]
     """Surrogate fidelity: `compute(predictions=..., references=...)`; see INPUTS."""
 
     def _info(self) -> evaluate.MetricInfo:
