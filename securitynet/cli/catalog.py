@@ -3,6 +3,7 @@
 examples:
   securitynet catalog import timm
   securitynet catalog import securitynet-2024 README.MD --catalog ./catalog
+  securitynet catalog add --from-hub timm/resnet18.a1_in1k --catalog ./catalog
   securitynet catalog build --catalog ./catalog
   securitynet catalog check --catalog ./catalog
   securitynet catalog check --construct --sample 200 --seed 1
@@ -32,8 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     bring.add_argument("file", type=Path, nargs="?", metavar="FILE", help="Database/README.MD of TrustAIRLab/SecurityNet")
     check = actions.add_parser("check", help="say what is wrong with the catalog; exit code 1 where anything is")
     _configure_check(check)
+    add = actions.add_parser("add", help="write the record of a repo on the Hub, and say what it still lacks")
+    add.add_argument("--from-hub", required=True, metavar="ORG/NAME", help="model repo, with @revision where that matters")
     build = actions.add_parser("build", help="write the generated parts of README.md and the figures as the data files say now")
-    for action in (bring, check, build):
+    for action in (bring, check, add, build):
         action.add_argument("--catalog", type=Path, metavar="DIR", help="folder of the catalog (default: the installed one)")
         add_json(action)
 
@@ -59,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "check":
         action = _construct if args.construct else _links if args.links else _check
         return action(args, folder)
-    if args.action == "build":
-        return _build(args, folder)
+    if args.action in ("add", "build"):
+        return (_add if args.action == "add" else _build)(args, folder)
     return _import_table(args, folder) if args.source == TABLE else _import_package(args, folder)
 
 
@@ -118,6 +121,22 @@ def _said_written(files: Any, folder: Path) -> None:
     _say("written  ", ", ".join(files) or "nothing: all was there already")
     if files:
         _say(f"next      securitynet catalog build --catalog {folder}")
+
+
+def _add(args: argparse.Namespace, folder: Path) -> int:
+    from securitynet.cache import cache_root
+    from securitynet.download import Files
+    from securitynet.importers.hub import add_from_hub
+
+    entry, missing = add_from_hub(args.from_hub, folder, Files(cache_root(None), progress=not args.json))
+    if args.json:
+        print_json({"entry": entry.to_record(), "missing": missing})
+        return DONE
+    _say("id       ", entry.id)
+    for words in missing:
+        _say("missing  ", words)
+    _said_written([f"models/{entry.source}.jsonl"], folder)
+    return DONE
 
 
 def _check(args: argparse.Namespace, folder: Path) -> int:

@@ -1,0 +1,78 @@
+"""catalog add --from-hub: the record of a model repo, from what the Hub knows of it; its weights are not downloaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from securitynet.entry import Entry
+from securitynet.errors import DownloadError, UsageError
+from securitynet.importers import records
+
+if TYPE_CHECKING:
+    from securitynet.download import Files
+
+SAFE = "model.safetensors"
+WANTED = {  # what a record should say, and in which column
+    "dataset": "key of the image dataset (see config datasets)", "claimed_accuracy": "accuracy that the publisher states, as a fraction",
+    "claimed_split": "split of that accuracy", "claim_source": "where it is stated", "family": "architecture family",
+    "licence": "licence of the weights", "purpose": "benchmark, security or other", "train_size": "images it was trained on",
+    "threat_model": "`none` for standard training", "paper_url": "link to its paper",
+}  # fmt: skip
+
+
+def add_from_hub(name: str, catalog: Path, files: Files) -> tuple[Entry, list[str]]:
+    """Write the record of `ORG/NAME[@revision]` to models/ORG.jsonl; return it, and which facts it still lacks, in words.
+
+    A record of that id keeps what it says: only its null columns are filled. Raises UsageError, DownloadError, LoadError.
+    """
+    entry = described(name, files)
+    path = catalog / "models" / f"{entry.source}.jsonl"
+    known = {record["id"]: record for record in records.read(path)}
+    old = {column: value for column, value in known.get(entry.id, {}).items() if value is not None}
+    known[entry.id] = Entry.from_record({**entry.to_record(), **old}).to_record()
+    records.write_changed(path, records.text_of(known[id] for id in sorted(known)))
+    written = Entry.from_record(known[entry.id])
+    return written, [f"{column}: {words}" for column, words in WANTED.items() if getattr(written, column) is None]
+
+
+def described(name: str, files: Files) -> Entry:
+    """Return the entry of a repo as a record of the catalog: pinned, with size, hash and parameters of its safetensors file."""
+    from securitynet.loaders._local import from_hub
+
+    if name.count("/") != 1:
+        raise UsageError(f"{name!r} is no repo; give ORG/NAME or ORG/NAME@revision")
+    entry = from_hub(name, {}, files)
+    organisation, _, repo = (entry.hub_id or "").partition("/")
+    facts = _of_weights(entry)
+    reason = "the record was made from the repo's config, card and safetensors header; the weights were not opened"
+    return replace(
+        entry, id=f"{organisation}/{repo}", source=organisation, name=repo, weights_format="safetensors", loadable_reason=reason, **facts
+    )
+
+
+def _of_weights(entry: Entry) -> dict[str, Any]:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError
+
+    api, repo = HfApi(), entry.hub_id or ""
+    try:
+        siblings = api.model_info(repo, revision=entry.revision, files_metadata=True).siblings or []
+        header = api.get_safetensors_metadata(repo, revision=entry.revision)
+    except (HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError, OSError) as error:
+        raise DownloadError(f"{repo}: no safetensors file that the Hub can describe ({' '.join(str(error).split())[:120]})") from error
+    file = next((one for one in siblings if one.rfilename == (entry.weights_file or SAFE)), None)
+    facts: dict[str, Any] = {"weights_file": entry.weights_file or SAFE, "params": entry.params or _parameters(header)}
+    facts["weights_url"] = f"https://huggingface.co/{repo}/resolve/{entry.revision}/{facts['weights_file']}"
+    if file is not None and file.lfs is not None:
+        facts |= {"weights_size": file.lfs.size, "hash_algorithm": "sha256", "weights_hash": file.lfs.sha256, "hash_of": "file"}
+        facts["integrity"] = "full"
+    return facts
+
+
+def _parameters(header: Any) -> int:
+    """The numbers in the file that are no statistics of batch norms: a few networks keep other buffers too, as `check` then says."""
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    tensors = [item for file in header.files_metadata.values() for item in file.tensors.items()]
+    return sum(info.parameter_count for name, info in tensors if not name.endswith(statistics))
