@@ -11,6 +11,8 @@ from securitynet.errors import HubError
 
 FRONT = re.compile(r"\A(?:\ufeff)?---[ \t]*\r?\n(.*?)^---[ \t]*\r?\n?", re.DOTALL | re.MULTILINE)
 
+END = r"(?=^(?:#[^\n]*\n|[ \t]*\n)*(?:[^\s#-]|\Z))"  # a key's lines end before the next key, or the comments above it
+
 
 def split(text: str) -> tuple[str, str]:
     """Return the YAML between the dashes (with its last line end; empty where there is none) and the text after it."""
@@ -36,7 +38,7 @@ def updated(text: str, values: Mapping[str, Any]) -> str:
     head, body = split(text)
     for key, value in values.items():
         dumped = dump({key: value})
-        place = re.compile(rf"^{re.escape(key)}[ \t]*:.*?(?=^[^\s#-]|\Z)", re.DOTALL | re.MULTILINE)
+        place = re.compile(rf"^{re.escape(key)}[ \t]*:.*?{END}", re.DOTALL | re.MULTILINE)
         found = place.search(head)
         head = head[: found.start()] + dumped + head[found.end() :] if found else head + dumped
     return f"---\n{head}---\n{'' if FRONT.match(text) else chr(10)}{body}"
