@@ -56,7 +56,10 @@ class Measured:
 
 def measure_of(row: Row) -> str:
     """Return the name of what a row measures: attack, hyper-parameters where it has any, metric."""
-    params = "" if row.params in ("{}", "", None) else row.params
+    params = row.params or "{}"
+    if '"held_out":false' in params:  # measured on all samples: that is the attack itself
+        params = json.dumps({key: value for key, value in json.loads(params).items() if key != "held_out"}, separators=(",", ":"))
+    params = "" if params == "{}" else params
     return f"{row.attack.removeprefix('verify/')}{params}:{row.metric}"
 
 

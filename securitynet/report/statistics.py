@@ -52,7 +52,7 @@ def correlate(x: Floats, y: Floats, seed: int = 0, resamples: int = RESAMPLES) -
 
 
 def _midranks(counts: NDArray[np.int64], values: Floats) -> Floats:
-    """Return the rank of each of values [n] in resamples that hold it counts [m, n] times; ties share their mean. Nothing is sorted twice."""
+    """Return the rank of each of values [n] in resamples that hold it counts [m, n] times; ties share their mean."""
     _, inverse = np.unique(values, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     starts = np.flatnonzero(np.diff(inverse[order], prepend=-1))

@@ -1,0 +1,247 @@
+"""The report and the leaderboard: what stands on the pages, that hostile text stays text, and how they behave in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import securitynet
+from securitynet.attack import Row
+from securitynet.cli import main
+from securitynet.entry import Entry
+from securitynet.errors import UsageError
+from securitynet.report.html import link, render
+from securitynet.report.leaderboard import write_leaderboard
+from securitynet.report.measured import measured
+from securitynet.report.page import write_csv, write_page
+from securitynet.report.saved import read_saved
+
+HOSTILE = """own/</script><script>document.title='taken'</script><img src=x onerror="document.title='taken'">'"&"""
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def rows(count: int = 30, id: str = "own/model") -> list[Row]:
+    """Models of two datasets whose AUC follows their accuracy."""
+    rng, found = np.random.default_rng(0), []
+    for number in range(count):
+        skill = float(rng.uniform(0.5, 0.9))
+        common: dict[str, Any] = {"entry": f"{id}-{number}", "dataset": f"set{number % 2}"}
+        values = {("verify", "test_accuracy"): skill, ("membership/loss", "auc"): 1.2 - 0.8 * skill + float(rng.normal(0, 0.01))}
+        values[("membership/entropy", "auc")] = 0.5 + 0.1 * float(rng.uniform())
+        found += [Row(**common, attack=attack, metric=metric, value=value) for (attack, metric), value in values.items()]
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real evaluation, saved."""
+    result = securitynet.evaluate("builtin/digits-overfit", attacks=["membership/loss", "membership/correctness"])
+    return result.save(tmp_path_factory.mktemp("saved") / "overfit")
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of that evaluation and of thirty invented models, some with hostile names."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    shown = [*read_saved(folder).rows, *rows(), *rows(2, HOSTILE)]
+    return write_page([folder], shown, path)
+
+
+def data_of(path: Path) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(encoding="utf-8"), re.S)
+    assert found
+    value: dict[str, Any] = json.loads(found[1])
+    return value
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_says_what_the_result_says(page: Path, folder: Path) -> None:
+    text, saved = page.read_text(encoding="utf-8"), read_saved(folder)
+    for row in saved.rows:
+        if row.attack == "membership/loss" and row.metric == "auc" and row.value is not None and row.ci_low is not None:
+            assert f"{row.value:.4f} <span>[{row.ci_low:.3f}, {row.ci_high:.3f}]</span>" in text
+    assert saved.summary["meaning"] in text and "accuracy 69.63% agrees with the claim" in text
+    assert saved.rows[0].weights_sha256 in text  # type: ignore[operator]
+    assert "loss AUC falls with target accuracy on set0" in text
+    assert 'aria-label="ROC curves of builtin/digits-overfit"' in text
+
+
+def test_the_page_asks_nobody_for_anything(page: Path) -> None:
+    elements = Elements(page.read_text(encoding="utf-8")).found
+    sources = [value for _, attrs in elements for name, value in attrs.items() if name in ("src", "srcset", "action", "poster", "data")]
+    assert not sources
+    assert {str(attrs.get("href"))[:5] for tag, attrs in elements if tag == "link"} == {"data:"}
+    policy = next(attrs["content"] for tag, attrs in elements if attrs.get("http-equiv") == "Content-Security-Policy")
+    assert str(policy).startswith("default-src 'none'") and "script-src 'sha256-" in str(policy)
+
+
+def test_hostile_names_stay_text(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    elements = Elements(text).found
+    assert [attrs.get("type") for tag, attrs in elements if tag == "script"] == ["application/json", None]
+    assert not [tag for tag, attrs in elements if tag == "img" or any(name.startswith("on") for name in attrs)]
+    assert f"{HOSTILE}-0" in [row[0] for row in data_of(page)["rows"]]
+
+
+def test_links_are_to_the_web_only() -> None:
+    assert link("https://example.org/a") == "https://example.org/a"
+    others = ("javascript:alert(1)", "data:text/html,x", "file:///etc", "//x", "http://", None, "https://[")
+    assert [link(one) for one in others] == [None] * 7
+
+
+def test_a_hostile_record_and_verdict_stay_text(tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    row = Row(entry=HOSTILE, dataset=HOSTILE, attack=f"membership/{HOSTILE}", metric="auc", value=0.6, reason=HOSTILE)
+    (folder / "rows.jsonl").write_text(json.dumps(row.to_record()) + "\n")
+    record = {
+        "id": HOSTILE,
+        "dataset": HOSTILE,
+        "licence": HOSTILE,
+        "paper_url": "javascript:alert(1)",
+        "paper_title": HOSTILE,
+    }
+    (folder / "entry.json").write_text(json.dumps(record))
+    (folder / "verify.json").write_text(json.dumps({"status": HOSTILE, "cause": HOSTILE, "notes": [HOSTILE]}))
+    (folder / "summary.json").write_text(json.dumps({"meaning": HOSTILE}))
+    elements = Elements(write_page([folder], [row], tmp_path / "page.html").read_text(encoding="utf-8")).found
+    assert not [tag for tag, attrs in elements if tag == "img" or any(name.startswith("on") for name in attrs)]
+    assert not [attrs for tag, attrs in elements if tag == "a" and not str(attrs["href"]).startswith("#")]
+    assert len([tag for tag, _ in elements if tag == "script"]) == 2
+
+
+def test_place_among_published_models(tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    row = Row(
+        entry="own/a", dataset="CIFAR-10", attack="membership/modified_entropy", params='{"held_out":false}', metric="auc", value=0.56
+    )
+    (folder / "rows.jsonl").write_text(json.dumps(row.to_record()) + "\n")
+    text = write_page([folder], [row], tmp_path / "page.html").read_text(encoding="utf-8")
+    values = [one["value"] for one in securitynet.catalog.results("CIFAR-10") if (one["attack"], one["metric"]) == (row.attack, "auc")]
+    assert len(values) == 119
+    assert f"0.5600: higher than {sum(value < 0.56 for value in values)} of 119 published models on CIFAR-10" in text
+
+
+def test_csv_holds_every_number_and_runs_nothing(tmp_path: Path) -> None:
+    shown = [*rows(3), Row(entry="=cmd()", dataset="d", attack="a", metric="m", value=-1.0)]
+    with write_csv(shown, tmp_path / "rows.csv").open(encoding="utf-8", newline="") as handle:
+        lines = list(csv.DictReader(handle))
+    assert [float(line["value"]) for line in lines] == [row.value for row in shown] and lines[-1]["entry"] == "'=cmd()"
+
+
+def test_leaderboard_and_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = Row(entry="own/none", dataset="set0", attack="verify", metric="test_accuracy", value=0.5)
+    paths = write_leaderboard([*rows(), bare], tmp_path / "board")
+    board = data_of(paths[0])
+    assert len(board["rows"]) == 30 and "sdk: static" in paths[1].read_text(encoding="utf-8")
+    assert [one["title"] for one in board["columns"]][-3:] == ["target accuracy", "loss AUC", "entropy AUC"]
+    with pytest.raises(UsageError, match="nothing to rank"):
+        write_leaderboard([], tmp_path / "empty")
+    assert not (tmp_path / "empty").exists()
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row.to_record()) + "\n" for row in rows()))
+    assert main(["leaderboard", "--rows", str(source), "--output", str(tmp_path / "cli")]) == 0
+    assert main(["report", str(source), "--output", str(tmp_path / "r.html"), "--csv", str(tmp_path / "r.csv")]) == 0
+    assert (tmp_path / "r.html").is_file() and (tmp_path / "r.csv").is_file()
+    assert main(["report", str(tmp_path / "none")]) == 2
+    capsys.readouterr()
+
+
+def test_entries_without_metadata_and_with(tmp_path: Path) -> None:
+    table = measured(rows(2), {"own/model-0": Entry(id="own/model-0", purpose="benchmark", licence="MIT", year=2020, family="vgg")})
+    assert list(table.frame["purpose"]) == ["benchmark", "unstated"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, driven from outside; skips where either is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium is installed")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=path, args=OPTIONS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(params=[1280, 390])
+def tab(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterator[Any]:
+    """The report in a tab that notes messages, errors and requests."""
+    opened = browser.new_page(viewport={"width": request.param, "height": 900}, color_scheme="light" if request.param > 500 else "dark")
+    opened.noted = []
+    opened.on("console", lambda message: opened.noted.append(message.text))
+    opened.on("pageerror", lambda error: opened.noted.append(str(error)))
+    opened.on("request", lambda asked: opened.noted.append(asked.url) if asked.url != page.as_uri() else None)
+    opened.goto(page.as_uri())
+    yield opened
+    opened.close()
+
+
+def test_in_a_browser(tab: Any) -> None:
+    assert tab.evaluate("document.documentElement.scrollWidth") == tab.viewport_size["width"]  # nothing sticks out
+    assert tab.title() == "builtin/digits-overfit: report"
+    lines = tab.locator("#models tbody tr")
+    assert lines.count() == 33 and tab.locator("#count").inner_text() == "33 of 33 models"
+    tab.fill("#search", "model-1 set1")
+    assert tab.locator("#count").inner_text() == "6 of 33 models"  # 1, 11, 13, ..., 19
+    tab.fill("#search", "")
+    tab.select_option("[data-filter='1']", label="set0")
+    assert lines.count() == 16
+    tab.get_by_role("button", name="loss AUC").click()
+    shown = [float(text) for text in lines.locator(f"td:nth-child({_column(tab, 'loss AUC')})").all_inner_texts()]
+    assert shown == sorted(shown, reverse=True)
+    tab.get_by_role("button", name="loss AUC").click()
+    shown = [float(text) for text in lines.locator(f"td:nth-child({_column(tab, 'loss AUC')})").all_inner_texts()]
+    assert shown == sorted(shown) and tab.locator("th[aria-sort=ascending]").count() == 1
+    assert tab.noted == [] and tab.title() != "taken"
+
+
+def _column(tab: Any, title: str) -> int:
+    return int(tab.locator("#models thead th").all_inner_texts().index(title)) + 1
+
+
+def test_hover_and_click_in_a_browser(tab: Any) -> None:
+    dot = tab.locator("#scatter circle.dot").first
+    dot.scroll_into_view_if_needed()
+    dot.hover(force=True)
+    assert tab.locator("#tip").is_visible() and tab.locator("#tip").inner_text().startswith("own/")
+    tab.select_option("#y", label="prediction-correctness AUC")
+    tab.locator("#scatter circle.mine-dot").click(force=True)
+    assert tab.url.endswith("#model-1")
+    assert tab.noted == []
+
+
+def test_axe_finds_nothing_serious(tab: Any) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    found = axe.Axe().run(tab).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def test_render_needs_every_value() -> None:
+    from jinja2 import UndefinedError
+
+    with pytest.raises(UndefinedError):
+        render("leaderboard.html.j2", models=1)
