@@ -10,10 +10,11 @@ bootstrap gives, and seconds. What was trained before is read from --cache.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from securitynet.attacks.resolve import resolve
 from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.arrays import read_idx
+from securitynet.data.digits import digits as handwritten
 from securitynet.data.digits import image_set
 from securitynet.data.transform import Transform
 from securitynet.errors import Skipped
@@ -35,7 +37,6 @@ from securitynet.metrics.membership import auc, tpr_at_fpr
 from securitynet.references import Settings, reference_answers
 from securitynet.references.fit import Workshop
 from securitynet.references.maker import Maker
-from securitynet.references.measure import REPEATS, Trial, Way
 from securitynet.references.networks import blueprint, create
 from securitynet.references.pool import Pool, halves
 from securitynet.target import Target, build
@@ -114,24 +115,37 @@ def compare(target: Target, splits: Splits, settings: Settings, counts: Sequence
             row(f"{type(attack).__name__}{online}, {count}", evidence, loss, fpr, time.perf_counter() - start)
 
 
-def speed(splits: Splits, accelerator: Accelerator) -> None:
-    """Print the time of a step of one network, alone and in stacks, for three sizes of network, each measured in turns."""
-    write("milliseconds per step of one network, batch 64 (best of five rounds in turns)\n")
-    pool = Pool.of(splits)
+def speed(accelerator: Accelerator) -> None:
+    """Print the time of a step of one network, alone and in stacks, for three sizes of network and of image, measured in turns."""
+    alone = accelerator.device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter  # the former is blind to what else the machine does
+    write(f"milliseconds {'of the processor ' if alone else ''}per step of one network, batch 64, best of three rounds in turns\n")
+    pixels, labels = handwritten()
+    images = ArrayImages(pixels, labels)
+    case = ImageSet("digits", images, images, membership="index-file", members=np.arange(len(labels) // 2))
+    for side in (8, 16, 32):
+        _speed(Pool.of(draw(case, Transform((1, side, side), crop="squash"), 10, samples=None)), accelerator, clock)
+
+
+def _speed(pool: Pool, accelerator: Accelerator, clock: Callable[[], float]) -> None:
     held = halves(len(pool), 32, 0)
     for channels in SIZES:
-        arguments = f'{{"channels":{channels},"stem_width":{4 if channels != SIZES[-1] else 8},"in_chans":{pool.input_size[0]}}}'
-        settings = Settings(architecture="timm:resnet10t", architecture_args=arguments, recipe=DIGITS)
+        arguments = f'{{"channels":{channels},"stem_width":4,"in_chans":{pool.input_size[0]}}}'
+        settings = Settings(architecture="timm:resnet10t", architecture_args=arguments, recipe=replace(DIGITS, epochs=2))
         maker = Maker(pool, settings, accelerator, ArrayCache(None))
-        record = blueprint("timm:resnet10t", arguments, pool.input_size, pool.classes)
+        workshop = Workshop(blueprint("timm:resnet10t", arguments, pool.input_size, pool.classes), pool, accelerator)
         jobs = [maker.job(index, held[:, index]) for index in range(0, 32, 2)]
-        trials = {size: Trial(Workshop(record, pool, accelerator), jobs, Way(size)) for size in (1, 4, 16)}
-        for _ in range(1 + 2 * REPEATS):
-            for trial in trials.values():
-                trial.run()
-        parameters = sum(parameter.numel() for parameter in create(record, 0).parameters())
-        times = "".join(f"   {size} at a time {1000 * trial.seconds:7.2f}" for size, trial in trials.items())
-        write(f"{parameters:8,} parameters{times}   ratio {trials[1].seconds / min(trials[4].seconds, trials[16].seconds):.2f}\n")
+        times = dict.fromkeys((1, 4, 16), math.inf)
+        for size in [*times] * 3:
+            networks = [create(workshop.record, index) for index in range(size)]
+            start = clock()
+            workshop.train(networks, jobs[:size])
+            if accelerator.device.type == "cuda":
+                torch.cuda.synchronize()
+            times[size] = min(times[size], (clock() - start) / (size * jobs[0].steps))
+        parameters = sum(parameter.numel() for parameter in networks[0].parameters())
+        words = "".join(f"   {size} at a time {1000 * value:7.2f}" for size, value in times.items())
+        write(f"{pool.input_size[1]:2} px {parameters:8,} parameters{words}   ratio {times[1] / min(times[4], times[16]):.2f}\n")
 
 
 def write(text: str) -> None:
@@ -153,7 +167,7 @@ def main() -> None:
         target = replace(target, cache=ArrayCache(args.cache or Path(temporary)))
         compare(target, splits, settings, counts, accelerator, 0.01 if args.fashion else 0.05)
     if not args.fashion:
-        speed(splits, accelerator)
+        speed(accelerator)
 
 
 if __name__ == "__main__":

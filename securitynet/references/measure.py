@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 STACKS = (4, 16)  # sizes tried
 STACKS_CUDA = (4, 16, 64)
-STEPS, REPEATS = 3, 2  # of a measurement
+STEPS, REPEATS = 4, 3  # of a measurement
 MEASURING = 0.03  # at most this share of the whole training goes into measuring one way
 MARGIN = 0.9  # a way must take less than this share of the plain one's time, so that noise does not choose it
 CPU_PARAMETERS = 500_000  # beyond, a processor is busy with one network, and stacks would only take memory
