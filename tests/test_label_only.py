@@ -27,10 +27,11 @@ ENTRY = Entry(id="test/plane", num_classes=2, input_size=(1, 6, 6))
 class Plane(nn.Module):
     """Two classes divided by a plane: the distance of x to the boundary is |w . x + b| / |w|."""
 
-    def __init__(self) -> None:
+    def __init__(self, grid: int = 6, side: int = 6) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.w = nn.Parameter(torch.randn(36, generator=generator))
+        w = torch.randn(1, 1, grid, grid, generator=generator)
+        self.w = nn.Parameter(nn.functional.interpolate(w, size=(side, side), mode="bilinear").flatten())
         self.b = nn.Parameter(-self.w.detach().sum() / 2)
         self.asked = 0
 
@@ -61,8 +62,24 @@ def test_boundary_distance_is_close_to_the_true_one_and_queries_are_counted() ->
     assert (evidence.members >= true - 1e-4).all()  # an image labelled otherwise is never nearer than the boundary
     assert np.corrcoef(evidence.members, true)[0, 1] > 0.9
     assert np.median(evidence.members / true) < 1.6
-    most = attack.search + attack.iterations * (attack.directions + attack.halvings + attack.search)
+    most = attack.search + attack.iterations * (attack.directions + attack.search)
     assert 200 < evidence.queries <= 200 * (1 + most)
+
+
+def test_the_walk_keeps_to_the_noise_that_brings_it_nearer() -> None:
+    """Planes whose normal is smooth, and planes whose normal is not: coarse noise serves the first, fine noise the second."""
+    pixels = np.random.default_rng(1).integers(60, 196, (80, 24, 24), dtype=np.uint8)
+    for side, coarse_is_better in ((4, True), (24, False)):
+        network = Plane(side, 24)
+        labels = (network.margin(torch.from_numpy(pixels).float()[:, None] / 255) > 0).long().numpy()
+        parts = ArrayImages(pixels[:40], labels[:40]), ArrayImages(pixels[40:], labels[40:])
+        entry = Entry(id="test/plane", num_classes=2, input_size=(1, 24, 24))
+        target, splits = build(entry, network), draw(ImageSet("plane", *parts), Transform((1, 24, 24)), 2)
+        coarse, fine, both = (
+            float(np.median(Boundary(grids=grids, iterations=6)(target, splits, Accelerator()).members)) for grids in ((4,), (24,), (4, 24))
+        )
+        assert (coarse < 0.8 * fine) if coarse_is_better else (fine < 0.8 * coarse)
+        assert abs(both - min(coarse, fine)) < abs(both - max(coarse, fine))
 
 
 def test_every_query_of_the_boundary_attack_is_counted() -> None:
