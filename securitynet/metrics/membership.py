@@ -63,9 +63,9 @@ def threshold_at(non_members: Scores, fpr: float) -> float | None:
 def best_threshold(members: Scores, non_members: Scores) -> float:
     """Return the score t for which `score >= t` has the best balanced accuracy (the largest such t; inf: call nobody a member)."""
     candidates = np.unique(np.concatenate([members, non_members]))
-    hits = 1 - np.searchsorted(np.sort(members), candidates) / len(members)
-    alarms = 1 - np.searchsorted(np.sort(non_members), candidates) / len(non_members)
-    gains = hits - alarms
+    hits = len(members) - np.searchsorted(np.sort(members), candidates)
+    alarms = len(non_members) - np.searchsorted(np.sort(non_members), candidates)
+    gains = hits * len(non_members) - alarms * len(members)  # whole numbers, so that equal ones tie
     best = int(len(gains) - 1 - np.argmax(gains[::-1]))
     return float(candidates[best]) if gains[best] > 0 else math.inf
 
