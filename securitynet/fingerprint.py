@@ -22,7 +22,7 @@ def state_sha256(module: nn.Module) -> str:
     hasher = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         hasher.update(name.encode())
-        hasher.update(_tensor(tensor))
+        _feed(hasher, tensor)
     return hasher.hexdigest()
 
 
@@ -33,7 +33,7 @@ def fingerprint(module: nn.Module) -> str:
     that forward() reads, say) is not seen.
     """
     own = [(name, part) for name, part in module.named_modules() if not type(part).__module__.startswith("torch.")]
-    code = {f"{type(part).__module__}.{type(part).__qualname__}": _source(type(part)) for _, part in own}
+    code = {f"{kind.__module__}.{kind.__qualname__}": _source(kind) for kind in {type(part) for _, part in own}}
     attributes = [[name, _attributes(part)] for name, part in own]
     return digest(repr(module), state_sha256(module), code, attributes)
 
@@ -47,7 +47,7 @@ def _content(value: Any) -> str:
     if isinstance(value, PLAIN):
         return repr(value)
     if isinstance(value, torch.Tensor | np.ndarray):
-        return hashlib.sha256(_tensor(torch.as_tensor(value))).hexdigest()
+        return _feed(hashlib.sha256(), torch.as_tensor(value)).hexdigest()
     if isinstance(value, list | tuple | set | frozenset):
         return f"{type(value).__name__}{[_content(item) for item in value]}"
     if isinstance(value, Mapping):
@@ -57,11 +57,13 @@ def _content(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
-def _tensor(tensor: torch.Tensor) -> bytes:
-    """Shape, type and bytes of a tensor."""
+def _feed(hasher: Any, tensor: torch.Tensor) -> Any:
+    """Give a hasher the shape, type and bytes of a tensor, without copying them; return it."""
     data = tensor.detach().cpu().contiguous()
-    content = data.flatten().view(torch.uint8).numpy().tobytes() if data.numel() else b""
-    return f"{tuple(data.shape)}{data.dtype}".encode() + content
+    hasher.update(f"{tuple(data.shape)}{data.dtype}".encode())
+    if data.numel():
+        hasher.update(data.flatten().view(torch.uint8).numpy())
+    return hasher
 
 
 def _source(cls: type) -> str:
