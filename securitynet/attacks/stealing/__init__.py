@@ -101,7 +101,6 @@ class StealingEvidence:
             fidelity.share("agreement_on_errors", same[:, wrong], self.seed),
             fidelity.mean("kl", divergence, self.seed),
             fidelity.mean("total_variation", distance, self.seed),
-            Estimate("budget", float(copy.budget), copy.budget),
             Estimate("images_seen", float(copy.images_seen), copy.images_seen),
         ]
 

@@ -24,20 +24,22 @@ from securitynet.training import Recipe, train
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-COPY = Recipe(epochs=30, batch_size=64, learning_rate=0.05)
+COPY = Recipe(epochs=30, batch_size=64, learning_rate=0.05, temperature=4.0, channels_last=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How a copy is made.
 
-    `pool`: `in` (the training part of the target's dataset), `noise`, or another dataset by key, path or Hub id. `answers`:
-    what the target tells (see answers.FORMS). `surrogate` and `surrogate_args`: see surrogates.surrogate(). A share
-    `held_out` of the queries validates, which the recipe's `patience` needs. Small budgets get more epochs, so that each
-    has at least `least_steps` steps. `repeats`: surrogates per budget, each with its own seed.
+    `pool`: `in` (the training part of the target's dataset), `noise`, or another dataset by key, path or Hub id, of which at
+    most about `pool_size` images are read where it is much larger. `answers`: what the target tells (see answers.FORMS).
+    `surrogate` and `surrogate_args`: see surrogates.surrogate(). A share `held_out` of the queries validates, which the
+    recipe's `patience` needs. Small budgets get more epochs, so that each has at least `least_steps` steps. `repeats`:
+    surrogates per budget, each with its own seed.
     """
 
     pool: str = "in"
+    pool_size: int = 50_000
     answers: str = "probabilities"
     surrogate: str = "auto"
     surrogate_args: str | None = None
@@ -97,7 +99,7 @@ class Copier:
 
     def _key(self, content: str, targets: Tensor, repeat: int) -> str:
         """What the queries were drawn from and how many repeats there are does not decide the weights of one."""
-        settings = {**asdict(self.settings), "pool": None, "answers": None, "repeats": None}
+        settings = {**asdict(self.settings), "pool": None, "pool_size": None, "answers": None, "repeats": None}
         where = self.accelerator.device.type, self.accelerator.num_processes, torch.__version__
         sizes = self.target.entry.input_size, self.target.num_classes
         return digest("surrogate", content, sha256_of(targets), settings, self._seed(repeat), sizes, where)

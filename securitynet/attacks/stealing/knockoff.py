@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from securitynet.data import Splits
 
-SUITES = ("standard",)
+SUITES = ("standard", "full")
 BASE = Settings()
 
 

@@ -45,9 +45,10 @@ class Pool:
         return np.random.default_rng(int(digest("stealing queries", seed), 16)).permutation(len(self))
 
 
-def pool_of(name: str, splits: Splits, cache: Path | None = None) -> Pool:
+def pool_of(name: str, splits: Splits, size: int, cache: Path | None = None) -> Pool:
     """Return the pool `in` (the training part of the target's own dataset), `noise`, or of another dataset by key, path or Hub id.
 
+    Of another dataset that is more than 20 times as large as `size`, so many images are read, drawn by the splits' seed.
     Raises Skipped where the target's images are not at hand, DataError or DownloadError where the others are not.
     """
     if name == "in":
@@ -57,7 +58,7 @@ def pool_of(name: str, splits: Splits, cache: Path | None = None) -> Pool:
     if name == "noise":
         images = Noise(splits.test.transform.input_size, splits.seed)
         return Pool(Split("noise", images, np.arange(NOISE), images.labels, splits.test.transform), labelled=False)
-    return _other(name, splits.test, cache, splits.seed)
+    return _other(name, splits.test, size, cache, splits.seed)
 
 
 def evaluation_split(splits: Splits) -> Split:
@@ -129,14 +130,14 @@ def _own(splits: Splits) -> Pool:
     return Pool(everything, labelled=True)
 
 
-def _other(name: str, test: Split, cache: Path | None, seed: int) -> Pool:
+def _other(name: str, test: Split, size: int, cache: Path | None, seed: int) -> Pool:
     from securitynet.data.dataset import find
     from securitynet.data.readers import image_set
 
     transform = replace(test.transform, resize=None)
     record = find(name)
     entry = Entry(id=f"queries from {name}", dataset=record.key if record else None, input_size=transform.input_size)
-    found = image_set(entry, data=None if record else name, cache=cache, samples=None, seed=seed)
+    found = image_set(entry, data=None if record else name, cache=cache, samples=size, seed=seed)
     images = found.train if found.train is not None else found.test
     assert images is not None
     recoloured = Recoloured(images, transform.input_size[0])

@@ -21,11 +21,13 @@ LIBRARIES = ("timm", "torchvision", "pytorchcv", "nets")
 def surrogate(name: str, arguments: str | None, target: Target, seed: int, root: Path | None = None) -> Target:
     """Return an untrained copy of `target`: its classes and input, fresh weights drawn from `seed`.
 
-    `name`: `auto` (a small residual network that suits the images), `timm:NAME | torchvision:NAME | pytorchcv:NAME |
-    nets:NAME` with `arguments` as JSON, at random; anything else is a model as load_model() takes it, whose weights
-    are where training starts. `root`: directory for its download. Raises UsageError or LoadError as the loaders do.
+    `name`: `auto` (a small residual network that suits the images), `wide` (a Wide ResNet), `timm:NAME | torchvision:NAME |
+    pytorchcv:NAME | nets:NAME` with `arguments` as JSON, at random; anything else is a model as load_model() takes it, whose
+    weights are where training starts. `root`: directory for its download. Raises UsageError or LoadError as the loaders do.
     """
     size = target.entry.input_size or ()
+    if name == "wide":
+        name = "pytorchcv:wrn16_10_cifar10" if size[1:] == (32, 32) else "timm:wide_resnet50_2"
     if name != "auto" and name.partition(":")[0] not in LIBRARIES:
         return _published(name, target, seed, root)
     from securitynet.loaders._architectures import build_network

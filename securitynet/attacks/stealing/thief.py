@@ -53,7 +53,7 @@ class Thief:
         if len(test) < 2 or len(test.transform.input_size) != 3:
             raise Skipped("model stealing needs at least two test images [c, h, w]")
         root = Copier(target, accelerator, settings, splits.seed).root
-        return cls(target, pool_of(settings.pool, splits, root), test, splits.seed, accelerator, settings)
+        return cls(target, pool_of(settings.pool, splits, settings.pool_size, root), test, splits.seed, accelerator, settings)
 
     @cached_property
     def copier(self) -> Copier:
