@@ -1,8 +1,8 @@
 """Output defences: the target answers with less than it knows. Each is a function Target -> Target, named as on the command line.
 
-A defence acts on log-probabilities, whatever the network returns, and answers log-probabilities that sum to one again: what
-is rounded or cut to zero stays zero (its logarithm is that of the smallest normal number), and the rest is scaled, as anybody
-who reads the answer would do. The answer to an image depends on that image alone, so it can be cached and asked for twice.
+A defence acts on log-probabilities, whatever the network returns, and answers log-probabilities that sum to one again, as
+anybody who reads the answer would complete it. The logarithm of zero is that of the smallest normal number. The answer to an
+image depends on that image alone, so it can be cached and asked for twice.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Answering(nn.Module):
 
 
 class Rounding(nn.Module):
-    """Probabilities rounded to `digits` decimals; of classes that become equal the first counts as the answer."""
+    """Probabilities rounded to `digits` decimals, then scaled to sum to one; of classes that become equal the first is the answer."""
 
     def __init__(self, digits: int) -> None:
         super().__init__()
@@ -51,15 +51,18 @@ class Rounding(nn.Module):
 
 
 class TopK(nn.Module):
-    """The `k` largest probabilities, of equals the first; the others are zero."""
+    """The `k` largest probabilities, of equals the first; what is left to one is spread evenly over the other classes."""
 
     def __init__(self, k: int) -> None:
         super().__init__()
         self.k = k
 
     def forward(self, logs: Tensor, pixels: Tensor) -> Tensor:
+        if self.k >= logs.shape[1]:
+            return logs
         values, classes = logs.sort(dim=1, descending=True, stable=True)
-        return _log(torch.zeros_like(logs)).scatter(1, classes[:, : self.k], values[:, : self.k])
+        rest = values[:, self.k :].logsumexp(dim=1, keepdim=True) - math.log(logs.shape[1] - self.k)
+        return rest.expand_as(logs).scatter(1, classes[:, : self.k], values[:, : self.k])
 
     def extra_repr(self) -> str:
         return f"k={self.k}"
