@@ -12,7 +12,8 @@ from torch import nn
 
 from securitynet.attacks.resolve import load_file
 from securitynet.data import DEFAULT_SAMPLES, ImageSet
-from securitynet.defences import Defence, named
+from securitynet.defences import Defence as Defence  # said twice: others take it from here
+from securitynet.defences import named
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.target import Target, build

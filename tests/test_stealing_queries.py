@@ -30,7 +30,8 @@ from securitynet.training import Recipe
 
 ENTRY = Entry(id="test/linear", num_classes=4, input_size=(1, 8, 8))
 TINY = '{"channels": [8, 8, 8, 8], "stem_width": 4, "in_chans": 1}'
-QUICK = Settings(surrogate="timm:resnet10t", surrogate_args=TINY, recipe=Recipe(epochs=1, batch_size=32, learning_rate=0.05), least_steps=2)
+RECIPE = Recipe(epochs=1, batch_size=32, learning_rate=0.05)
+QUICK = Settings(surrogate="timm:resnet10t", surrogate_args=TINY, recipe=RECIPE, least_steps=2, transfer=None)
 
 
 class Linear(nn.Module):
@@ -282,3 +283,14 @@ def test_transfer_counts_only_what_was_right_and_needs_a_copy_like_the_target() 
     made = craft(network, pixels, torch.from_numpy(labels[:30]), settings, torch.Generator().manual_seed(0), torch.device("cpu"))
     assert float((made - pixels).abs().max()) <= 6 / 255 + 1e-6 and float(made.min()) >= 0 and float(made.max()) <= 1
     assert torch.allclose(made * 255, (made * 255).round(), atol=1e-4)
+
+
+def test_a_theft_says_how_its_adversarial_images_fare_and_does_not_count_them() -> None:
+    network = Linear()
+    target, splits = case(network)
+    settings = replace(QUICK, transfer=Pgd(epsilon=20, steps=2, images=30))
+    evidence = Uncertainty(budgets=(20, 40), settings=settings)(target, splits, Accelerator())
+    found = {one.metric: one for one in evidence.metrics() if one.metric.startswith("transfer_")}
+    assert found.keys() == {"transfer_rate", "transfer_rate_noise", "transfer_rate_copy", "transfer_queries"}
+    assert evidence.queries == 40 and found["transfer_queries"].value == 60 and len(network._asked) == 40 + 80 + 60
+    assert found["transfer_rate"].n == 30

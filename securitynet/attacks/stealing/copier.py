@@ -14,6 +14,7 @@ from torch import Tensor
 
 from securitynet.attacks.stealing.answers import checked
 from securitynet.attacks.stealing.surrogates import surrogate
+from securitynet.attacks.stealing.transfer import Pgd
 from securitynet.cache import ArrayCache, digest
 from securitynet.errors import DataError, UsageError
 from securitynet.fingerprint import state_sha256
@@ -24,6 +25,7 @@ from securitynet.training import Recipe, train
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+PGD = Pgd()
 COPY = Recipe(epochs=30, batch_size=64, learning_rate=0.05)
 
 
@@ -34,7 +36,8 @@ class Settings:
     `pool`: `in` (the training part of the target's dataset), `noise`, or another dataset by key, path or Hub id. `answers`:
     what the target tells (see answers.FORMS). `surrogate` and `surrogate_args`: see surrogates.surrogate(). A share
     `held_out` of the queries validates, which the recipe's `patience` needs. Small budgets get more epochs, so that each
-    has at least `least_steps` steps. `repeats`: surrogates per budget, each with its own seed.
+    has at least `least_steps` steps. `repeats`: surrogates per budget, each with its own seed. `transfer`: the adversarial
+    images that are made on the copy of the largest budget and tried on the target (None: none).
     """
 
     pool: str = "in"
@@ -45,6 +48,7 @@ class Settings:
     least_steps: int = 1000
     held_out: float = 0.0
     repeats: int = 1
+    transfer: Pgd | None = PGD
 
     def __post_init__(self) -> None:
         checked(self.answers)
@@ -97,7 +101,7 @@ class Copier:
 
     def _key(self, content: str, targets: Tensor, repeat: int) -> str:
         """What the queries were drawn from and how many repeats there are does not decide the weights of one."""
-        settings = {**asdict(self.settings), "pool": None, "answers": None, "repeats": None}
+        settings = {**asdict(self.settings), "pool": None, "answers": None, "repeats": None, "transfer": None}
         where = self.accelerator.device.type, self.accelerator.num_processes, torch.__version__
         sizes = self.target.entry.input_size, self.target.num_classes
         return digest("surrogate", content, sha256_of(targets), settings, self._seed(repeat), sizes, where)

@@ -31,9 +31,9 @@ class Pgd:
     """Perturbations of at most `epsilon` grey levels of 255, found in `steps` steps of `step` grey levels, of at most `images` images."""
 
     epsilon: int = 8
-    steps: int = 20
-    step: float = 1.0
-    images: int = 1000
+    steps: int = 10
+    step: float = 2.0
+    images: int = 500
 
     def __post_init__(self) -> None:
         if not 0 < self.epsilon <= 255 or min(self.steps, self.images) < 1 or self.step <= 0:
@@ -81,8 +81,9 @@ def transfer(copy: Target, target: Target, split: Split, accelerator: Accelerato
     pixels, labels = split.pixels(np.sort(right)), torch.from_numpy(split.labels[np.sort(right)])
     crafted = craft(copy.module, pixels, labels, settings, generator, accelerator.device)
     signs = torch.randint(0, 2, pixels.shape, generator=generator).mul(2).sub(1) * settings.epsilon / 255
-    wrong = [_wrong(target, images, labels, accelerator) for images in (crafted, (pixels + signs).clamp(0, 1))]
-    return Transfer(len(right), *wrong, _wrong(copy, crafted, labels, accelerator), 2 * len(right))
+    fooled, fooled_copy = (_wrong(one, crafted, labels, accelerator) for one in (target, copy))
+    noise = _wrong(target, (pixels + signs).clamp(0, 1), labels, accelerator)
+    return Transfer(len(right), fooled, noise, fooled_copy, 2 * len(right))
 
 
 def craft(module: nn.Module, pixels: Tensor, labels: Tensor, settings: Pgd, generator: torch.Generator, device: torch.device) -> Tensor:
