@@ -18,7 +18,7 @@ from securitynet.training import Recipe, seeded, train
 
 FACTS = {"input_size": [1, 8, 8], "num_classes": 4, "mean": [0.5], "std": [0.5]}
 QUICK = Recipe(epochs=6, batch_size=32, optimiser="adamw", learning_rate=0.02, temperature=2.0)
-SMALL = Settings(surrogate="nets:tinyvgg", surrogate_args='{"width": 8}', recipe=QUICK, least_steps=60)
+SMALL = Settings(surrogate="nets:tinyvgg", surrogate_args='{"width": 8}', recipe=QUICK, least_steps=60, transfer=None)
 
 
 def quarters(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ examples:
   securitynet evaluate builtin/digits-overfit --roc roc.svg
   securitynet evaluate builtin/digits-overfit --seeds 0 1 2
   securitynet evaluate builtin/digits-overfit --attacks stealing:standard --curve curve.svg
+  securitynet evaluate builtin/digits-overfit --defence top-k:3 --output results/top-3
 """
 
 from __future__ import annotations
@@ -42,7 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="names (membership/loss), suites (standard, membership:full, all), globs, or your own .py file",
     )
     parser.add_argument(
-        "--defence", action="append", default=[], metavar="FILE.py", help="wrap the model in a defence of your own; may be repeated"
+        "--defence",
+        action="append",
+        default=[],
+        metavar="NAME|FILE.py",
+        help="wrap the model in a defence: rounding:2, top-k:3, label-only, temperature:2, noise:0.1, or your own; may be repeated",
     )
     parser.add_argument("--output", metavar="DIR", help="save rows.jsonl, the model's answers, scores and the summary there")
     parser.add_argument(

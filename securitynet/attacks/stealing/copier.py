@@ -14,6 +14,7 @@ from torch import Tensor
 
 from securitynet.attacks.stealing.answers import checked
 from securitynet.attacks.stealing.surrogates import surrogate
+from securitynet.attacks.stealing.transfer import Pgd
 from securitynet.cache import ArrayCache, digest
 from securitynet.errors import DataError, UsageError
 from securitynet.fingerprint import state_sha256
@@ -24,7 +25,9 @@ from securitynet.training import Recipe, train
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+PGD = Pgd()
 COPY = Recipe(epochs=30, batch_size=64, learning_rate=0.05, temperature=4.0, channels_last=True)
+DECIDING = ("surrogate", "surrogate_args", "recipe", "least_steps", "held_out")  # the weights of one copy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,8 @@ class Settings:
     most about `pool_size` images are read where it is much larger. `answers`: what the target tells (see answers.FORMS).
     `surrogate` and `surrogate_args`: see surrogates.surrogate(). A share `held_out` of the queries validates, which the
     recipe's `patience` needs. Small budgets get more epochs, so that each has at least `least_steps` steps. `repeats`:
-    surrogates per budget, each with its own seed.
+    surrogates per budget, each with its own seed. `transfer`: the adversarial images that are made on the copy of the
+    largest budget and tried on the target (None: none).
     """
 
     pool: str = "in"
@@ -47,6 +51,7 @@ class Settings:
     least_steps: int = 1000
     held_out: float = 0.0
     repeats: int = 1
+    transfer: Pgd | None = PGD
 
     def __post_init__(self) -> None:
         checked(self.answers)
@@ -99,7 +104,7 @@ class Copier:
 
     def _key(self, content: str, targets: Tensor, repeat: int) -> str:
         """What the queries were drawn from and how many repeats there are does not decide the weights of one."""
-        settings = {**asdict(self.settings), "pool": None, "pool_size": None, "answers": None, "repeats": None}
+        settings = {name: value for name, value in asdict(self.settings).items() if name in DECIDING}
         where = self.accelerator.device.type, self.accelerator.num_processes, torch.__version__
         sizes = self.target.entry.input_size, self.target.num_classes
         return digest("surrogate", content, sha256_of(targets), settings, self._seed(repeat), sizes, where)

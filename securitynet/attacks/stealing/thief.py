@@ -17,9 +17,10 @@ from securitynet.attacks.stealing.answers import learnt
 from securitynet.attacks.stealing.copier import Copier, Settings, sha256_of
 from securitynet.attacks.stealing.pools import Pool, Positions, check, evaluation_split, pool_of
 from securitynet.attacks.stealing.surrogates import features_of
-from securitynet.data import ArrayImages, Split, Splits
-from securitynet.data.transform import Transform
+from securitynet.attacks.stealing.transfer import made_up, transfer
+from securitynet.data import Split, Splits
 from securitynet.errors import Skipped
+from securitynet.metrics.intervals import Estimate
 from securitynet.target import Outputs, Target, query
 
 if TYPE_CHECKING:
@@ -80,10 +81,7 @@ class Thief:
     def ask(self, images: Tensor) -> Outputs:
         """Return the target's outputs for made-up images uint8 [m, c, h, w]; every one counts as a query."""
         self.add_queries(len(images))
-        pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
-        made = ArrayImages(pixels, np.zeros(len(pixels), np.int64))
-        transform = Transform(self.test.transform.input_size)
-        return self._asked(Split("made-up queries", made, np.arange(len(pixels)), made.labels, transform))
+        return self._asked(made_up(images))
 
     def fresh(self, repeat: int = 0) -> Target:
         """Return the surrogate as it starts: before any query."""
@@ -133,7 +131,15 @@ class Thief:
             check(self.pool.part(positions), self.test, budgets)
         untrained = np.stack([self.outputs(self.fresh(repeat)).logits for repeat in range(self.settings.repeats)])
         reference = query(self.target, self.test, self.accelerator)
-        return StealingEvidence(reference, tuple(copies), untrained, self.queries, self._manifest(positions), self.seed)
+        further = self._transferred(copies[-1])
+        return StealingEvidence(reference, tuple(copies), untrained, self.queries, self._manifest(positions), self.seed, further)
+
+    def _transferred(self, copy: Copy) -> tuple[Estimate, ...]:
+        """Return how adversarial images made on the first surrogate of a copy fare on the target; not counted as its queries."""
+        if self.settings.transfer is None:
+            return ()
+        found = transfer(copy.surrogates[0], self.target, self.test, self.accelerator, self.settings.transfer, self.seed)
+        return tuple(found.estimates())
 
     def _manifest(self, positions: Positions | None) -> Mapping[str, np.ndarray]:
         asked = {} if positions is None else {"query_indices": self.pool.split.indices[positions]}
