@@ -17,7 +17,8 @@ FEWEST = 5
 def summarise(result: Result) -> dict[str, Any]:
     """Return verdict, accuracies, the strongest membership score, its place among published models, and the meaning in words."""
     verdict = result.verdict
-    aucs = [row for row in result.rows if row.metric == "auc" and row.value is not None and row.status in ("ok", "suspect")]
+    ours = [row for row in result.rows if row.family == "membership" and row.status in ("ok", "suspect")]
+    aucs = [row for row in ours if row.metric == "auc" and row.value is not None]
     strongest = max(aucs, key=lambda row: row.value or 0.0, default=None)
     return {
         "entry": result.entry.id,
@@ -56,6 +57,8 @@ def _meaning(result: Result, strongest: Row | None) -> str:
         return f"The model does not do what its entry says ({result.verdict.cause}): numbers about it say little."
     if strongest is None or strongest.ci_low is None or strongest.value is None:
         return "No membership attack gave a number."
+    if strongest.status == "suspect":
+        return f"No verdict ({strongest.reason}): what tells members from non-members may be the images, not what the model remembers."
     if strongest.ci_low <= 0.5:
         return "No attack tells members from non-members better than chance at 95 % confidence."
     low = _tpr(result, strongest)

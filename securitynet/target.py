@@ -134,6 +134,8 @@ def query(target: Target, split: Split, accelerator: Accelerator, *, batch_size:
     All processes of the accelerator work on the same split and all get the whole answer, in order.
     """
     key = digest(target.fingerprint, split.digest)
+    if (known := target.asked.get((key, split.labels.tobytes()))) is not None:
+        return known
     logits = _cached(target, key, accelerator)
     if logits is None:
         logits = _ask(target, split, accelerator, batch_size, progress)
