@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from securitynet.attack import Row
+from securitynet.errors import SecurityNetError, UsageError
 from securitynet.sweep.child import Child, Lost
 from securitynet.sweep.plan import Attacks, Job, Settings
 from securitynet.sweep.state import Outcome
@@ -121,10 +122,11 @@ class World:
         self._child.stop()
 
     def resolve(self) -> Attacks:
-        """Return the attacks that the settings name. Raises UsageError with the choices."""
-        from securitynet.errors import UsageError
-
-        reply = self._child.ask({"attacks": list(self.settings.attacks)})
+        """Return the attacks that the settings name. Raises UsageError with the choices, SecurityNetError where the worker dies."""
+        try:
+            reply = self._child.ask({"attacks": list(self.settings.attacks)}, self.settings.time_limit)
+        except Lost as lost:
+            raise SecurityNetError(f"the worker that looks for the attacks {lost}; {self.logs / 'worker.log'} says why") from lost
         if "error" in reply:
             raise UsageError(reply["error"])
         return tuple((name, params) for name, params in reply["attacks"])

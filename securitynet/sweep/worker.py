@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from securitynet.data import ImageSet
 
 IDLE = timedelta(days=30)  # a world that waits for a download must not be taken for a broken one
-SHARE = 0.9
+SHARE = 0.8
 
 
 def main() -> None:
     """Answer until told to stop; all processes of the world work on the same message."""
     from accelerate import PartialState
 
-    state = PartialState(timeout=IDLE)
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=IDLE)
     owner = Owner() if state.is_main_process else None
     if owner is None:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
