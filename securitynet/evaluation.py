@@ -121,12 +121,18 @@ class Subject:
         splits = {name: getattr(self.splits, name) for name in ("members", "non_members", "test")}
         return {name: part for name, part in splits.items() if part is not None and len(part)}
 
+    def _distinct(self) -> list[Split]:
+        """The shared splits, those of the same images once."""
+        return list({part.digest: part for part in self._parts().values()}.values())
+
     def _to_ask(self) -> int:
-        distinct = {part.digest: part for part in self._parts().values()}
-        return sum(len(part) for part in distinct.values() if not is_cached(self.target, part))
+        return sum(len(part) for part in self._distinct() if not is_cached(self.target, part))
 
     def _ask(self, context: Context, store: RowStore) -> tuple[dict[str, Outputs], list[Row]]:
-        """Ask about every shared split; the pass is one row, written when it ran and read afterwards."""
+        """Ask about every shared split; the pass is one row, written when it ran and read afterwards.
+
+        It counts the images that these rows rest on, whether or not another run had asked about some of them before.
+        """
         asked, start, options = self._to_ask(), time.perf_counter(), self.options
         with PeakMemory(self.accelerator.device) as memory:
             outputs = {
@@ -136,8 +142,9 @@ class Subject:
         key = store.key("query", "{}", context.seed, "")
         if not asked and (stored := store.get(key)) is not None:
             return outputs, stored
-        row = context.row("verify", "query", Estimate("queries", float(asked), asked))
-        row = replace(row, queries=asked, seconds=time.perf_counter() - start, peak_memory=memory.peak)
+        count = sum(len(part) for part in self._distinct())
+        row = context.row("verify", "query", Estimate("queries", float(count), count))
+        row = replace(row, queries=count, seconds=time.perf_counter() - start, peak_memory=memory.peak)
         if self.accelerator.is_main_process:
             store.put(key, [row], {})
         return outputs, [row]
