@@ -54,8 +54,8 @@ def evaluate(
     `model`: an id of the catalog, a local file or folder, "hf-hub:ORG/NAME", an Entry, a Target or a torch module (then
     `preprocessing` gives the columns of its entry: input_size, mean, std, ..., and `data` the images).
     `data`: a path, a Hub id, an ImageSet, or arrays x_train, y_train, x_test, y_test (uint8, NHWC or NHW); by default the
-    dataset that the entry names. `attacks`: names, suites, globs, paths to .py files, Attack objects. `defences`: Target ->
-    Target, or paths to files that define one. `samples` caps members and non-members (None: all).
+    dataset that the entry names. `attacks`: names, suites, globs, paths to .py files, Attack objects. `defences`: names
+    (`rounding:2`), Target -> Target, or paths to files that define one. `samples` caps members and non-members (None: all).
     What was computed before, with the same weights, data and code, is read from the cache. Raises SecurityNetError.
     """
     chosen = resolve(attacks)

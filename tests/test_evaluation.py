@@ -94,6 +94,23 @@ def test_a_repeated_evaluation_asks_nothing_and_gives_the_same_rows(trained: nn.
         hook.remove()
 
 
+def test_batches_shrink_until_they_fit_into_memory(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def limited(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        sizes.append(len(inputs[0]))
+        if sizes[-1] > 20:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    whole = run(trained, images, tmp_path / "whole", attacks="membership/loss", batch_size=16)
+    hook = trained.register_forward_pre_hook(limited)
+    try:
+        found = run(trained, images, tmp_path, attacks="membership/loss", batch_size=64)
+    finally:
+        hook.remove()
+    assert sizes.count(64) == sizes.count(32) == 2 and np.array_equal(found.outputs["test"].logits, whole.outputs["test"].logits)
+
+
 def test_changed_weights_are_another_model(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
     first = run(trained, images, tmp_path, attacks="membership/loss")
     last = trained[-1]

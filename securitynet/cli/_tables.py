@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from securitynet.cli._curves import curves_view
 from securitynet.report.scored import labels_of
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def result_view(result: Result, width: int) -> RenderableType:
     """Return the verdict, one line per attack, the place among published models and the meaning, for so many columns."""
     summary = result.summary()
     parts: list[RenderableType] = [verdict_lines(result.entry, result.verdict)]
-    for family in dict.fromkeys(row.family for row in result.rows if row.family != "verify"):
+    if stolen := [row for row in result.rows if row.family == "stealing"]:
+        parts += [Text(""), curves_view(stolen, width)]
+    for family in dict.fromkeys(row.family for row in result.rows if row.family not in ("verify", "stealing")):
         groups = _groups(row for row in result.rows if row.family == family)
         table = _family(family, groups, width)
         parts += [Text(""), *([table] if table.row_count else []), *_others(groups)]
