@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from securitynet.data import ArrayImages, ImageSet
@@ -26,7 +27,7 @@ from securitynet.loaders._architectures import build_network
 from securitynet.poisons import AnyTrigger, Poisoned, Poisoning, badnets, blended, input_aware, patch, poison, sinusoidal, wanet
 from securitynet.references.stacked import train_stacked
 from securitynet.target import Preprocess, Target, build
-from securitynet.training import Recipe, seeded
+from securitynet.training import Recipe, seeded, train
 
 POISONS = ("patch", "blended", "sinusoidal", "wanet", "input-aware")
 SUCCESS = 0.8  # of the trigger; what does not reach it is no backdoor and is left out, counted
@@ -209,9 +210,9 @@ def fit(stack: Sequence[Plan], images: Images, device: torch.device) -> list[nn.
     pool, labels, rows = [torch.from_numpy(images.x_train)], [torch.from_numpy(images.y_train)], []
     base = len(images.y_train)
     for plan in stack:
-        own, made = material(plan, images)
+        chosen, made = material(plan, images)
         changed = np.union1d(made.stamped, made.decoys)
-        own = own.copy()
+        own = chosen.copy()
         own[changed] = base + np.arange(len(changed))
         base += len(changed)
         pool.append((made.images[changed] * 255).round().byte())
@@ -220,7 +221,12 @@ def fit(stack: Sequence[Plan], images: Images, device: torch.device) -> list[nn.
     networks = [network_of(plan) for plan in stack]
     whole = [nn.Sequential(Preprocess(entry_of(plan)), network) for plan, network in zip(stack, networks, strict=True)]
     recipes = [replace(GROUNDS[plan.ground].recipe, seed=plan.seed) for plan in stack]
-    train_stacked(whole, torch.cat(pool).to(device), torch.cat(labels).to(device), torch.stack(rows), recipes)
+    everything, targets = torch.cat(pool).to(device), torch.cat(labels).to(device)
+    if device.type == "cuda":
+        train_stacked(whole, everything, targets, torch.stack(rows), recipes)
+    else:  # where stacks of such networks are slower than one after the other
+        for module, own, recipe in zip(whole, rows, recipes, strict=True):
+            train(module, everything[own], targets[own], recipe, Accelerator(cpu=True))
     for network in networks:
         network.cpu().half().float().eval()
     return networks

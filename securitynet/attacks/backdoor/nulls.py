@@ -82,7 +82,9 @@ def for_classes(p_value: float, measured: int, classes: int) -> float:
     return p_value if classes <= measured else -math.expm1(classes / measured * math.log1p(-min(p_value, 1 - 1e-12)))
 
 
-def calibrate(detector: str, params: str, score: float, dataset: str | None, classes: int, nulls: Sequence[Null] | None = None) -> Calibrated:
+def calibrate(
+    detector: str, params: str, score: float, dataset: str | None, classes: int, nulls: Sequence[Null] | None = None
+) -> Calibrated:
     """Return the p-value of a detector's score on a model of `dataset` with `classes` classes.
 
     Where no clean models of the same dataset and class count were measured, the nearest in class count stand in, of several
