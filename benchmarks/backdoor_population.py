@@ -71,8 +71,7 @@ GROUNDS = {
         networks={"vgg": "nets:small_vgg {}", "resnet": 'nets:cifar_resnet {"depth":8}'},
     ),
     "tiny": Ground(
-        dataset="digits", key="digits", shape=(1, 16, 16), draw=898, recipe=replace(_ADAM, epochs=15, learning_rate=0.01),
-        networks={"tinyvgg": 'nets:tinyvgg {"width":8}'},
+        dataset="digits", key="digits", shape=(1, 16, 16), draw=898, recipe=replace(_ADAM, epochs=30, learning_rate=0.01), networks={"badnet": "nets:badnet_cnn {}"},
     ),
 }  # fmt: skip
 
@@ -118,12 +117,11 @@ class Plan:
 
 
 def _patch(shape: tuple[int, int, int], rng: np.random.Generator) -> AnyTrigger:
-    """Every second one the classic checkerboard in the corner, the others random pixels anywhere."""
-    side = int(rng.integers(2, 6)) if shape[1] > 16 else int(rng.integers(2, 4))
+    """Every second one the classic checkerboard in the corner, the others random pixels, two in three of them full, anywhere."""
+    side = int(rng.integers(3, 6)) if shape[1] > 16 else 3
     if rng.random() < 0.5:
-        return badnets(shape, max(side, 3))
-    content = torch.from_numpy(rng.random((shape[0], side, side)).round().astype(np.float32))
-    content.flatten()[0] = 1.0
+        return badnets(shape, side)
+    content = torch.from_numpy((rng.random((shape[0], side, side)) < 0.67).astype(np.float32))
     return patch(shape, content, int(rng.integers(0, shape[1] - side + 1)), int(rng.integers(0, shape[2] - side + 1)))
 
 

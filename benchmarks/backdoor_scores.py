@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from backdoor_population import Model
 
+from securitynet.attack import params_of
 from securitynet.attacks.resolve import name_of, resolve
 from securitynet.data import draw
 from securitynet.data.transform import Transform
@@ -57,12 +58,11 @@ def measure(task: Task) -> dict[str, Any]:
             evidence: Any = attack(target, splits, accelerator)
     except (Skipped, SecurityNetError) as error:
         return {**record, "status": "skipped", "reason": str(error)}
-    return {
-        **record, "status": "ok", "score": evidence.score, "candidate": evidence.target_class, "p_value": evidence.p_value,
-        "anomaly_index": evidence.anomaly_index, "statistics": np.round(evidence.statistics, 6).tolist(),
-        "forward": evidence.forward, "backward": evidence.backward, "seconds": round(time.perf_counter() - start, 3),
-        "cpu_seconds": round(time.process_time() - cpu, 3), "peak_memory": memory.peak,
-    }  # fmt: skip
+    found = {"score": evidence.score, "candidate": evidence.target_class, "p_value": evidence.p_value}
+    found |= {"anomaly_index": evidence.anomaly_index, "statistics": np.round(evidence.statistics, 6).tolist()}
+    price = {"seconds": round(time.perf_counter() - start, 3), "cpu_seconds": round(time.process_time() - cpu, 3)}
+    price |= {"forward": evidence.forward, "backward": evidence.backward, "peak_memory": memory.peak}
+    return {**record, "status": "ok", "params": params_of(attack), **found, **price}
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:
