@@ -21,12 +21,15 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
-from backdoor_population import GROUNDS as GROUNDS
-from backdoor_population import POISONS, Model, Plan, archive, images_of, models, pack, plans
-from backdoor_scores import Task, recorded, run
+from backdoor_images import images_of, pack
+from backdoor_plans import GROUNDS, POISONS, Plan, plans
+from backdoor_population import Model, archive, models
+from backdoor_scores import LADDER, Task, recorded, run
 from backdoor_table import nulls_of, table
 
 from securitynet.attacks.resolve import names
+
+INSIDE = (LADDER, "backdoor/known_trigger", *(f"backdoor/{one}" for one in ("last_layer", "maximum_margin", "universal_perturbation")))
 
 
 def options() -> argparse.Namespace:
@@ -35,7 +38,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("population"), help="where models and scores are kept")
     parser.add_argument("--images", type=Path, help="folder of mnist.npz, fashion.npz, cifar.npz; without it, digits only")
     parser.add_argument("--pack", type=Path, metavar="DIR", help="write those from a folder of complete datasets, and end")
-    parser.add_argument("--grounds", nargs="+", default=["digits", "mnist", "fashion", "fashion5", "cifar"], choices=GROUNDS)
+    parser.add_argument("--grounds", nargs="+", choices=GROUNDS, help="default: all that have images")
     parser.add_argument("--clean", type=int, default=12, help="clean models per dataset and architecture")
     parser.add_argument("--poisoned", type=int, default=3, help="backdoored models per dataset, architecture and poison")
     parser.add_argument("--poisons", nargs="+", default=list(POISONS), choices=POISONS)
@@ -57,14 +60,13 @@ def main() -> None:
         return
     if args.tiny:
         args.grounds, args.poisons, args.clean, args.poisoned = ["tiny"], [one for one in POISONS if one != "input-aware"], 12, 3
-    elif args.images is None:
-        args.grounds = ["digits"]
+    args.grounds = args.grounds or (["digits"] if args.images is None else ["digits", "mnist", "fashion", "fashion5", "cifar"])
     if not args.table_only:
         train_all(args)
     scores = args.output / "scores.jsonl"
     if not (args.table_only or args.train_only):
         every = list(models(args.output / "models"))
-        detectors = args.detectors or [name for name in names() if name.startswith("backdoor/")]
+        detectors = args.detectors or [LADDER, *(name for name in names() if name.startswith("backdoor/") and name not in INSIDE)]
         start = time.monotonic()
         for done, record in enumerate(run(tasks(every, detectors, args.images), scores, args.workers, deadline), start=1):
             found = record.get("score", record.get("reason"))

@@ -16,11 +16,16 @@ import torch
 from backdoor_population import Model
 
 from securitynet.attack import params_of
+from securitynet.attacks.backdoor import BackdoorEvidence
+from securitynet.attacks.backdoor.climbed import Climbed
+from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.attacks.resolve import name_of, resolve
 from securitynet.data import draw
 from securitynet.data.transform import Transform
-from securitynet.errors import SecurityNetError, Skipped
+from securitynet.errors import SecurityNetError
 from securitynet.memory import PeakMemory
+
+LADDER = "backdoor/ladder"  # with every stage, whatever the screens say
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,32 +42,42 @@ class Task:
         return self.model.plan.name, self.detector
 
 
-def measure(task: Task) -> dict[str, Any]:
-    """Return the record of one detector on one model: its score, what it rests on, and its price."""
+def measure(task: Task) -> list[dict[str, Any]]:
+    """Return the records of one detector on one model, of the ladder one per stage: score, candidate, and price."""
     from accelerate import Accelerator
 
     torch.set_num_threads(1)
     plan, accelerator = task.model.plan, Accelerator()
-    [attack] = resolve(task.detector)
+    attack: Any = Ladder(suspicion=1.0, seconds=1e9) if task.detector == LADDER else resolve(task.detector)[0]
     target = task.model.target()
     splits = draw(task.model.images(task.images), Transform.of(target.entry), target.num_classes, samples=None)
-    record: dict[str, Any] = {
-        "model": plan.name, "dataset": target.entry.dataset, "ground": plan.ground, "network": plan.network,
-        "classes": target.num_classes, "poison": plan.poison or "clean", "target": plan.target if plan.poison else None,
-        "accuracy": task.model.accuracy, "success": task.model.success, "detector": name_of(attack),
-        "device": accelerator.device.type,
-    }  # fmt: skip
-    start, cpu = time.perf_counter(), time.process_time()
+    about: dict[str, Any] = {"task": task.detector, "model": plan.name, "ground": plan.ground, "network": plan.network}
+    about |= {"dataset": target.entry.dataset, "classes": target.num_classes, "poison": plan.poison or "clean"}
+    about |= {"target": plan.target if plan.poison else None, "accuracy": task.model.accuracy, "success": task.model.success}
+    about |= {"device": accelerator.device.type, "status": "ok"}
+    start = time.perf_counter()
     try:
         with PeakMemory(accelerator.device) as memory:
             evidence: Any = attack(target, splits, accelerator)
-    except (Skipped, SecurityNetError) as error:
-        return {**record, "status": "skipped", "reason": str(error)}
+    except SecurityNetError as error:
+        return [{**about, "detector": task.detector, "status": "skipped", "reason": str(error)}]
+    seconds = time.perf_counter() - start
+    if not isinstance(evidence, Climbed):
+        return [
+            {**about, "detector": name_of(attack), "params": params_of(attack), **_found(evidence, seconds), "peak_memory": memory.peak}
+        ]
+    own = [(stage.name, stage.params, _found(stage.evidence, stage.seconds)) for stage in evidence.stages]
+    return [{**about, "detector": name, "params": params, **found, "peak_memory": memory.peak} for name, params, found in own]
+
+
+def _found(evidence: BackdoorEvidence, seconds: float) -> dict[str, Any]:
     found = {"score": evidence.score, "candidate": evidence.target_class, "p_value": evidence.p_value}
-    found |= {"anomaly_index": evidence.anomaly_index, "statistics": np.round(evidence.statistics, 6).tolist()}
-    price = {"seconds": round(time.perf_counter() - start, 3), "cpu_seconds": round(time.process_time() - cpu, 3)}
-    price |= {"forward": evidence.forward, "backward": evidence.backward, "peak_memory": memory.peak}
-    return {**record, "status": "ok", "params": params_of(attack), **found, **price}
+    found |= {"anomaly_index": evidence.anomaly_index, "statistics": [_short(one) for one in evidence.statistics.tolist()]}
+    return {**found, "forward": evidence.forward, "backward": evidence.backward, "seconds": round(seconds, 3)}
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.5g}") if np.isfinite(value) else None
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:
@@ -78,17 +93,17 @@ def recorded(path: Path) -> list[dict[str, Any]]:
 
 def run(tasks: Sequence[Task], path: Path, workers: int, deadline: float) -> Iterator[dict[str, Any]]:
     """Yield the records of the tasks that `path` lacks as they come in, appended there, until `deadline` (time.monotonic)."""
-    done = {(record["model"], record["detector"]) for record in recorded(path)}
+    done = {(record["model"], record["task"]) for record in recorded(path)}
     todo = iter([task for task in tasks if task.key not in done])
     path.parent.mkdir(parents=True, exist_ok=True)
     if workers <= 1:
         for task in todo:
             if time.monotonic() > deadline:
                 return
-            yield _kept(path, measure(task))
+            yield from _kept(path, measure(task))
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    running: set[Future[dict[str, Any]]] = set()
+    running: set[Future[list[dict[str, Any]]]] = set()
     try:
         while time.monotonic() < deadline:
             running |= {pool.submit(measure, task) for _, task in zip(range(workers + 2 - len(running)), todo, strict=False)}
@@ -96,14 +111,14 @@ def run(tasks: Sequence[Task], path: Path, workers: int, deadline: float) -> Ite
                 return
             finished, running = wait(running, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
             for future in finished:
-                yield _kept(path, future.result())
+                yield from _kept(path, future.result())
     finally:
         for process in list(pool._processes.values()):
             process.terminate()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _kept(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _kept(path: Path, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, separators=(",", ":")) + "\n")
-    return record
+        file.write("".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records))
+    return records

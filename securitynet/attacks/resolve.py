@@ -65,7 +65,14 @@ def code_of(attack: Attack) -> str:
         source = inspect.getsource(sys.modules[type(attack).__module__])
     except (OSError, TypeError, KeyError):  # an interactive session has no source
         source = type(attack).__qualname__
-    return hashlib.sha256(source.encode()).hexdigest()
+    return hashlib.sha256(source.encode() + b"".join(path.read_bytes() for path in _family_files(attack))).hexdigest()
+
+
+def _family_files(attack: Attack) -> list[Path]:
+    """The files that all attacks of a family depend on, where its package names such in WHOLE."""
+    package = sys.modules.get(type(attack).__module__.rpartition(".")[0])
+    patterns, folder = getattr(package, "WHOLE", ()), Path(getattr(package, "__file__", None) or ".").parent
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
 def _named(item: str | Path) -> Sequence[Attack]:

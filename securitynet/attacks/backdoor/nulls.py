@@ -18,6 +18,7 @@ import numpy as np
 
 FILE = "nulls.jsonl"
 FEWEST = 10  # clean models, below which a line is no null
+NO_NULL = "calibrated: no (no clean models were measured with these settings)"
 NEAREST_LEVEL = 0.01  # what an alarm needs that rests on another dataset's null
 
 
@@ -95,7 +96,7 @@ def calibrate(
     if not math.isfinite(score):
         return Calibrated(1.0, False, "the score is not finite")
     if not fitting:
-        return Calibrated(1.0, False, "calibrated: no (no clean models were measured with these settings)")
+        return Calibrated(1.0, False, NO_NULL)
     for one in fitting:
         if dataset is not None and one.dataset.casefold() == dataset.casefold() and one.classes == classes:
             return Calibrated(tail(score, one.scores), True, f"{len(one.scores)} clean models on {one.dataset}, {classes} classes")
