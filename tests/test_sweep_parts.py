@@ -139,11 +139,11 @@ def test_a_child_that_dies_or_hangs_is_replaced(child: Child, tmp_path: Path) ->
             child.ask({"do": what, "log": log}, 30)
     start = time.monotonic()
     with pytest.raises(Lost, match=r"did not end within 0\.3 s"):
-        child.ask({"do": "hang"}, 0.3)
+        child.ask({"do": "hang", "log": log}, 0.3)
     assert time.monotonic() - start < 5
     assert child.ask({"do": "answer"})["pid"] != first
     text = Path(log).read_text()
-    assert "ValueError: two" in text and "Segmentation fault" in text and "in handle" in text
+    assert "ValueError: two" in text and "Segmentation fault" in text and text.count("in handle") == 3  # two tracebacks, and where it hung
 
 
 def test_a_child_that_does_not_start_is_said_to(tmp_path: Path) -> None:

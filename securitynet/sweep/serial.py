@@ -25,7 +25,7 @@ GROWTH, SLACK = 2.0, 1 << 30  # a world that holds more than this times what it 
 Fetched = tuple[tuple[float, float] | None, str | None]  # when, and why it failed
 
 
-def failed(job: Job, reason: str, status: str = "failed") -> Outcome:
+def failed(job: Job, reason: str | None, status: str = "failed") -> Outcome:
     """Return the outcome of a job that gave no measurement: one row with the reason."""
     row = Row(
         entry=job.entry.id,
@@ -39,6 +39,11 @@ def failed(job: Job, reason: str, status: str = "failed") -> Outcome:
         origin="securitynet",
     )
     return Outcome(job, (row,))
+
+
+def general(reason: str | None, settings: Settings) -> str | None:
+    """Return a reason without this machine's place of the cache: the same failure has the same words everywhere."""
+    return reason and reason.replace(f"{settings.cache}{os.sep}", "")
 
 
 class Fetchers:
@@ -83,7 +88,7 @@ class Fetchers:
             reason = f"the download {lost}"
         finally:
             self._idle.put(child)
-        return (start, time.time()), reason
+        return (start, time.time()), general(reason, self.settings)
 
     def ready(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[tuple[Job, Fetched]]:
         """Yield each job when its weights are there or cannot be had; a slow download holds up no other job. Ends at stop()."""
@@ -141,10 +146,11 @@ class World:
             reply = {"error": f"the evaluation {lost}"}
         times = (start, time.time())
         if "error" in reply:
-            return replace(failed(job, reply["error"]), evaluated=times)
-        _drop_if_empty(Path(_log(self.logs, job)))
+            return replace(failed(job, general(reply["error"], self.settings)), evaluated=times)
         self._restart_if_grown(reply["memory"])
-        rows = tuple(Row.from_record(record) for record in reply["rows"])
+        rows = tuple(Row.from_record({**row, "reason": general(row["reason"], self.settings)}) for row in reply["rows"])
+        if not any(row.status == "failed" for row in rows):
+            Path(_log(self.logs, job)).unlink(missing_ok=True)
         return Outcome(job, rows, None, times, reply["seconds"], reply["memory"])
 
     def _message(self, job: Job) -> dict[str, Any]:
@@ -204,8 +210,3 @@ def gpus() -> int:
 
 def _log(logs: Path, job: Job) -> str:
     return str(logs / f"{job.name}.log")
-
-
-def _drop_if_empty(path: Path) -> None:
-    if path.exists() and not path.stat().st_size:
-        path.unlink()
