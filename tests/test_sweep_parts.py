@@ -61,10 +61,10 @@ def test_entries_that_share_images_stand_together_and_shards_part_them_evenly() 
     jobs = ordered(entries, [0, 1])
     groups = [(one.entry.dataset, one.seed) for one in jobs]
     assert groups == sorted(groups) and len(jobs) == 40
-    parts = [shard(jobs, (index, 3)) for index in (1, 2, 3)]
+    parts = [shard(jobs, (index, 3), 5000) for index in (1, 2, 3)]
     assert sorted(one.key for part in parts for one in part) == sorted(one.key for one in jobs)
     costs = [sum(estimate.seconds_of(one, 5000) for one in part) for part in parts]
-    assert max(costs) < 1.15 * min(costs)
+    assert max(costs) < 1.05 * min(costs) and all(part == [one for one in jobs if one in part] for part in parts)
 
 
 def test_estimates_follow_from_records_and_measurements(tmp_path: Path) -> None:
