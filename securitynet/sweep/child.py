@@ -44,8 +44,16 @@ class Child:
                 return answer
         except (EOFError, OSError):
             raise Lost(self._how_it_ended()) from None
+        self._show_where_it_is()
         self.kill()
         raise Lost(f"did not end within {seconds:g} s")
+
+    def _show_where_it_is(self) -> None:
+        """Have it write its stack into the log (see serve.answered); torchrun's own process would only end."""
+        if self._process is not None:
+            for process in _tree(self._process.pid)[:1]:
+                process.send_signal(signal.SIGUSR1)
+            time.sleep(0.2)
 
     def stop(self) -> None:
         """Ask the process to end, and end it where it does not."""

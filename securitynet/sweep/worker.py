@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import resource
 import threading
@@ -31,6 +32,8 @@ def main() -> None:
     """Answer until told to stop; all processes of the world work on the same message."""
     from accelerate import PartialState
 
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("securitynet").setLevel(logging.DEBUG)  # tracebacks of attacks that fail, among others
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=IDLE)
     owner = Owner() if state.is_main_process else None
     if owner is None:
