@@ -39,8 +39,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="folder of mnist.npz, fashion.npz, cifar.npz; without it, digits only")
     parser.add_argument("--pack", type=Path, metavar="DIR", help="write those from a folder of complete datasets, and end")
     parser.add_argument("--grounds", nargs="+", choices=GROUNDS, help="default: all that have images")
-    parser.add_argument("--clean", type=int, default=12, help="clean models per dataset and architecture")
-    parser.add_argument("--poisoned", type=int, default=3, help="backdoored models per dataset, architecture and poison")
+    parser.add_argument("--clean", type=int, default=10, help="clean models per dataset and architecture")
+    parser.add_argument("--poisoned", type=int, default=2, help="backdoored models per dataset, architecture and poison")
     parser.add_argument("--poisons", nargs="+", default=list(POISONS), choices=POISONS)
     parser.add_argument("--detectors", nargs="+", help="default: all of this family")
     parser.add_argument("--workers", type=int, default=1)
@@ -119,7 +119,7 @@ def tasks(every: Sequence[Model], detectors: Sequence[str], images: Path | None)
             groups.setdefault((model.plan.ground, model.plan.network, model.plan.poison), []).append(model)
     share = {id(model): (place + 0.5) / len(group) for group in groups.values() for place, model in enumerate(group)}
     ordered = sorted((model for group in groups.values() for model in group), key=lambda model: share[id(model)])
-    return [Task(model, detector, images) for model in ordered for detector in detectors]
+    return [Task(model, detector, images) for detector in detectors for model in ordered]
 
 
 def say(words: str) -> None:

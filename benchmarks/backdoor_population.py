@@ -55,13 +55,16 @@ def fit(stack: Sequence[Plan], images: Images, device: torch.device) -> list[nn.
 
 def _quicker(stack: Sequence[Plan], images: Tensor, labels: Tensor, rows: Tensor) -> bool:
     """Say whether a few steps of the whole stack take less than as many of each network by itself; tried twice, the first warms up."""
-    seconds = {}
+    seconds: dict[int, float] = {}
     for count in (1, len(stack), 1, len(stack)):
         whole = [nn.Sequential(Preprocess(entry_of(plan)), network_of(plan)) for plan in stack[:count]]
         recipe = replace(GROUNDS[stack[0].ground].recipe, epochs=1)
         torch.cuda.synchronize()
         start = time.perf_counter()
-        train_stacked(whole, images, labels, rows[:count, : 6 * recipe.batch_size], [recipe] * count)
+        try:
+            train_stacked(whole, images, labels, rows[:count, : 6 * recipe.batch_size], [recipe] * count)
+        except RuntimeError:  # a network that cannot be stacked, or too little memory
+            return False
         torch.cuda.synchronize()
         seconds[count] = time.perf_counter() - start
     return seconds[len(stack)] < len(stack) * seconds[1]

@@ -7,7 +7,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,12 @@ class Task:
     model: Model
     detector: str
     images: Path | None
+    cpu: bool = False
+
+    @property
+    def large(self) -> bool:
+        """Whether its network keeps a processor busy for long."""
+        return self.model.plan.ground == "cifar"
 
     @property
     def key(self) -> tuple[str, str]:
@@ -47,7 +53,7 @@ def measure(task: Task) -> list[dict[str, Any]]:
     from accelerate import Accelerator
 
     torch.set_num_threads(1)
-    plan, accelerator = task.model.plan, Accelerator()
+    plan, accelerator = task.model.plan, Accelerator(cpu=task.cpu)
     attack: Any = Ladder(suspicion=1.0, seconds=1e9) if task.detector == LADDER else resolve(task.detector)[0]
     target = task.model.target()
     splits = draw(task.model.images(task.images), Transform.of(target.entry), target.num_classes, samples=None)
@@ -61,6 +67,8 @@ def measure(task: Task) -> list[dict[str, Any]]:
             evidence: Any = attack(target, splits, accelerator)
     except SecurityNetError as error:
         return [{**about, "detector": task.detector, "status": "skipped", "reason": str(error)}]
+    except Exception as error:  # noqa: BLE001 - a failure costs one line, not the hours of the others
+        return [{**about, "detector": task.detector, "status": "failed", "reason": f"{type(error).__name__}: {error}"[:500]}]
     seconds = time.perf_counter() - start
     if not isinstance(evidence, Climbed):
         return [
@@ -92,9 +100,12 @@ def recorded(path: Path) -> list[dict[str, Any]]:
 
 
 def run(tasks: Sequence[Task], path: Path, workers: int, deadline: float) -> Iterator[dict[str, Any]]:
-    """Yield the records of the tasks that `path` lacks as they come in, appended there, until `deadline` (time.monotonic)."""
+    """Yield the records of the tasks that `path` lacks as they come in, appended there, until `deadline` (time.monotonic).
+
+    With a GPU, large networks go to a quarter of the workers, which share it; a processor is as quick with the small ones.
+    """
     done = {(record["model"], record["task"]) for record in recorded(path)}
-    todo = iter([task for task in tasks if task.key not in done])
+    todo = [task for task in tasks if task.key not in done]
     path.parent.mkdir(parents=True, exist_ok=True)
     if workers <= 1:
         for task in todo:
@@ -102,20 +113,40 @@ def run(tasks: Sequence[Task], path: Path, workers: int, deadline: float) -> Ite
                 return
             yield from _kept(path, measure(task))
         return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    running: set[Future[list[dict[str, Any]]]] = set()
+    gpu = max(1, workers // 4) if torch.cuda.is_available() and any(task.large for task in todo) else 0
+    lanes = [_Lane([task for task in todo if bool(gpu) == task.large or not gpu], gpu or workers)]
+    if gpu:
+        lanes.append(_Lane([replace(task, cpu=True) for task in todo if not task.large], workers - gpu))
     try:
-        while time.monotonic() < deadline:
-            running |= {pool.submit(measure, task) for _, task in zip(range(workers + 2 - len(running)), todo, strict=False)}
-            if not running:
-                return
-            finished, running = wait(running, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
+        while time.monotonic() < deadline and (running := [future for lane in lanes for future in lane.filled()]):
+            finished, _ = wait(running, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
             for future in finished:
                 yield from _kept(path, future.result())
     finally:
-        for process in list(pool._processes.values()):
+        for lane in lanes:
+            lane.end()
+
+
+class _Lane:
+    """Worker processes with tasks of their own."""
+
+    def __init__(self, tasks: Sequence[Task], workers: int) -> None:
+        self.tasks, self.workers = iter(tasks), workers
+        self.pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        self.running: set[Future[list[dict[str, Any]]]] = set()
+
+    def filled(self) -> set[Future[list[dict[str, Any]]]]:
+        """Return what is at work, topped up."""
+        self.running = {future for future in self.running if not future.done()}
+        free = range(self.workers + 2 - len(self.running))
+        self.running |= {self.pool.submit(measure, task) for _, task in zip(free, self.tasks, strict=False)}
+        return self.running
+
+    def end(self) -> None:
+        """Stop the processes, whatever they do."""
+        for process in list((self.pool._processes or {}).values()):
             process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _kept(path: Path, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
