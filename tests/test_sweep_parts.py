@@ -146,6 +146,13 @@ def test_a_child_that_dies_or_hangs_is_replaced(child: Child, tmp_path: Path) ->
     assert "ValueError: two" in text and "Segmentation fault" in text and text.count("in handle") == 3  # two tracebacks, and where it hung
 
 
+def test_a_closed_child_does_not_start_again(child: Child) -> None:
+    child.ask({"do": "answer"})
+    child.close()
+    with pytest.raises(Lost, match="was stopped"):
+        child.ask({"do": "answer"})
+
+
 def test_a_child_that_does_not_start_is_said_to(tmp_path: Path) -> None:
     child = Child([sys.executable, "-c", "raise SystemExit('no such luck')"], {}, tmp_path / "log")
     with pytest.raises(SecurityNetError, match="does not start"):
@@ -208,6 +215,14 @@ def test_more_attacks_later_add_their_rows_only(tmp_path: Path) -> None:
         assert state.settled.missing(job("a"), ATTACKS) == ATTACKS[1:]
         state.add(outcome(job("a"), attacks=ATTACKS[1:]))
     assert [row["attack"] for row in read_lines(tmp_path / ROWS)] == ["query", "membership/loss", "membership/margin"]
+
+
+def test_rows_that_name_a_commit_belong_to_their_job(tmp_path: Path) -> None:
+    with State(tmp_path, BINDING) as state:
+        found = outcome(job("a"))
+        state.add(replace(found, rows=tuple(replace(row, entry=f"{row.entry}@0123") for row in found.rows)))
+    with State(tmp_path, BINDING) as state:
+        assert not state.settled.missing(job("a"), ATTACKS) and len(read_lines(tmp_path / ROWS)) == 3
 
 
 def test_what_failed_is_forgotten_when_it_is_tried_again(tmp_path: Path) -> None:

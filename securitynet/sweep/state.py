@@ -65,9 +65,11 @@ class Settled:
 
     def __init__(self, lines: Iterable[Mapping[str, Any]]) -> None:
         self.by_job: dict[Key, list[Mapping[str, Any]]] = {}
+        self._by_row: dict[Key, list[Mapping[str, Any]]] = {}
         for line in lines:
             if line["event"] == "done":
                 self.by_job.setdefault((line["entry"], line["seed"]), []).append(line)
+                self._by_row.setdefault((line["named"], line["seed"]), []).append(line)
 
     def missing(self, job: Job, attacks: Attacks) -> Attacks:
         """Return those of `attacks` that are not settled for this job, all of them where it was not begun."""
@@ -80,7 +82,7 @@ class Settled:
 
     def covers(self, row: Mapping[str, Any]) -> bool:
         """Say whether a row belongs to a job that was settled to the end."""
-        lines = self.by_job.get((row["entry"], row["seed"]), ())
+        lines = self._by_row.get((row["entry"], row["seed"]), ())
         return bool(lines) and (row["family"] == "verify" or any([row["attack"], row["params"]] in line["attacks"] for line in lines))
 
     @property
@@ -145,6 +147,7 @@ class State:
         self._written |= {row.row_id for row in rows}
         job = outcome.job
         facts = {"entry": job.entry.id, "seed": job.seed, "attacks": [list(pair) for pair in job.missing], "status": outcome.status}
+        facts["named"] = outcome.rows[0].entry  # rows of a repo on the Hub name the commit too
         facts |= {"reason": next((row.reason for row in outcome.rows if row.status == outcome.status != "ok"), None)}
         facts |= {name: getattr(outcome, name) for name in ("fetched", "evaluated", "seconds", "memory", "images")}
         _append(self.folder / JOURNAL, [{"event": "done", **facts}])
