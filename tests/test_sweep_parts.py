@@ -273,6 +273,19 @@ def test_shards_are_joined_whatever_the_order(tmp_path: Path) -> None:
     assert merge([tmp_path], tmp_path).rows == 10  # joined again, it is the same
 
 
+def test_the_table_is_that_of_a_dataset_of_results(tmp_path: Path) -> None:
+    import datasets
+
+    from securitynet.results import to_dataset
+    from securitynet.sweep.state import in_order, write_parquet
+
+    rows = [*outcome(job("b"), date="2026-11-26T04:00:00", processes=2, n=7).rows, *serial.failed(job("a"), "it was ill").rows]
+    table = datasets.Dataset.from_parquet(str(write_parquet(tmp_path, rows)), cache_dir=str(tmp_path / "cache"))
+    expected = to_dataset(in_order(rows))
+    assert table.to_list() == expected.to_list() and [row["entry"] for row in table] == ["test/a", *["test/b"] * 3]
+    assert {**table.features, "date": expected.features["date"]} == expected.features  # Parquet has no seconds: milliseconds
+
+
 def test_a_failure_that_another_shard_made_good_goes(tmp_path: Path) -> None:
     one, two = filled(tmp_path / "one", serial.failed(job("a"), "it was ill")), filled(tmp_path / "two", outcome(job("a")))
     found = merge([one, two], tmp_path / "all")

@@ -10,7 +10,8 @@ import json
 import os
 import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,14 +194,15 @@ def read_head(folder: Path) -> dict[str, Any]:
     return head
 
 
-def write_parquet(folder: Path, rows: Sequence[Row]) -> Path:
-    """Write rows.parquet with the features of a dataset of results, in order; return its path."""
+def write_parquet(folder: Path, rows: Iterable[Row]) -> Path:
+    """Write rows.parquet, in order, with the types of a dataset of results (whose library need not be loaded for this); return its path."""
+    import pyarrow
     import pyarrow.parquet
 
-    from securitynet.results import to_dataset
-
+    types = pyarrow.schema([(column.name, pyarrow.type_for_alias(column.metadata["dtype"])) for column in fields(Row)])
+    records = [{**row.to_record(), "date": None if row.date is None else datetime.fromisoformat(row.date)} for row in in_order(rows)]
     with replacing(folder / PARQUET) as part:
-        pyarrow.parquet.write_table(to_dataset(in_order(rows)).with_format("arrow")[:], part)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, types), part)
     return folder / PARQUET
 
 
