@@ -4,8 +4,9 @@ Models are noisy copies of a built-in one behind a server of this machine, so th
   overhead  the same models, by turns, in a sweep and in one warm process: start of the sweep, seconds per model, both sides
   overlap   a slow server: when weights were fetched and models computed, and how much of the fetching the computing hid
   memory    peak and resident memory of the worker, model by model
+  kills     a sweep killed ten times at random moments and gone on with: its table beside that of an undisturbed one
 
-usage: python benchmarks/sweep.py {overhead,overlap,memory} [--models 100] [--rounds 4] [--attacks standard]
+usage: python benchmarks/sweep.py {overhead,overlap,memory,kills} [--models 100] [--rounds 4] [--attacks standard]
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from safetensors.numpy import load, save
 from securitynet import catalog
 from securitynet.data.digits import digits
 from securitynet.sweep.state import JOURNAL, ROWS, read_lines
+from securitynet.sweep.status import MAY_DIFFER
 
 COLUMNS = ("architecture", "architecture_args", "num_classes", "input_size", "channels", "mean", "std", "params", "macs")
 COMMAND = [sys.executable, "-c", "import sys; from securitynet.cli import main; sys.exit(main())", "sweep"]
@@ -86,13 +88,19 @@ def models(folder: Path, count: int, seconds: float = 0.0) -> Iterator[list[dict
     server.shutdown()
 
 
-def sweep(folder: Path, name: str, records: list[dict[str, Any]], attacks: list[str]) -> tuple[float, Path]:
-    """Run a sweep over the records with a cache of its own; return its seconds and its directory."""
+def command(folder: Path, name: str, records: list[dict[str, Any]], attacks: list[str]) -> tuple[list[str], Path]:
+    """Return the command of a sweep over the records, with a cache of its own, and its directory."""
     listed, output = folder / f"{name}.jsonl", folder / name
     listed.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     options = ["--data", str(folder / "images.npz"), "--cache-dir", str(folder / f"cache-{name}"), "--output", str(output)]
+    return [*COMMAND, "--ids-from", str(listed), *options, "--attacks", *attacks], output
+
+
+def sweep(folder: Path, name: str, records: list[dict[str, Any]], attacks: list[str]) -> tuple[float, Path]:
+    """Run a sweep over the records; return its seconds and its directory."""
+    run, output = command(folder, name, records, attacks)
     start = time.perf_counter()
-    subprocess.run([*COMMAND, "--ids-from", str(listed), *options, "--attacks", *attacks], check=True, capture_output=True)
+    subprocess.run(run, check=True, capture_output=True)
     return time.perf_counter() - start, output
 
 
@@ -163,15 +171,39 @@ def memory(folder: Path, count: int, attacks: list[str]) -> None:
     say(f"peak of model {count} over that of model 5: {peaks[entries[-1]] / peaks[entries[4]]:.3f}")
 
 
+def kills(folder: Path, count: int, attacks: list[str], times: int = 10) -> None:
+    """Kill the driver at random moments within what an undisturbed sweep takes, then let it end; compare the tables."""
+    rng = np.random.default_rng()
+    with models(folder, count) as records:
+        took, undisturbed = sweep(folder, "undisturbed", records, attacks)
+        run, output = command(folder, "killed", records, attacks)
+        for _ in range(times):
+            process = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(rng.uniform(0, took / 2))
+            process.kill()
+            process.wait()
+            say(f"killed with {len(done(output))} of {count} models settled")
+        subprocess.run(run, check=True, capture_output=True)
+    one, other = table(undisturbed), table(output)
+    differing = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+    say(f"{len(one)} rows undisturbed, {len(other)} after {times} kills; {len(differing)} of them differ (not counting {MAY_DIFFER})")
+
+
+def table(output: Path) -> dict[str, dict[str, Any]]:
+    """Return rows by id without the columns that no two runs share."""
+    rows = {row["row_id"]: row for row in read_lines(output / ROWS)}
+    return {key: {name: value for name, value in row.items() if name not in MAY_DIFFER} for key, row in rows.items()}
+
+
 def say(text: str) -> None:
     """Print one line at once."""
     print(text, flush=True)  # noqa: T201
 
 
 def main() -> None:
-    """Run one of the three."""
+    """Run one of the four."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("overhead", "overlap", "memory"))
+    parser.add_argument("what", choices=("overhead", "overlap", "memory", "kills"))
     parser.add_argument("--models", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--attacks", nargs="+", default=["standard"])
@@ -180,7 +212,7 @@ def main() -> None:
         if args.what == "overhead":
             overhead(Path(name), args.models, args.rounds, args.attacks)
         else:
-            {"overlap": overlap, "memory": memory}[args.what](Path(name), args.models, args.attacks)
+            {"overlap": overlap, "memory": memory, "kills": kills}[args.what](Path(name), args.models, args.attacks)
 
 
 if __name__ == "__main__":

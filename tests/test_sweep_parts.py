@@ -146,6 +146,13 @@ def test_a_child_that_dies_or_hangs_is_replaced(child: Child, tmp_path: Path) ->
     assert "ValueError: two" in text and "Segmentation fault" in text and text.count("in handle") == 3  # two tracebacks, and where it hung
 
 
+def test_a_closed_child_does_not_start_again(child: Child) -> None:
+    child.ask({"do": "answer"})
+    child.close()
+    with pytest.raises(Lost, match="was stopped"):
+        child.ask({"do": "answer"})
+
+
 def test_a_child_that_does_not_start_is_said_to(tmp_path: Path) -> None:
     child = Child([sys.executable, "-c", "raise SystemExit('no such luck')"], {}, tmp_path / "log")
     with pytest.raises(SecurityNetError, match="does not start"):
@@ -210,6 +217,14 @@ def test_more_attacks_later_add_their_rows_only(tmp_path: Path) -> None:
     assert [row["attack"] for row in read_lines(tmp_path / ROWS)] == ["query", "membership/loss", "membership/margin"]
 
 
+def test_rows_that_name_a_commit_belong_to_their_job(tmp_path: Path) -> None:
+    with State(tmp_path, BINDING) as state:
+        found = outcome(job("a"))
+        state.add(replace(found, rows=tuple(replace(row, entry=f"{row.entry}@0123") for row in found.rows)))
+    with State(tmp_path, BINDING) as state:
+        assert not state.settled.missing(job("a"), ATTACKS) and len(read_lines(tmp_path / ROWS)) == 3
+
+
 def test_what_failed_is_forgotten_when_it_is_tried_again(tmp_path: Path) -> None:
     with State(tmp_path, BINDING) as state:
         state.add(serial.failed(job("a"), "it was ill"))
@@ -256,6 +271,19 @@ def test_shards_are_joined_whatever_the_order(tmp_path: Path) -> None:
     assert stands["failures"][0] == {"entry": "test/d", "seed": 0, "reason": "it was ill"}
     assert not Settled(read_lines(tmp_path / JOURNAL)).missing(job("b"), ATTACKS)  # a sweep may go on in the joined directory
     assert merge([tmp_path], tmp_path).rows == 10  # joined again, it is the same
+
+
+def test_the_table_is_that_of_a_dataset_of_results(tmp_path: Path) -> None:
+    import datasets
+
+    from securitynet.results import to_dataset
+    from securitynet.sweep.state import in_order, write_parquet
+
+    rows = [*outcome(job("b"), date="2026-11-26T04:00:00", processes=2, n=7).rows, *serial.failed(job("a"), "it was ill").rows]
+    table = datasets.Dataset.from_parquet(str(write_parquet(tmp_path, rows)), cache_dir=str(tmp_path / "cache"))
+    expected = to_dataset(in_order(rows))
+    assert table.to_list() == expected.to_list() and [row["entry"] for row in table] == ["test/a", *["test/b"] * 3]
+    assert {**table.features, "date": expected.features["date"]} == expected.features  # Parquet has no seconds: milliseconds
 
 
 def test_a_failure_that_another_shard_made_good_goes(tmp_path: Path) -> None:

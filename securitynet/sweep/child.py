@@ -33,6 +33,7 @@ class Child:
         self.command, self.environment, self.log = list(command), dict(environment), log
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._closed = False
 
     def ask(self, message: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
         """Return the answer to `message`; the time to start is not counted. Raises Lost, SecurityNetError where it cannot start."""
@@ -65,6 +66,11 @@ class Child:
                 pass
         self.kill()
 
+    def close(self) -> None:
+        """End the process now and for good: a question that comes after this, or waits for its answer, gets Lost."""
+        self._closed = True
+        self.kill()
+
     def kill(self) -> None:
         """End the process and all that it started, now; another thread that waits for its answer gets Lost."""
         if self._process is not None:
@@ -95,6 +101,9 @@ class Child:
                     self._process = subprocess.Popen(
                         self.command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                     )
+                if self._closed:
+                    self.kill()
+                    raise Lost("was stopped")
                 return self._accepted(listener)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

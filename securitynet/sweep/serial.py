@@ -70,7 +70,7 @@ class Fetchers:
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         for child in self._all:
-            child.kill()
+            child.close()
         self._threads.shutdown()
 
     def expect(self, jobs: Iterable[Job]) -> None:
