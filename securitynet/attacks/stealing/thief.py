@@ -154,7 +154,7 @@ class Thief:
         return np.stack([self.answered[position] for position in positions.tolist()])
 
     def _asked(self, part: Split) -> Outputs:
-        outputs = query(self.target, part, self.accelerator)
+        outputs = query(self.target, part, self.accelerator, blanks=False)
         if not outputs.finite:
             raise Skipped("the model's outputs are not finite")
         return outputs
