@@ -80,13 +80,15 @@ def stamp(images: Tensor, found: Tensor) -> Tensor:
     return images + mask * (pattern - images)
 
 
-def objective(module: nn.Module, images: Tensor, raw: Tensor, classes: Tensor, cost: Tensor) -> tuple[Tensor, Tensor]:
+def objective(
+    module: nn.Module, images: Tensor, raw: Tensor, classes: Tensor, cost: Tensor, layout: torch.memory_format = torch.contiguous_format
+) -> tuple[Tensor, Tensor]:
     """Return the losses [k], cross-entropy towards the class plus cost times the mask's L1, and the successes [k] as rates.
 
-    `images` [k, n, c, ...] are in [0,1], before normalisation, which is part of `module`.
+    `images` [k, n, c, ...] are in [0,1], before normalisation, which is part of `module`; `layout` is how it takes them.
     """
     found = triggers(raw)
-    stamped = stamp(images, found).flatten(0, 1)
+    stamped = stamp(images, found).flatten(0, 1).contiguous(memory_format=layout)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
         logits = module(stamped).float()
     labels = classes.repeat_interleave(images.shape[1])

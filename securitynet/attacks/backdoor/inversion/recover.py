@@ -99,7 +99,7 @@ class _Run:
             race = race.reached(self._sizes(groups))
             log.info("step %d: smallest masks %s", until, _leaders(self.classes, race))
             going_on = [self.classes[place] for place in race.going_on().nonzero()[0]]
-            if until == self.search.settings.steps or self.late or not going_on:
+            if until == self.search.settings.rungs[-1] or self.late or not going_on:
                 break
             everything = Group.joined(groups)
             groups = [everything.take(torch.isin(everything.classes.cpu(), torch.tensor(part))) for part in _parts(going_on, size)]

@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,17 @@ class Search:
     module: nn.Module
     material: Material
     settings: Settings
+
+    @cached_property
+    def layout(self) -> torch.memory_format:
+        """On CUDA pixels lie side by side, which is faster there, unless the network flattens with view(), which refuses them."""
+        if not self.material.pixels.is_cuda or self.material.pixels.ndim != 4:
+            return torch.contiguous_format
+        try:
+            self.module(self.material.pixels[:2].contiguous(memory_format=torch.channels_last))
+        except RuntimeError:
+            return torch.contiguous_format
+        return torch.channels_last
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,12 +88,12 @@ class Search:
     def gradient(self, group: Group, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradient of each class's loss with respect to its `raw`, and the success on `images`."""
         raw = group.raw.detach().requires_grad_()
-        loss, success = objective(self.module, images, raw, group.classes, group.schedule.cost)
+        loss, success = objective(self.module, images, raw, group.classes, group.schedule.cost, self.layout)
         return torch.autograd.grad(loss.sum(), raw)[0], success
 
     def judged(self, group: Group, success: Tensor) -> Group:
         """Return the group with the smallest trigger that reached success, and the cost of the next step."""
-        now = triggers(group.raw)
+        now = triggers(group.raw).clamp(0, 1)  # rounding leaves a little beyond
         size, won = now[:, 0].flatten(1).sum(1), success >= self.settings.success
         smaller = won & (size < group.size)
         best = torch.where(smaller.view(-1, *[1] * (now.ndim - 1)), now, group.best)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from securitynet.errors import UsageError
 
+FIRST_RUNG = 20  # before, masks have hardly begun to shrink
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -14,7 +16,8 @@ class Settings:
     A step is `updates` batches of `batch_size` images for each class; the rate of `success` that counts is that of a step.
     The mask's cost, zero at first, is `initial_cost` (at 32 x 32 pixels; per pixel it is the same at every size) once success
     has lasted `patience` steps. At most `images` images are used to search, as many others to measure the success.
-    `exhaustive` carries every class to the end; otherwise those that cannot win are abandoned. `seconds` bounds the search.
+    `exhaustive` carries every class through all steps; otherwise those that cannot win are abandoned, and the last is carried
+    two fifths of the way, at least 80 steps. `seconds` bounds the search.
     """
 
     steps: int = 200
@@ -39,9 +42,8 @@ class Settings:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Steps at which classes are compared: a tenth of the way, then at every doubling; the last step only if exhaustive."""
+        """Steps at which classes are compared; the search ends at the last, two fifths of the way unless exhaustive."""
         if self.exhaustive:
             return (self.steps,)
-        first = max(1, self.steps // 10)
-        doublings = [first * 2**power for power in range(8)]
-        return (*(step for step in doublings if step < self.steps), self.steps)
+        first = max(FIRST_RUNG, self.steps // 10)
+        return tuple(sorted({min(self.steps, first * share) for share in (1, 2, 4)}))
