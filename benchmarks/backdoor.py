@@ -59,7 +59,7 @@ def main() -> None:
         pack(args.pack, args.images)
         return
     if args.tiny:
-        args.grounds, args.poisons, args.clean, args.poisoned = ["tiny"], [one for one in POISONS if one != "input-aware"], 12, 3
+        args.grounds, args.poisons, args.clean, args.poisoned = ["tiny"], [one for one in POISONS if one != "sinusoidal"], 12, 3
     args.grounds = args.grounds or (["digits"] if args.images is None else ["digits", "mnist", "fashion", "fashion5", "cifar"])
     if not args.table_only:
         train_all(args)

@@ -57,8 +57,8 @@ GROUNDS = {
         networks={"vgg": "nets:small_vgg {}", "resnet": 'nets:cifar_resnet {"depth":8}'},
     ),
     "tiny": Ground(
-        dataset="digits", key="digits", shape=(1, 16, 16), draw=898, recipe=replace(_ADAM, epochs=30, learning_rate=0.01),
-        networks={"badnet": "nets:badnet_cnn {}"},
+        dataset="digits", key="digits", shape=(1, 8, 8), draw=898, recipe=replace(_ADAM, epochs=30, learning_rate=0.02),
+        networks={"tinyvgg": 'nets:tinyvgg {"width":8}'},
     ),
 }  # fmt: skip
 
@@ -110,7 +110,7 @@ class Plan:
 
 def _patch(shape: tuple[int, int, int], rng: np.random.Generator, larger: int) -> AnyTrigger:
     """Every second one the classic checkerboard in the corner, the others random pixels, two in three of them full, anywhere."""
-    side = larger + (int(rng.integers(3, 6)) if shape[1] > 16 else 3)
+    side = larger + (int(rng.integers(3, 6)) if shape[1] > 8 else 2)
     if rng.random() < 0.5:
         return badnets(shape, side)
     content = torch.from_numpy((rng.random((shape[0], side, side)) < 0.67).astype(np.float32))

@@ -21,9 +21,12 @@ from backdoor_plans import GROUNDS, STRONGEST, SUCCESS, Plan, entry_of, network_
 from torch import Tensor, nn
 
 from securitynet.data import ArrayImages, ImageSet
+from securitynet.modelrepo import parameters
 from securitynet.references.stacked import train_stacked
 from securitynet.target import Preprocess, Target, build
 from securitynet.training import train
+
+SMALL = 20_000  # parameters, below which a processor trains a stack faster than one network after the other
 
 
 def fit(stack: Sequence[Plan], images: Images, device: torch.device) -> list[nn.Module]:
@@ -43,7 +46,8 @@ def fit(stack: Sequence[Plan], images: Images, device: torch.device) -> list[nn.
     whole = [nn.Sequential(Preprocess(entry_of(plan)), network) for plan, network in zip(stack, networks, strict=True)]
     recipes = [replace(GROUNDS[plan.ground].recipe, seed=plan.seed) for plan in stack]
     everything, targets = torch.cat(pool).to(device), torch.cat(labels).to(device)
-    if device.type != "cuda" or not _quicker(stack, everything, targets, torch.stack(rows)):
+    stacked = _quicker(stack, everything, targets, torch.stack(rows)) if device.type == "cuda" else parameters(networks[0]) < SMALL
+    if not stacked:
         for module, own, recipe in zip(whole, rows, recipes, strict=True):
             train(module, everything[own], targets[own], recipe, Accelerator())
     else:
