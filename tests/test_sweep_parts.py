@@ -16,6 +16,7 @@ from securitynet.entry import Entry
 from securitynet.errors import SecurityNetError, UsageError
 from securitynet.sweep import estimate, serial
 from securitynet.sweep.child import Child, Lost
+from securitynet.sweep.machine import gpus, threads
 from securitynet.sweep.plan import Job, Query, Settings, ordered, select, shard
 from securitynet.sweep.progress import Tally, duration
 from securitynet.sweep.state import JOURNAL, PARQUET, ROWS, Outcome, Settled, State, read_lines
@@ -144,6 +145,26 @@ def test_a_child_that_dies_or_hangs_is_replaced(child: Child, tmp_path: Path) ->
     assert child.ask({"do": "answer"})["pid"] != first
     text = Path(log).read_text()
     assert "ValueError: two" in text and "Segmentation fault" in text and text.count("in handle") == 3  # two tracebacks, and where it hung
+
+
+def test_a_world_that_grows_starts_anew() -> None:
+    gigabyte = 1 << 30
+    assert not serial.has_grown(gigabyte, 3 * gigabyte) and serial.has_grown(gigabyte, 3 * gigabyte + 1)
+
+
+def test_every_engine_uses_the_threads_of_a_plain_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert threads() == 1
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # torchrun's own choice, not the user's
+    own = threads()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert threads() == own >= 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    assert gpus() == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus() == 0
 
 
 def test_a_closed_child_does_not_start_again(child: Child) -> None:

@@ -75,7 +75,8 @@ def _configure_machine(parser: argparse.ArgumentParser) -> None:
         "--time-limit", type=float, metavar="S", help="seconds that one model may take (default 3600, more for a large one)"
     )
     machine.add_argument("--download-limit", type=float, default=1800, metavar="S", help="seconds that its weights may take (default 1800)")
-    machine.add_argument("--processes", type=int, metavar="N", help="that work on a model together (default: one per GPU)")
+    machine.add_argument("--processes", type=int, metavar="N", help="that work on a model together (default: one per GPU, with ray one)")
+    machine.add_argument("--threads", type=int, metavar="N", help="of each process on the CPU (default: all cores)")
     machine.add_argument("--engine", choices=("serial", "ray"), default="serial", help="ray: several models at once (securitynet[ray])")
     machine.add_argument("--workers", type=int, default=2, metavar="N", help="models at once with --engine ray (default 2)")
     machine.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default $SECURITYNET_CACHE)")
@@ -111,8 +112,8 @@ def _query(args: argparse.Namespace) -> Any:
 
 def _settings(args: argparse.Namespace) -> Settings:
     from securitynet.cache import cache_root, size_limit
+    from securitynet.sweep.machine import gpus, threads
     from securitynet.sweep.plan import Settings
-    from securitynet.sweep.serial import gpus
 
     own = [str(Path(name).resolve()) if name.endswith(".py") else name for name in args.attacks]
     return Settings(
@@ -125,7 +126,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         offline=args.offline,
         time_limit=args.time_limit,
         download_limit=args.download_limit,
-        processes=args.processes or int(os.environ.get("WORLD_SIZE", "0")) or max(1, gpus()),
+        processes=args.processes or int(os.environ.get("WORLD_SIZE", "0")) or (max(1, gpus()) if args.engine == "serial" else 1),
+        threads=args.threads or threads(),
     )
 
 
@@ -189,7 +191,7 @@ def _dry_run(args: argparse.Namespace, jobs: list[Job], folder: Path) -> int:
 
     plan = look(jobs, _settings(args), folder, args.retry_failed)
     if args.json:
-        todo = [{"entry": job.entry.id, "seed": job.seed, "attacks": len(job.missing), "impossible": job.impossible} for job in plan.todo]
+        todo = [{"entry": job.entry.id, "seed": job.seed, "missing": job.missing, "impossible": job.impossible} for job in plan.todo]
         print_json({"folder": str(folder), "jobs": len(jobs), "attacks": plan.attacks, "cost": asdict(plan.cost), "todo": todo})
         return DONE
     show_plan(plan, folder)

@@ -50,9 +50,10 @@ class Child:
         raise Lost(f"did not end within {seconds:g} s")
 
     def _show_where_it_is(self) -> None:
-        """Have it write its stack into the log (see serve.answered); torchrun's own process would only end."""
+        """Have it write its stack into the log (see serve.answered); of torchrun, the processes below it."""
         if self._process is not None:
-            for process in _tree(self._process.pid)[:1]:
+            processes = _tree(self._process.pid)
+            for process in processes[1:] or processes:
                 process.send_signal(signal.SIGUSR1)
             time.sleep(0.2)
 
@@ -78,12 +79,15 @@ class Child:
                 process.kill()
             self._process.wait()
         self._process = None
+        if self._connection is not None:
+            self._connection.close()  # what torchrun leaves behind ends with it
+            self._connection = None
 
     def _connected(self) -> Connection:
         """The connection to a process that lives: a child that died between two questions did so for no fault of the next one."""
-        alive = self._process is not None and self._process.poll() is None
-        if alive and self._connection is not None and not self._connection.poll():
-            return self._connection
+        connection, alive = self._connection, self._process is not None and self._process.poll() is None
+        if alive and connection is not None and not connection.closed and not connection.poll():
+            return connection
         self.kill()
         self._connection = self._started()
         return self._connection

@@ -33,7 +33,7 @@ class Settings:
     """How each entry is evaluated, as evaluate() takes it; `data` gives images by dataset key, "" for all datasets.
 
     `cache_limit` is in bytes of answers, the other limits are seconds per entry (see estimate.limit_of); `processes` is the size of
-    the worker world.
+    the worker world, `threads` what each of them uses on the CPU.
     """
 
     cache: str
@@ -46,6 +46,7 @@ class Settings:
     time_limit: float | None = None
     download_limit: float = 1800.0
     processes: int = 1
+    threads: int = 1
 
     @property
     def binding(self) -> dict[str, Any]:

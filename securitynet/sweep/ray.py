@@ -49,10 +49,10 @@ def run(jobs: Sequence[Job], settings: Settings, logs: Path, workers: int, stop:
 def _cluster(ray: Any, settings: Settings, workers: int) -> Iterator[Any]:
     """Connect to the cluster, or start one here with a place for each worker; yield the task."""
     address = os.environ.get("RAY_ADDRESS")
-    gpu = settings.processes if serial.gpus() else 0
     here = {} if address else {"num_cpus": workers * settings.processes}
     ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **here)
     try:
+        gpu = settings.processes if ray.cluster_resources().get("GPU") else 0
         yield ray.remote(num_cpus=settings.processes, num_gpus=gpu, max_retries=RETRIES)(evaluated)
     finally:
         ray.shutdown()

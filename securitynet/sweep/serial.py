@@ -20,6 +20,7 @@ from securitynet.errors import SecurityNetError, UsageError
 from securitynet.sweep.child import Child, Lost
 from securitynet.sweep.estimate import LIMIT as LATE
 from securitynet.sweep.estimate import limit_of
+from securitynet.sweep.machine import gpus
 from securitynet.sweep.plan import Attacks, Job, Settings
 from securitynet.sweep.state import Outcome
 
@@ -182,9 +183,14 @@ class World:
 
     def _restart_if_grown(self, memory: int) -> None:
         self._first = self._first or memory
-        if memory > GROWTH * self._first + SLACK:
+        if has_grown(self._first, memory):
             self._child.stop()
             self._first = None
+
+
+def has_grown(first: int, now: int) -> bool:
+    """Say whether a world that holds `now` bytes after an entry, and held `first` after its first one, should start anew."""
+    return now > GROWTH * first + SLACK
 
 
 def run(jobs: Sequence[Job], world: World, stop: Callable[[], bool], begin: Callable[[Job], None]) -> Iterator[Outcome]:
@@ -212,19 +218,8 @@ def command_of(processes: int) -> list[str]:
 
 def _environment(settings: Settings) -> dict[str, str]:
     limit = {LIMIT: str(settings.cache_limit)} if settings.cache_limit is not None else {}
-    if settings.processes == 1:
-        return limit
-    threads = max(1, (os.cpu_count() or 1) // settings.processes)
-    cpu = {} if gpus() else {"ACCELERATE_USE_CPU": "yes"}
-    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)), **cpu, **limit}
-
-
-def gpus() -> int:
-    """Return how many NVIDIA GPUs this process may use, without torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    cpu = {"ACCELERATE_USE_CPU": "yes"} if settings.processes > 1 and not gpus() else {}
+    return {"OMP_NUM_THREADS": str(settings.threads), **cpu, **limit}
 
 
 def _log(logs: Path, job: Job) -> str:
