@@ -12,6 +12,7 @@ from stolen import FACTS, SMALL, arrays, target_module
 
 import securitynet
 from securitynet.attacks.stealing.knockoff import Knockoff
+from securitynet.cli import main
 from securitynet.cli._curves import curves_view
 from securitynet.errors import UsageError
 from securitynet.report.stealing import curve_figure, curve_table, curves
@@ -74,3 +75,24 @@ def test_nothing_stolen_says_why(result: Result, tmp_path: Path) -> None:
     assert "knockoff  skipped: no images" in text(without, 80)
     with pytest.raises(UsageError, match="no stealing attack"):
         curve_figure(without, tmp_path / "curve.svg")
+
+
+SMALL_FILE = """
+from securitynet.attacks.stealing.copier import Settings
+from securitynet.attacks.stealing.knockoff import Knockoff
+from securitynet.training import Recipe
+
+recipe = Recipe(epochs=1, batch_size=64, learning_rate=0.05)
+settings = Settings(surrogate="nets:tinyvgg", surrogate_args='{"width": 2}', recipe=recipe, least_steps=1, transfer=None)
+VARIANTS = (Knockoff(budgets=(50, 150), settings=settings),)
+"""
+
+
+def test_the_command_draws_the_curve_and_takes_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "small.py").write_text(SMALL_FILE)
+    words = ["evaluate", "builtin/digits-regular", "--attacks", str(tmp_path / "small.py"), "--curve", str(tmp_path / "curve.svg")]
+    assert main([*words, "--seeds", "0", "1", "--cache-dir", str(tmp_path / "cache")]) == 0
+    shown = capsys.readouterr().out
+    assert "agreement [95 %]" in shown and "over 2 seeds" in shown and f"saved in {tmp_path / 'curve.svg'}" in " ".join(shown.split())
+    assert (tmp_path / "curve.svg").stat().st_size > 1000

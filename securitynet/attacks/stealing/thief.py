@@ -53,6 +53,7 @@ class Thief:
         test = evaluation_split(splits)
         if len(test) < 2 or len(test.transform.input_size) != 3:
             raise Skipped("model stealing needs at least two test images [c, h, w]")
+        query(target, test, accelerator)  # now, not after the training: an interrupted attack never asks again
         root = Copier(target, accelerator, settings, splits.seed).root
         return cls(target, pool_of(settings.pool, splits, settings.pool_size, root), test, splits.seed, accelerator, settings)
 
