@@ -123,7 +123,7 @@ def _images(result: Result, found: Scored, best: np.ndarray) -> list[Exposed]:
     log_p = Outputs(outputs.logits[positions], found.labels[best]).log_probabilities
     names = result.splits.class_names or ()
     return [
-        Exposed(int(index), int(label), _name(names, label), int(said), _name(names, said), float(p), float(score), float(fpr))
+        Exposed(int(index), int(label), class_name(names, label), int(said), class_name(names, said), float(p), float(score), float(fpr))
         for index, label, said, p, score, fpr in zip(
             split.indices[positions],
             found.labels[best],
@@ -136,7 +136,8 @@ def _images(result: Result, found: Scored, best: np.ndarray) -> list[Exposed]:
     ]
 
 
-def _name(names: Sequence[str], label: int) -> str:
+def class_name(names: Sequence[str], label: int) -> str:
+    """Return the name of class `label`, its number where it has none."""
     return names[label] if label < len(names) else str(label)
 
 

@@ -10,6 +10,7 @@ from securitynet.data.transform import eight_bit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
     from securitynet.data import Split
 
@@ -26,6 +27,15 @@ def picture(split: Split, position: int) -> Image:
     if found.ndim == 3 and found.shape[-1] == 1:
         found = found[..., 0]
     return Image.fromarray(np.ascontiguousarray(found[..., :3] if found.ndim == 3 else found))
+
+
+def from_pixels(pixels: Tensor) -> Image:
+    """Return floats in [0,1], [c, h, w], as a picture of mode L or RGB; more channels than three are averaged."""
+    from PIL import Image
+
+    shown = pixels if len(pixels) in (1, 3) else pixels.mean(0, keepdim=True)
+    array = (shown.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(np.ascontiguousarray(array[..., 0] if len(shown) == 1 else array))
 
 
 def fitted(image: Image, side: int) -> Image:

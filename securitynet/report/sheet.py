@@ -21,7 +21,7 @@ PAPER, INK, GREY, WARNING = "#FFFFFF", "#1A1A1A", "#5F6368", "#B00020"
 
 
 @dataclass(frozen=True)
-class _Pen:
+class Pen:
     """Where words go, in fonts of three sizes."""
 
     draw: ImageDraw
@@ -48,7 +48,7 @@ def sheet(gallery: Gallery) -> Image:
     top = MARGIN + sum(size + 7 for _, size, _ in header) + 14
     cell = SIDE + 3 * LINE + GAP + 6
     canvas = Image.new("RGB", (width, top + math.ceil(len(gallery.images) / columns) * cell + MARGIN - GAP), PAPER)
-    pen = _Pen(ImageDraw.Draw(canvas), width - 2 * MARGIN)
+    pen = Pen(ImageDraw.Draw(canvas), width - 2 * MARGIN)
     y = MARGIN
     for text, size, colour in header:
         pen.line((MARGIN, y), text, size, colour)
@@ -59,7 +59,7 @@ def sheet(gallery: Gallery) -> Image:
     return canvas
 
 
-def _cell(canvas: Image, pen: _Pen, gallery: Gallery, one: Exposed, image: Image, at: tuple[int, int]) -> None:
+def _cell(canvas: Image, pen: Pen, gallery: Gallery, one: Exposed, image: Image, at: tuple[int, int]) -> None:
     left, top = at
     pen.draw.rectangle((left - 1, top - 1, left + SIDE, top + SIDE), fill="#F1F3F4", outline="#DADCE0")
     canvas.paste(image.convert("RGB"), (left + (SIDE - image.width) // 2, top + (SIDE - image.height) // 2))
@@ -73,12 +73,13 @@ def _cell(canvas: Image, pen: _Pen, gallery: Gallery, one: Exposed, image: Image
 def _header(gallery: Gallery, width: int) -> list[tuple[str, int, str]]:
     lines = [(f"{gallery.entry} on {gallery.dataset}", TITLE, INK)]
     if gallery.doubt:
-        lines += [(text, BODY, WARNING) for text in _wrapped(f"suspect: {gallery.doubt}", width)]
+        lines += [(text, BODY, WARNING) for text in wrapped(f"suspect: {gallery.doubt}", width)]
     lines.append((gallery.heading, BODY, INK))
-    return lines + [(text, SMALL, GREY) for text in _wrapped(gallery.explanation, width, SMALL)]
+    return lines + [(text, SMALL, GREY) for text in wrapped(gallery.explanation, width, SMALL)]
 
 
-def _wrapped(text: str, width: int, size: int = BODY) -> list[str]:
+def wrapped(text: str, width: int, size: int = BODY) -> list[str]:
+    """Return the text in lines that fit into `width` pixels."""
     font, lines = _font(size), [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

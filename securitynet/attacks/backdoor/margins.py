@@ -1,0 +1,61 @@
+"""The largest margin of every class: gradient ascent over the pixels from random images, all classes of a group in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from securitynet.attacks.backdoor.classes import Measured, lead, uniform
+from securitynet.target import Target
+
+CONVERGED = 1e-5  # relative change of a class's sum of margins that ends its ascent
+CUT = "the network returns probabilities: margins are cut off where float32 holds no smaller ones"
+
+
+@dataclass(frozen=True, eq=False)
+class Ascent:
+    """`steps` steps from `starts` uniform images per class; `move(images, gradient, done)` is one step, `done` the share of steps done.
+
+    Pixels stay in [0,1]. A class whose margins no longer change is left out of the batch.
+    """
+
+    module: nn.Module
+    shape: tuple[int, ...]
+    starts: int
+    steps: int
+    seed: int
+    move: Callable[[Tensor, Tensor, float], Tensor]
+
+    def __call__(self, classes: Tensor) -> Measured:
+        """Return the largest margin z_t - max of the other logits that was found for each class t of int64 [g]."""
+        images = uniform(classes, self.starts, self.shape, self.seed)
+        best = torch.full(classes.shape, -torch.inf, device=classes.device)
+        before, rows, asked = best.clone(), torch.arange(len(classes), device=classes.device), 0
+        for number in range(self.steps):
+            margins, gradient = self._margins(images, classes[rows])
+            asked += margins.numel()
+            best[rows] = torch.maximum(best[rows], margins.amax(1))
+            total = margins.sum(1)
+            climbing = ~((total - before[rows]).abs() < CONVERGED * before[rows].abs())
+            before[rows] = total
+            images = self.move(images, gradient, number / self.steps).clamp(0, 1)[climbing]
+            rows = rows[climbing]
+            if not len(rows):
+                break
+        return Measured(best, asked, asked)
+
+    def _margins(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """The margins [g, starts] of images [g, starts, ...] and the gradient of their sum."""
+        flat = images.flatten(0, 1).requires_grad_(True)
+        margins = lead(self.module(flat).float(), classes.repeat_interleave(self.starts))
+        (gradient,) = torch.autograd.grad(margins.sum(), flat)
+        return margins.detach().view(images.shape[:2]), gradient.view_as(images)
+
+
+def remark(target: Target, missing: str | None) -> str | None:
+    """Return what is to know about margins of `target`, None where nothing is; `missing` names classes not done."""
+    cut = CUT if target.entry.output == "probabilities" else None
+    return "; ".join(part for part in (missing, cut) if part) or None
