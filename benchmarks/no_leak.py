@@ -1,7 +1,8 @@
 """Attacks on splits that the model never saw: python benchmarks/no_leak.py [--seeds 40] [--attacks standard]
 
-The non-members of builtin/digits-regular are split at random into pretended members and non-members. Every attack's AUC is
-then 0.5 in truth. Prints, per attack, in how many seeds its 95 % interval covers 0.5, and the mean AUC with its standard error.
+The non-members of builtin/digits-regular are split at random into pretended members and non-members: the same images in
+every seed, so that `--attacks membership:full` trains its reference models once. Every attack's AUC is then 0.5 in truth.
+Prints, per attack, in how many seeds its 95 % interval covers 0.5, and the mean AUC with its standard error.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ def main() -> None:
 
     members = image_set(target.entry, target.folder).members
     unseen = np.setdiff1d(np.arange(len(labels)), members)
+    pool = ArrayImages(pixels[unseen], labels[unseen])
     found: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     with tempfile.TemporaryDirectory() as cache:
         for seed in range(args.seeds):
-            order = np.random.default_rng(seed).permutation(unseen)
-            parts = [ArrayImages(pixels[rows], labels[rows]) for rows in np.array_split(order, 2)]
-            result = securitynet.evaluate(target, ImageSet("digits", *parts), args.attacks, seed=seed, cache_dir=cache)
+            pretended = np.sort(np.random.default_rng(seed).permutation(len(pool))[: len(pool) // 2])
+            case = ImageSet("digits", pool, pool, membership="index-file", members=pretended)
+            result = securitynet.evaluate(target, case, args.attacks, seed=seed, cache_dir=cache)
             for row in result.rows:
                 if row.metric == "auc" and row.family == "membership" and row.value is not None:
                     found.setdefault((row.attack, row.params), []).append((row.value, row.ci_low or 0.0, row.ci_high or 1.0))

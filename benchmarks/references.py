@@ -1,20 +1,19 @@
 """Attacks with reference models, by how many of them: python benchmarks/references.py [--fashion FOLDER] [--references 16]
 
-Without --fashion: builtin/digits-overfit, references of its own kind (--epochs 120, as it was trained, or fewer), and how fast
-they train in stacks and one by one. With it, the folder of Fashion-MNIST's IDX files: a LeNet trained on 5,000 images until
-it knows more than 99 % of them, against references trained on 5,000 of the same 10,000. Prints AUC, true-positive rates at
-false-positive rates of 1 and 5 %, the 95 % interval of the gain over the loss attack at the larger rate that the paired
-bootstrap gives, and seconds. What was trained before is read from --cache.
+Without --fashion: builtin/digits-overfit, references of its own kind (--epochs 120, as it was trained, or fewer). With it, the
+folder of Fashion-MNIST's IDX files: a LeNet trained on 5,000 images until it knows more than 99 % of them, against references
+trained on 5,000 of the same 10,000. Prints AUC, true-positive rates at false-positive rates of 1 and 5 %, the 95 % interval of the
+gain over the loss attack at the larger rate that the paired bootstrap gives, and seconds. What was trained before is read from
+--cache.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,16 +28,12 @@ from securitynet.attacks.resolve import resolve
 from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.arrays import read_idx
-from securitynet.data.digits import digits as handwritten
 from securitynet.data.digits import image_set
 from securitynet.data.transform import Transform
 from securitynet.errors import Skipped
 from securitynet.metrics.membership import auc, tpr_at_fpr
 from securitynet.references import Settings, reference_answers
-from securitynet.references.fit import Workshop
-from securitynet.references.maker import Maker
 from securitynet.references.networks import blueprint, create
-from securitynet.references.pool import Pool, halves
 from securitynet.target import Target, build
 from securitynet.training import Recipe, train
 
@@ -46,7 +41,6 @@ ATTACKS = [f"membership/{name}" for name in ("lira", "rmia", "log_ratio", "base"
 DIGITS = Recipe(optimiser="adamw", learning_rate=0.01, weight_decay=0.0)
 FASHION = Recipe(epochs=25, optimiser="adamw", learning_rate=4e-3, weight_decay=0.0)
 LENET = "nets:ivrl_lenet", '{"width":4}'
-SIZES = ("[4,8,12,16]", "[8,16,24,32]", "[16,24,32,48]")
 
 
 def digits(epochs: int) -> tuple[Target, Splits, Settings]:
@@ -115,39 +109,6 @@ def compare(target: Target, splits: Splits, settings: Settings, counts: Sequence
             row(f"{type(attack).__name__}{online}, {count}", evidence, loss, fpr, time.perf_counter() - start)
 
 
-def speed(accelerator: Accelerator) -> None:
-    """Print the time of a step of one network, alone and in stacks, for three sizes of network and of image, measured in turns."""
-    alone = accelerator.device.type == "cpu" and torch.get_num_threads() == 1
-    clock = time.process_time if alone else time.perf_counter  # the former is blind to what else the machine does
-    write(f"milliseconds {'of the processor ' if alone else ''}per step of one network, batch 64, best of three rounds in turns\n")
-    pixels, labels = handwritten()
-    images = ArrayImages(pixels, labels)
-    case = ImageSet("digits", images, images, membership="index-file", members=np.arange(len(labels) // 2))
-    for side in (8, 16, 32):
-        _speed(Pool.of(draw(case, Transform((1, side, side), crop="squash"), 10, samples=None)), accelerator, clock)
-
-
-def _speed(pool: Pool, accelerator: Accelerator, clock: Callable[[], float]) -> None:
-    held = halves(len(pool), 32, 0)
-    for channels in SIZES:
-        arguments = f'{{"channels":{channels},"stem_width":4,"in_chans":{pool.input_size[0]}}}'
-        settings = Settings(architecture="timm:resnet10t", architecture_args=arguments, recipe=replace(DIGITS, epochs=2))
-        maker = Maker(pool, settings, accelerator, ArrayCache(None))
-        workshop = Workshop(blueprint("timm:resnet10t", arguments, pool.input_size, pool.classes), pool, accelerator)
-        jobs = [maker.job(index, held[:, index]) for index in range(0, 32, 2)]
-        times = dict.fromkeys((1, 4, 16), math.inf)
-        for size in [*times] * 3:
-            networks = [create(workshop.record, index) for index in range(size)]
-            start = clock()
-            workshop.train(networks, jobs[:size])
-            if accelerator.device.type == "cuda":
-                torch.cuda.synchronize()
-            times[size] = min(times[size], (clock() - start) / (size * jobs[0].steps))
-        parameters = sum(parameter.numel() for parameter in networks[0].parameters())
-        words = "".join(f"   {size} at a time {1000 * value:7.2f}" for size, value in times.items())
-        write(f"{pool.input_size[1]:2} px {parameters:8,} parameters{words}   ratio {times[1] / min(times[4], times[16]):.2f}\n")
-
-
 def write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
@@ -166,8 +127,6 @@ def main() -> None:
         target, splits, settings = fashion(args.fashion, accelerator) if args.fashion else digits(args.epochs)
         target = replace(target, cache=ArrayCache(args.cache or Path(temporary)))
         compare(target, splits, settings, counts, accelerator, 0.01 if args.fashion else 0.05)
-    if not args.fashion:
-        speed(accelerator)
 
 
 if __name__ == "__main__":

@@ -177,6 +177,8 @@ def _run_one(
     try:
         with PeakMemory(accelerator.device) as memory:
             evidence = attack(target, splits, accelerator)
+            if hasattr(evidence, "calibrated"):  # what is judged by other models' scores
+                evidence = evidence.calibrated(name, params, target)
             estimates = list(evidence.metrics())
     except Skipped as skipped:
         row = context.row(name.partition("/")[0], name, Estimate("", None, 0, reason=str(skipped)), params)

@@ -15,7 +15,7 @@ import torch
 
 from securitynet.attack import Attack, Context, Row, run
 from securitynet.attacks.resolve import name_of, resolve
-from securitynet.cache import ArrayCache, cache_root, digest
+from securitynet.cache import ArrayCache, cache_root, digest, size_limit
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.transform import Transform
 from securitynet.drift import CAUSE, drift, separable
@@ -94,7 +94,7 @@ class Subject:
         target = target_of(model, preprocessing, options)
         for defence in defences:
             target = defended(target, defence)
-        target = replace(target, cache=ArrayCache(options.root / "outputs"), asked={})
+        target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), asked={})
         images = images_of(data, target, options)
         splits = draw(images, Transform.of(target.entry), target.num_classes, options.seed, options.samples)
         return cls(target, splits, Accelerator(), options)

@@ -58,7 +58,8 @@ def from_module(module: nn.Module, preprocessing: Mapping[str, Any] | None = Non
     if "input_size" not in given:
         wanted = "preprocessing={'input_size': [channels, height, width], 'mean': [...], 'std': [...]}"
         raise UsageError(f"a module needs {wanted}: input_size is missing")
-    given.setdefault("num_classes", _classes(module))
+    if "num_classes" not in given:
+        given["num_classes"] = _classes(module)
     name = type(module).__name__
     record = {"id": f"local/{name}", "source": "local", "name": name, **given}
     trainable = [parameter.requires_grad for parameter in module.parameters()]

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from securitynet.attack import Row
+    from securitynet.attacks.backdoor.verdict import BackdoorVerdict
     from securitynet.results import Result
 
 HEADLINES = ("membership/modified_entropy", "membership/correctness")
 FEWEST = 5
+SENTENCES = {
+    "clean": "Nothing looks like a backdoor that clean models do not show as well; that is no proof that there is none.",
+    "suspicious": "The model looks backdoored: some class is reached far more easily than in clean models.",
+    "cannot tell": "Whether the model is backdoored cannot be told.",
+}
 
 
 def summarise(result: Result) -> dict[str, Any]:
     """Return verdict, accuracies, the strongest membership score, its place among published models, and the meaning in words."""
+    from securitynet.attacks.backdoor.verdict import verdict as backdoor_verdict
+
     verdict = result.verdict
+    backdoor = backdoor_verdict(result.rows, result.entry, verdict.cause)
     ours = [row for row in result.rows if row.family == "membership" and row.status in ("ok", "suspect")]
     aucs = [row for row in ours if row.metric == "auc" and row.value is not None]
     strongest = max(aucs, key=lambda row: row.value or 0.0, default=None)
@@ -29,7 +39,8 @@ def summarise(result: Result) -> dict[str, Any]:
         "strongest_membership_attack": strongest.attack if strongest else None,
         "strongest_membership_auc": strongest.value if strongest else None,
         "published": [place for row in aucs if 'held_out":true' not in row.params and (place := _place(row, result)) is not None],
-        "meaning": _meaning(result, strongest),
+        "backdoor": None if backdoor is None else asdict(backdoor),
+        "meaning": _together(result, strongest, backdoor),
     }
 
 
@@ -50,6 +61,15 @@ def _place(row: Row, result: Result) -> dict[str, Any] | None:
         return None
     below = float((np.asarray(others) < row.value).mean())
     return {"attack": row.attack, "auc": row.value, "percentile": round(100 * below, 1), "models": len(others), "dataset": row.dataset}
+
+
+def _together(result: Result, strongest: Row | None, backdoor: BackdoorVerdict | None) -> str:
+    """One sentence per family that ran; what was not asked is not answered."""
+    asked = strongest is not None or result.verdict.cause or backdoor is None or any(row.family == "membership" for row in result.rows)
+    sentences = [_meaning(result, strongest)] if asked else []
+    if backdoor is not None:
+        sentences.append(SENTENCES[backdoor.word])
+    return " ".join(sentences)
 
 
 def _meaning(result: Result, strongest: Row | None) -> str:

@@ -128,17 +128,26 @@ class _Pixels(torch.utils.data.Dataset[Any]):
         return self.split.pixels(positions), torch.tensor(positions)
 
 
-def query(target: Target, split: Split, accelerator: Accelerator, *, batch_size: int | None = None, progress: bool = False) -> Outputs:
+def query(
+    target: Target,
+    split: Split,
+    accelerator: Accelerator,
+    *,
+    batch_size: int | None = None,
+    progress: bool = False,
+    blanks: bool = True,
+) -> Outputs:
     """Ask `target` about every image of `split`, once; the answer comes from the cache if it was asked before.
 
-    All processes of the accelerator work on the same split and all get the whole answer, in order.
+    All processes of the accelerator work on the same split and all get the whole answer, in order. `blanks`: blank images may
+    be shown as well, which fill the last batch and try the layout; without them the model sees the images and nothing else.
     """
     key = digest(target.fingerprint, split.digest)
     if (known := target.asked.get((key, split.labels.tobytes()))) is not None:
         return known
     logits = _cached(target, key, accelerator)
     if logits is None:
-        logits = _ask(target, split, accelerator, batch_size, progress)
+        logits = _ask(target, split, accelerator, batch_size, progress, blanks)
         target.cache.put(key, {"logits": logits}, accelerator.is_main_process, entry=target.entry.id, split=split.name)
         accelerator.wait_for_everyone()
     if logits.ndim != 2 or logits.shape[1] != target.num_classes:
@@ -162,12 +171,12 @@ def _cached(target: Target, key: str, accelerator: Accelerator) -> np.ndarray | 
     return found[0]["logits"] if found[0] else None
 
 
-def _ask(target: Target, split: Split, accelerator: Accelerator, batch_size: int | None, progress: bool) -> np.ndarray:
+def _ask(target: Target, split: Split, accelerator: Accelerator, batch_size: int | None, progress: bool, blanks: bool) -> np.ndarray:
     from accelerate.utils.memory import find_executable_batch_size, should_reduce_batch_size
 
     start = batch_size or (512 if accelerator.device.type == "cuda" else 64)
     try:
-        return _pass(target, split, accelerator, start, progress)
+        return _pass(target, split, accelerator, start, progress, blanks)
     except RuntimeError as error:
         if not should_reduce_batch_size(error):
             raise
@@ -176,7 +185,7 @@ def _ask(target: Target, split: Split, accelerator: Accelerator, batch_size: int
     # collects garbage first, which takes longer than asking about a few images: not before it is needed
     @find_executable_batch_size(starting_batch_size=next(sizes), reduce_batch_size_fn=lambda: next(sizes))
     def attempt(size: int) -> np.ndarray:
-        return _pass(target, split, accelerator, size, progress)
+        return _pass(target, split, accelerator, size, progress, blanks)
 
     return attempt()
 
@@ -189,17 +198,17 @@ def _halvings(size: int) -> Iterator[int]:
 
 
 @torch.inference_mode()
-def _pass(target: Target, split: Split, accelerator: Accelerator, batch_size: int, progress: bool) -> np.ndarray:
+def _pass(target: Target, split: Split, accelerator: Accelerator, batch_size: int, progress: bool, blanks: bool) -> np.ndarray:
     from accelerate.utils import tqdm
 
     loader = torch.utils.data.DataLoader(_Pixels(split), batch_size=batch_size, collate_fn=_as_is)
     loader = accelerator.prepare_data_loader(loader)
     model = accelerator.prepare_model(target.module.eval(), evaluation_mode=True)
-    layout = _layout(model, target.entry.input_size, accelerator.device)
+    layout = _layout(model, target.entry.input_size, accelerator.device) if blanks else torch.contiguous_format
     logits: list[torch.Tensor] = []
     positions: list[torch.Tensor] = []
     for pixels, index in tqdm(loader, desc=f"{target.entry.id} {split.name}", disable=not progress, leave=False):
-        answer, where = accelerator.gather_for_metrics((_answer(model, pixels, batch_size, layout), index))
+        answer, where = accelerator.gather_for_metrics((_answer(model, pixels, batch_size if blanks else 0, layout), index))
         logits.append(answer.cpu())
         positions.append(where.cpu())
     order = torch.argsort(torch.cat(positions)) if positions else torch.empty(0, dtype=torch.long)
@@ -217,11 +226,11 @@ def _layout(model: nn.Module, input_size: tuple[int, ...] | None, device: torch.
     return torch.channels_last
 
 
-def _answer(model: nn.Module, pixels: torch.Tensor, batch_size: int, layout: torch.memory_format) -> torch.Tensor:
-    """Every batch has the same size, blank images fill the last: kernels differ by size, and an image's answer must not."""
+def _answer(model: nn.Module, pixels: torch.Tensor, least: int, layout: torch.memory_format) -> torch.Tensor:
+    """Every batch has the same size, at `least`: blank images fill the last: kernels differ by size, and an image's answer must not."""
     count = len(pixels)
-    if count < batch_size:
-        pixels = torch.cat([pixels, pixels.new_zeros(batch_size - count, *pixels.shape[1:])])
+    if count < least:
+        pixels = torch.cat([pixels, pixels.new_zeros(least - count, *pixels.shape[1:])])
     return model(pixels.contiguous(memory_format=layout))[:count].float()
 
 

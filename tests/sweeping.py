@@ -74,8 +74,9 @@ class Zoo:
         self.folder, self.web = folder, web
         self.records: dict[str, dict[str, Any]] = {}
         self.images, self.attack = folder / "images.npz", folder / "deadly.py"
-        pixels, labels = digits()
-        np.savez(self.images, x_train=pixels[:60], y_train=labels[:60], x_test=pixels[900:960], y_test=labels[900:960])
+        chosen = np.random.default_rng(0).permutation(120)
+        pixels, labels = (array[chosen] for array in digits())
+        np.savez(self.images, x_train=pixels[:60], y_train=labels[:60], x_test=pixels[60:], y_test=labels[60:])
         self.attack.write_text(DEADLY, encoding="utf-8")
 
     def add(self, name: str, weights: bytes, **columns: Any) -> None:

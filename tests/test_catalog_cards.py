@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,8 @@ def test_what_an_entry_says_stays_text() -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["card", "akamaster/resnet20"]) == 0
     assert capsys.readouterr().out == card("akamaster/resnet20")
+    assert main(["card", "akamaster/resnet20", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"entry": "akamaster/resnet20", "card": card("akamaster/resnet20")}
     few = [catalog.entry(id) for id in KINDS.values()]
     monkeypatch.setattr(catalog, "entries", lambda: few)
     monkeypatch.setattr(catalog, "ids", lambda: [entry.id for entry in few])

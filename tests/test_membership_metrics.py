@@ -8,10 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from accelerate import Accelerator
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership import scores as formulas
+from securitynet.attacks.membership.tail import TailEvidence
 from securitynet.data import ArrayImages, Split
 from securitynet.data.transform import Transform
 from securitynet.inputs import from_module
@@ -99,3 +102,19 @@ def test_an_answer_is_worked_on_once() -> None:
     assert query(target, members, Accelerator(cpu=True)) is first
     relabelled = replace(members, labels=(members.labels + 1) % 3)
     assert np.array_equal(query(target, relabelled, Accelerator(cpu=True)).labels, relabelled.labels)
+
+
+def test_the_tail_by_brute_force_and_in_closed_form() -> None:
+    """True-negative rate of a loss threshold that loses at most so many members: Gaussian scores at distance d give Phi(d - z)."""
+    rng = np.random.default_rng(0)
+    for distance in (0.0, 0.5, 2.0):
+        members, non_members = rng.normal(distance, 1, 40_000), rng.normal(0, 1, 40_000)
+        evidence = MembershipEvidence(members, non_members, np.arange(40_000) % 2 == 0, np.arange(40_000) % 2 == 0)
+        for estimate, rate in zip(TailEvidence(evidence).metrics(), (0.1, 0.01, 0.001), strict=True):
+            lost = int(rate * len(members) + 1e-9)
+            threshold = np.sort(members)[lost]  # exactly `lost` members lie below it
+            assert estimate.metric == f"tnr_at_fnr_{rate:g}"
+            assert estimate.value == pytest.approx((non_members < threshold).mean(), abs=1e-12)
+            assert estimate.value == pytest.approx(stats.norm.cdf(distance - stats.norm.isf(rate)), abs=0.01)
+    few = TailEvidence(MembershipEvidence(members[:50], non_members[:50], np.ones(50, bool), np.ones(50, bool))).metrics()
+    assert few[0].value is not None and few[1].value is None and "needs at least 100 members" in str(few[1].reason)

@@ -16,6 +16,7 @@ from securitynet.entry import Entry
 from securitynet.errors import SecurityNetError, UsageError
 from securitynet.sweep import estimate, serial
 from securitynet.sweep.child import Child, Lost
+from securitynet.sweep.machine import gpus, threads
 from securitynet.sweep.plan import Job, Query, Settings, ordered, select, shard
 from securitynet.sweep.progress import Tally, duration
 from securitynet.sweep.state import JOURNAL, PARQUET, ROWS, Outcome, Settled, State, read_lines
@@ -61,10 +62,10 @@ def test_entries_that_share_images_stand_together_and_shards_part_them_evenly() 
     jobs = ordered(entries, [0, 1])
     groups = [(one.entry.dataset, one.seed) for one in jobs]
     assert groups == sorted(groups) and len(jobs) == 40
-    parts = [shard(jobs, (index, 3)) for index in (1, 2, 3)]
+    parts = [shard(jobs, (index, 3), 5000) for index in (1, 2, 3)]
     assert sorted(one.key for part in parts for one in part) == sorted(one.key for one in jobs)
     costs = [sum(estimate.seconds_of(one, 5000) for one in part) for part in parts]
-    assert max(costs) < 1.15 * min(costs)
+    assert max(costs) < 1.05 * min(costs) and all(part == [one for one in jobs if one in part] for part in parts)
 
 
 def test_estimates_follow_from_records_and_measurements(tmp_path: Path) -> None:
@@ -139,11 +140,38 @@ def test_a_child_that_dies_or_hangs_is_replaced(child: Child, tmp_path: Path) ->
             child.ask({"do": what, "log": log}, 30)
     start = time.monotonic()
     with pytest.raises(Lost, match=r"did not end within 0\.3 s"):
-        child.ask({"do": "hang"}, 0.3)
+        child.ask({"do": "hang", "log": log}, 0.3)
     assert time.monotonic() - start < 5
     assert child.ask({"do": "answer"})["pid"] != first
     text = Path(log).read_text()
-    assert "ValueError: two" in text and "Segmentation fault" in text and "in handle" in text
+    assert "ValueError: two" in text and "Segmentation fault" in text and text.count("in handle") == 3  # two tracebacks, and where it hung
+
+
+def test_a_world_that_grows_starts_anew() -> None:
+    gigabyte = 1 << 30
+    assert not serial.has_grown(gigabyte, 3 * gigabyte) and serial.has_grown(gigabyte, 3 * gigabyte + 1)
+
+
+def test_every_engine_uses_the_threads_of_a_plain_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert threads() == 1
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # torchrun's own choice, not the user's
+    own = threads()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert threads() == own >= 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    assert gpus() == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus() == 0
+
+
+def test_a_closed_child_does_not_start_again(child: Child) -> None:
+    child.ask({"do": "answer"})
+    child.close()
+    with pytest.raises(Lost, match="was stopped"):
+        child.ask({"do": "answer"})
 
 
 def test_a_child_that_does_not_start_is_said_to(tmp_path: Path) -> None:
@@ -210,6 +238,14 @@ def test_more_attacks_later_add_their_rows_only(tmp_path: Path) -> None:
     assert [row["attack"] for row in read_lines(tmp_path / ROWS)] == ["query", "membership/loss", "membership/margin"]
 
 
+def test_rows_that_name_a_commit_belong_to_their_job(tmp_path: Path) -> None:
+    with State(tmp_path, BINDING) as state:
+        found = outcome(job("a"))
+        state.add(replace(found, rows=tuple(replace(row, entry=f"{row.entry}@0123") for row in found.rows)))
+    with State(tmp_path, BINDING) as state:
+        assert not state.settled.missing(job("a"), ATTACKS) and len(read_lines(tmp_path / ROWS)) == 3
+
+
 def test_what_failed_is_forgotten_when_it_is_tried_again(tmp_path: Path) -> None:
     with State(tmp_path, BINDING) as state:
         state.add(serial.failed(job("a"), "it was ill"))
@@ -256,6 +292,19 @@ def test_shards_are_joined_whatever_the_order(tmp_path: Path) -> None:
     assert stands["failures"][0] == {"entry": "test/d", "seed": 0, "reason": "it was ill"}
     assert not Settled(read_lines(tmp_path / JOURNAL)).missing(job("b"), ATTACKS)  # a sweep may go on in the joined directory
     assert merge([tmp_path], tmp_path).rows == 10  # joined again, it is the same
+
+
+def test_the_table_is_that_of_a_dataset_of_results(tmp_path: Path) -> None:
+    import datasets
+
+    from securitynet.results import to_dataset
+    from securitynet.sweep.state import in_order, write_parquet
+
+    rows = [*outcome(job("b"), date="2026-11-26T04:00:00", processes=2, n=7).rows, *serial.failed(job("a"), "it was ill").rows]
+    table = datasets.Dataset.from_parquet(str(write_parquet(tmp_path, rows)), cache_dir=str(tmp_path / "cache"))
+    expected = to_dataset(in_order(rows))
+    assert table.to_list() == expected.to_list() and [row["entry"] for row in table] == ["test/a", *["test/b"] * 3]
+    assert {**table.features, "date": expected.features["date"]} == expected.features  # Parquet has no seconds: milliseconds
 
 
 def test_a_failure_that_another_shard_made_good_goes(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from securitynet.cli._backdoor import backdoor_lines
 from securitynet.cli._curves import curves_view
 from securitynet.report.scored import labels_of
 
@@ -47,13 +48,14 @@ def result_view(result: Result, width: int) -> RenderableType:
     for family in dict.fromkeys(row.family for row in result.rows if row.family not in ("verify", "stealing")):
         groups = _groups(row for row in result.rows if row.family == family)
         table = _family(family, groups, width)
-        parts += [Text(""), *([table] if table.row_count else []), *_others(groups)]
+        others = backdoor_lines(groups, summary["backdoor"]) if family == "backdoor" else _others(groups)
+        parts += [Text(""), *([table] if table.row_count else []), *others]
         if any("half" in label for label in groups):
             parts.append(Text("smaller n: measured on the half of the samples that the attacker did not know", style="dim"))
         parts += [Text(f"suspect: {cause}", style="bold red") for cause in _doubts(groups)]
     parts.append(Text(""))
     parts += [Text(_place(place)) for place in summary["published"]]
-    if not summary["published"]:
+    if not summary["published"] and any(row.family == "membership" for row in result.rows):
         parts.append(Text(f"no published measurements of other models on {result.splits.dataset} to compare with", style="dim"))
     parts.append(Text(summary["meaning"], style="bold"))
     return Group(*parts)

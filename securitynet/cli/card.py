@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from securitynet.cli import DONE
+from securitynet.cli._options import add_json, print_json
 
 HELP = "print the Hub card of a model, or write those of all"
 
@@ -23,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("id", nargs="?", metavar="ID", help="id of the catalog, such as builtin/digits-regular")
     what.add_argument("--all", type=Path, metavar="DIR", help="write DIR/<source>/<name>.md for every model")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,13 +35,18 @@ def run(args: argparse.Namespace) -> int:
     if args.all is None:
         entry = catalog.entry(args.id)
         rows = [row for row in catalog.results() if row["entry"] == entry.id]
-        sys.stdout.write(entry_card(entry, rows))
+        card = entry_card(entry, rows)
+        print_json({"entry": entry.id, "card": card}) if args.json else sys.stdout.write(card)
         return DONE
     published: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in catalog.results():
         published[row["entry"]].append(row)
     written = sum(_written(args.all, entry.id, entry_card(entry, published[entry.id])) for entry in catalog.entries())
-    sys.stdout.write(f"{written} cards written to {args.all}, {len(catalog.ids()) - written} were up to date\n")
+    same = len(catalog.ids()) - written
+    if args.json:
+        print_json({"folder": str(args.all), "written": written, "up_to_date": same})
+    else:
+        sys.stdout.write(f"{written} cards written to {args.all}, {same} were up to date\n")
     return DONE
 
 

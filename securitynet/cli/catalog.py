@@ -7,6 +7,7 @@ examples:
   securitynet catalog build --catalog ./catalog
   securitynet catalog check --catalog ./catalog
   securitynet catalog check --construct --sample 200 --seed 1
+  securitynet catalog check --construct --source robustbench --with "env/bin/python environments/build.py robustbench build"
   securitynet catalog check --links --rate 2
 """
 
@@ -48,6 +49,9 @@ def _configure_check(check: argparse.ArgumentParser) -> None:
     check.add_argument("--source", metavar="S", help="models of this source only")
     check.add_argument("--sample", type=int, metavar="N", help="with --construct: only N models, drawn by --seed")
     check.add_argument("--seed", type=int, default=0, metavar="S", help="of the sample (default 0)")
+    check.add_argument(
+        "--with", dest="builder", metavar="COMMAND", help="with --construct and --source: builds in an environment of its own"
+    )
     check.add_argument("--rate", type=float, default=1.0, metavar="R", help="with --links: requests per second and host (default 1)")
     check.add_argument("--record", type=Path, metavar="FILE", help="with --links: where answers and dates are kept (default links.jsonl)")
 
@@ -149,12 +153,18 @@ def _construct(args: argparse.Namespace, folder: Path) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from securitynet.errors import UsageError
     from securitynet.importers.construct import construct, sample, summary
+    from securitynet.importers.outside import construct_outside
     from securitynet.importers.records import entries
 
-    chosen = sample(entries(folder, args.source), args.sample, args.seed)
+    outside = args.builder is not None
+    if outside and args.source is None:
+        raise UsageError("--with builds the models of one --source")
+    chosen = sample(entries(folder, args.source), args.sample, args.seed, outside)
     quiet = args.json or not sys.stderr.isatty()
-    results = list(track(construct(chosen), "building", len(chosen), console=Console(stderr=True), disable=quiet))
+    building = construct_outside(chosen, args.builder) if outside else construct(chosen)
+    results = list(track(building, "building", len(chosen), console=Console(stderr=True), disable=quiet))
     counts = summary(results)
     problems = [f"{result.entry}: {result.problem}" for result in results if result.problem]
     if args.json:

@@ -14,6 +14,7 @@ examples:
   securitynet evaluate builtin/digits-overfit --seeds 0 1 2
   securitynet evaluate builtin/digits-overfit --attacks stealing:standard --curve curve.svg
   securitynet evaluate builtin/digits-overfit --defence top-k:3 --output results/top-3
+  securitynet evaluate resnet32.th --entry record.json --data cifar10.npz --attacks backdoor:standard --fail-on suspicious
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from securitynet.cli import DONE, FAILED, SUSPECT, is_main_process
+from securitynet.cli import DONE, FAILED, SUSPECT, SUSPICIOUS, is_main_process
 from securitynet.cli._options import add_json, add_model, library_options, print_json
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="evaluate with each of these seeds and show how far the numbers spread (in place of --seed)",
     )
+    parser.add_argument(
+        "--fail-on",
+        choices=["suspicious"],
+        help="exit with 4 where the model looks backdoored (a verdict alone changes no exit code)",
+    )
     add_json(parser)
 
 
@@ -82,7 +88,14 @@ def run(args: argparse.Namespace) -> int:
         _show(results, args)
     if any(row.status == "failed" for result in results for row in result.rows):
         return FAILED
-    return SUSPECT if any(result.verdict.cause for result in results) else DONE
+    if any(result.verdict.cause for result in results):
+        return SUSPECT
+    return SUSPICIOUS if args.fail_on and any(_suspicious(result) for result in results) else DONE
+
+
+def _suspicious(result: Result) -> bool:
+    backdoor = result.summary()["backdoor"]
+    return backdoor is not None and backdoor["word"] == "suspicious"
 
 
 def _save(results: Sequence[Result], args: argparse.Namespace) -> None:

@@ -71,12 +71,18 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
 def _configure_machine(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--batch-size", type=int, metavar="N", help="images per pass (default 64, on a GPU 512), halved on lack of memory")
-    machine.add_argument("--time-limit", type=float, default=3600, metavar="S", help="seconds that one model may take (default 3600)")
+    machine.add_argument(
+        "--time-limit", type=float, metavar="S", help="seconds that one model may take (default 3600, more for a large one)"
+    )
     machine.add_argument("--download-limit", type=float, default=1800, metavar="S", help="seconds that its weights may take (default 1800)")
-    machine.add_argument("--processes", type=int, metavar="N", help="that work on a model together (default: one per GPU)")
+    machine.add_argument("--processes", type=int, metavar="N", help="that work on a model together (default: one per GPU, with ray one)")
+    machine.add_argument("--threads", type=int, metavar="N", help="of each process on the CPU (default: all cores)")
     machine.add_argument("--engine", choices=("serial", "ray"), default="serial", help="ray: several models at once (securitynet[ray])")
     machine.add_argument("--workers", type=int, default=2, metavar="N", help="models at once with --engine ray (default 2)")
     machine.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default $SECURITYNET_CACHE)")
+    machine.add_argument(
+        "--cache-limit", metavar="SIZE", help="of the answers kept, such as 20GB (default $SECURITYNET_CACHE_LIMIT, or 50GB)"
+    )
     machine.add_argument("--offline", action="store_true", help="use only what is already here")
 
 
@@ -94,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output or _default_folder(args))
     if args.shard:
         index, count = _shard(args.shard)
-        jobs, folder = shard(jobs, (index, count)), folder / f"shard-{index}-of-{count}"
+        jobs, folder = shard(jobs, (index, count), _samples(args)), folder / f"shard-{index}-of-{count}"
     return _dry_run(args, jobs, folder) if args.dry_run else _sweep(args, jobs, folder)
 
 
@@ -105,24 +111,30 @@ def _query(args: argparse.Namespace) -> Any:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    from securitynet.cache import cache_root
+    from securitynet.cache import cache_root, size_limit
+    from securitynet.sweep.machine import gpus, threads
     from securitynet.sweep.plan import Settings
-    from securitynet.sweep.serial import gpus
 
-    if args.samples != "all" and not (args.samples.isdigit() and int(args.samples) > 0):
-        raise UsageError(f"--samples must be a positive number or 'all', not {args.samples!r}")
     own = [str(Path(name).resolve()) if name.endswith(".py") else name for name in args.attacks]
     return Settings(
         cache=str(cache_root(args.cache_dir).resolve()),
         attacks=tuple(own),
-        samples=None if args.samples == "all" else int(args.samples),
+        samples=_samples(args),
         data=tuple(_data(given) for given in args.data),
         batch_size=args.batch_size,
+        cache_limit=size_limit(args.cache_limit),
         offline=args.offline,
         time_limit=args.time_limit,
         download_limit=args.download_limit,
-        processes=args.processes or int(os.environ.get("WORLD_SIZE", "0")) or max(1, gpus()),
+        processes=args.processes or int(os.environ.get("WORLD_SIZE", "0")) or (max(1, gpus()) if args.engine == "serial" else 1),
+        threads=args.threads or threads(),
     )
+
+
+def _samples(args: argparse.Namespace) -> int | None:
+    if args.samples != "all" and not (args.samples.isdigit() and int(args.samples) > 0):
+        raise UsageError(f"--samples must be a positive number or 'all', not {args.samples!r}")
+    return None if args.samples == "all" else int(args.samples)
 
 
 def _data(given: str) -> tuple[str, str]:
@@ -179,7 +191,7 @@ def _dry_run(args: argparse.Namespace, jobs: list[Job], folder: Path) -> int:
 
     plan = look(jobs, _settings(args), folder, args.retry_failed)
     if args.json:
-        todo = [{"entry": job.entry.id, "seed": job.seed, "attacks": len(job.missing), "impossible": job.impossible} for job in plan.todo]
+        todo = [{"entry": job.entry.id, "seed": job.seed, "missing": job.missing, "impossible": job.impossible} for job in plan.todo]
         print_json({"folder": str(folder), "jobs": len(jobs), "attacks": plan.attacks, "cost": asdict(plan.cost), "todo": todo})
         return DONE
     show_plan(plan, folder)

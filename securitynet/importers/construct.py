@@ -23,9 +23,12 @@ class Built:
     problem: str | None
 
 
-def sample(entries: Iterable[Entry], number: int | None = None, seed: int = 0) -> list[Entry]:
-    """Return the entries that name a loader with an architecture, or `number` of them drawn by `seed`; sorted by id."""
-    found = sorted((entry for entry in entries if entry.loader and entry.architecture), key=lambda entry: entry.id)
+def sample(entries: Iterable[Entry], number: int | None = None, seed: int = 0, outside: bool = False) -> list[Entry]:
+    """Return the entries that name a loader with an architecture, or `number` of them drawn by `seed`; sorted by id.
+
+    `outside`: those of libraries that have no loader here.
+    """
+    found = sorted((entry for entry in entries if bool(entry.loader) != outside and entry.architecture), key=lambda entry: entry.id)
     if number is not None and number < len(found):
         found = sorted(random.Random(seed).sample(found, number), key=lambda entry: entry.id)
     return found
@@ -39,7 +42,7 @@ def construct(entries: Iterable[Entry]) -> Iterator[Built]:
         if key not in made:
             made[key] = _parameters(entry)
         found = made[key]
-        yield Built(entry.id, entry.source, found if isinstance(found, str) else _difference(entry, found))
+        yield Built(entry.id, entry.source, found if isinstance(found, str) else difference(entry, found))
 
 
 def summary(results: Iterable[Built]) -> dict[str, dict[str, int]]:
@@ -99,7 +102,8 @@ def _empty_on_meta() -> Any:
     return Mode()
 
 
-def _difference(entry: Entry, found: set[int]) -> str | None:
+def difference(entry: Entry, found: set[int]) -> str | None:
+    """Return how the possible numbers of parameters differ from the record's, None where one of them is it."""
     if entry.params is not None and entry.params not in found:
         return f"has {max(found):,} trainable parameters, the record says {entry.params:,}"
     return None

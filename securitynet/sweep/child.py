@@ -33,6 +33,7 @@ class Child:
         self.command, self.environment, self.log = list(command), dict(environment), log
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._closed = False
 
     def ask(self, message: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
         """Return the answer to `message`; the time to start is not counted. Raises Lost, SecurityNetError where it cannot start."""
@@ -44,8 +45,17 @@ class Child:
                 return answer
         except (EOFError, OSError):
             raise Lost(self._how_it_ended()) from None
+        self._show_where_it_is()
         self.kill()
         raise Lost(f"did not end within {seconds:g} s")
+
+    def _show_where_it_is(self) -> None:
+        """Have it write its stack into the log (see serve.answered); of torchrun, the processes below it."""
+        if self._process is not None:
+            processes = _tree(self._process.pid)
+            for process in processes[1:] or processes:
+                process.send_signal(signal.SIGUSR1)
+            time.sleep(0.2)
 
     def stop(self) -> None:
         """Ask the process to end, and end it where it does not."""
@@ -57,6 +67,11 @@ class Child:
                 pass
         self.kill()
 
+    def close(self) -> None:
+        """End the process now and for good: a question that comes after this, or waits for its answer, gets Lost."""
+        self._closed = True
+        self.kill()
+
     def kill(self) -> None:
         """End the process and all that it started, now; another thread that waits for its answer gets Lost."""
         if self._process is not None:
@@ -64,12 +79,15 @@ class Child:
                 process.kill()
             self._process.wait()
         self._process = None
+        if self._connection is not None:
+            self._connection.close()  # what torchrun leaves behind ends with it
+            self._connection = None
 
     def _connected(self) -> Connection:
         """The connection to a process that lives: a child that died between two questions did so for no fault of the next one."""
-        alive = self._process is not None and self._process.poll() is None
-        if alive and self._connection is not None and not self._connection.poll():
-            return self._connection
+        connection, alive = self._connection, self._process is not None and self._process.poll() is None
+        if alive and connection is not None and not connection.closed and not connection.poll():
+            return connection
         self.kill()
         self._connection = self._started()
         return self._connection
@@ -87,6 +105,9 @@ class Child:
                     self._process = subprocess.Popen(
                         self.command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                     )
+                if self._closed:
+                    self.kill()
+                    raise Lost("was stopped")
                 return self._accepted(listener)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

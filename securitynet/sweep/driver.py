@@ -104,8 +104,7 @@ def _outcomes(
         world.close()
         yield from ray.run(possible, world.settings, world.logs, how.workers, stop)
         return
-    with serial.Fetchers(world.settings, world.logs) as fetchers:
-        yield from serial.run(possible, fetchers, world, stop, begin)
+    yield from serial.run(possible, world, stop, begin)
 
 
 class Interrupts:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from securitynet.sweep.plan import Job, Settings
 
 FIXED, SPEED = 3.0, 2e10  # seconds of an entry without its passes; multiply-accumulates per second, of two CPU cores
+LIMIT, PATIENCE = 3600.0, 5.0  # seconds that any model may take; a large one this many times what the rule says
 MACS_PER_PARAMETER = 150  # the median of the catalog, at 32 and at 224 pixels alike
 PARAMETERS = 11_000_000  # where a record says nothing: a ResNet-18
 BYTES = 4
@@ -39,6 +40,11 @@ def macs_of(entry: Entry) -> int:
 def seconds_of(job: Job, samples: int | None) -> float:
     """Return the rule of thumb for the seconds of one job."""
     return FIXED + macs_of(job.entry) * images_of(job.entry, samples) / SPEED
+
+
+def limit_of(job: Job, settings: Settings) -> float:
+    """Return the seconds after which a job counts as hung: what the settings say, else an hour, or more for large models."""
+    return settings.time_limit or max(LIMIT, PATIENCE * seconds_of(job, settings.samples))
 
 
 def images_of(entry: Entry, samples: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
-from securitynet.sweep.estimate import macs_of
+from securitynet.sweep.estimate import macs_of, seconds_of
 
 Attacks = tuple[tuple[str, str], ...]  # name and params (JSON) of each
 
@@ -31,7 +32,8 @@ class Query:
 class Settings:
     """How each entry is evaluated, as evaluate() takes it; `data` gives images by dataset key, "" for all datasets.
 
-    Limits are seconds per entry; `processes` is the size of the worker world.
+    `cache_limit` is in bytes of answers, the other limits are seconds per entry (see estimate.limit_of); `processes` is the size of
+    the worker world, `threads` what each of them uses on the CPU.
     """
 
     cache: str
@@ -39,10 +41,12 @@ class Settings:
     samples: int | None = 5000
     data: tuple[tuple[str, str], ...] = ()
     batch_size: int | None = None
+    cache_limit: int | None = None
     offline: bool = False
-    time_limit: float = 3600.0
+    time_limit: float | None = None
     download_limit: float = 1800.0
     processes: int = 1
+    threads: int = 1
 
     @property
     def binding(self) -> dict[str, Any]:
@@ -139,7 +143,22 @@ def _images_of(entry: Entry) -> str:
     return json.dumps([entry.dataset, entry.num_classes, entry.input_size, entry.resize, entry.crop, entry.interpolation])
 
 
-def shard(jobs: Sequence[Job], part: tuple[int, int]) -> list[Job]:
-    """Return part i of n (i from 1): every n-th job, so that shards cost about the same, whatever is done already."""
+def shard(jobs: Sequence[Job], part: tuple[int, int], samples: int | None) -> list[Job]:
+    """Return part i of n (i from 1). Each job goes where least is expected so far, the dearest first, whatever is done already.
+
+    Every shard knows so, from the records alone, which jobs are its own.
+    """
     index, count = part
-    return list(jobs[index - 1 :: count])
+    own = shares([seconds_of(job, samples) for job in jobs], count)[index - 1]
+    return [jobs[place] for place in own]
+
+
+def shares(costs: Sequence[float], count: int) -> list[list[int]]:
+    """Deal places 0, 1, ... of these costs out into `count` parts of nearly the same sum; each part is sorted."""
+    parts: list[tuple[float, int]] = [(0.0, number) for number in range(count)]
+    dealt: list[list[int]] = [[] for _ in range(count)]
+    for place in sorted(range(len(costs)), key=lambda place: -costs[place]):
+        total, number = heapq.heappop(parts)
+        dealt[number].append(place)
+        heapq.heappush(parts, (total + costs[place], number))
+    return [sorted(places) for places in dealt]

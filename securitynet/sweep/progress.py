@@ -24,7 +24,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.images = self.jobs = self.todo = 0
         self._samples, self._start = settings.samples, time.monotonic()
-        self._left = self._done = 0.0
+        self._left = self._done = self._rest = 0.0
 
     def planned(self, plan: Plan) -> None:
         """The work is known."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -16,6 +15,7 @@ from securitynet.sweep import serial
 from securitynet.sweep.plan import Job, Settings
 from securitynet.sweep.state import Outcome
 
+TICK = 0.1  # seconds between two looks at what is ready
 RETRIES = 3  # of a task whose node or Ray process was lost; what befalls the evaluation itself is an outcome, and not tried again
 
 
@@ -28,24 +28,31 @@ def run(jobs: Sequence[Job], settings: Settings, logs: Path, workers: int, stop:
         import ray
     except ImportError as error:
         raise UsageError("--engine ray needs Ray: pip install 'securitynet[ray]'") from error
-    with _cluster(ray, settings, workers) as task:
-        waiting, running = deque(jobs), dict[Any, Job]()
-        while running or (waiting and not stop()):
-            while waiting and len(running) < workers and not stop():
-                job = waiting.popleft()
-                running[task.remote(job, settings, str(logs.resolve()))] = job
-            for done in ray.wait(list(running), timeout=0.5)[0]:
-                yield _outcome(ray, done, running.pop(done))
+    fetchers = serial.Fetchers(settings, logs, max(serial.FETCHERS, workers // 2), workers + serial.AHEAD)
+    with fetchers, _cluster(ray, settings, workers) as task:
+        fetchers.expect(jobs)
+        running: dict[Any, tuple[Job, tuple[float, float] | None]] = {}
+        while running or (fetchers.left and not stop()):
+            found = fetchers.next(TICK) if len(running) < workers and fetchers.left and not stop() else None
+            if found is not None:
+                job, (when, reason) = found
+                if reason is None:
+                    running[task.remote(job, settings, str(logs.resolve()))] = job, when
+                else:
+                    yield replace(serial.failed(job, reason), fetched=when)
+            for done in ray.wait(list(running), timeout=TICK)[0] if running else ():
+                job, when = running.pop(done)
+                yield replace(_outcome(ray, done, job), fetched=when)
 
 
 @contextlib.contextmanager
 def _cluster(ray: Any, settings: Settings, workers: int) -> Iterator[Any]:
     """Connect to the cluster, or start one here with a place for each worker; yield the task."""
     address = os.environ.get("RAY_ADDRESS")
-    gpu = settings.processes if serial.gpus() else 0
     here = {} if address else {"num_cpus": workers * settings.processes}
     ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **here)
     try:
+        gpu = settings.processes if ray.cluster_resources().get("GPU") else 0
         yield ray.remote(num_cpus=settings.processes, num_gpus=gpu, max_retries=RETRIES)(evaluated)
     finally:
         ray.shutdown()
@@ -64,11 +71,10 @@ def _outcome(ray: Any, done: Any, job: Job) -> Outcome:
 
 
 def evaluated(job: Job, settings: Settings, logs: str) -> Outcome:
-    """Return the outcome of one job: fetch, then evaluate, in processes that the next task here finds warm."""
+    """Return the outcome of one job, in processes that the next task here finds warm. Its weights are there where the cache is shared."""
     fetchers, world = _processes(settings, logs)
-    when, reason = fetchers.fetch(job)
-    outcome = world.evaluate(job) if reason is None else serial.failed(job, reason)
-    return replace(outcome, fetched=when)
+    _, reason = fetchers.fetch(job)
+    return world.evaluate(job) if reason is None else serial.failed(job, reason)
 
 
 @cache

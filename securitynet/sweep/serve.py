@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -73,6 +74,7 @@ def _into(path: str | None) -> Iterator[None]:
     with open(path, "ab") as log:
         _redirect(log.fileno(), log.fileno())
     faulthandler.enable()  # a crash in C code leaves the lines of Python that led there
+    faulthandler.register(signal.SIGUSR1)  # the owner asks where this process is before it ends it for being late
     try:
         yield
     finally:

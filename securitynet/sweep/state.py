@@ -10,7 +10,8 @@ import json
 import os
 import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +66,11 @@ class Settled:
 
     def __init__(self, lines: Iterable[Mapping[str, Any]]) -> None:
         self.by_job: dict[Key, list[Mapping[str, Any]]] = {}
+        self._by_row: dict[Key, list[Mapping[str, Any]]] = {}
         for line in lines:
             if line["event"] == "done":
                 self.by_job.setdefault((line["entry"], line["seed"]), []).append(line)
+                self._by_row.setdefault((line["named"], line["seed"]), []).append(line)
 
     def missing(self, job: Job, attacks: Attacks) -> Attacks:
         """Return those of `attacks` that are not settled for this job, all of them where it was not begun."""
@@ -80,7 +83,7 @@ class Settled:
 
     def covers(self, row: Mapping[str, Any]) -> bool:
         """Say whether a row belongs to a job that was settled to the end."""
-        lines = self.by_job.get((row["entry"], row["seed"]), ())
+        lines = self._by_row.get((row["entry"], row["seed"]), ())
         return bool(lines) and (row["family"] == "verify" or any([row["attack"], row["params"]] in line["attacks"] for line in lines))
 
     @property
@@ -145,6 +148,7 @@ class State:
         self._written |= {row.row_id for row in rows}
         job = outcome.job
         facts = {"entry": job.entry.id, "seed": job.seed, "attacks": [list(pair) for pair in job.missing], "status": outcome.status}
+        facts["named"] = outcome.rows[0].entry  # rows of a repo on the Hub name the commit too
         facts |= {"reason": next((row.reason for row in outcome.rows if row.status == outcome.status != "ok"), None)}
         facts |= {name: getattr(outcome, name) for name in ("fetched", "evaluated", "seconds", "memory", "images")}
         _append(self.folder / JOURNAL, [{"event": "done", **facts}])
@@ -190,14 +194,15 @@ def read_head(folder: Path) -> dict[str, Any]:
     return head
 
 
-def write_parquet(folder: Path, rows: Sequence[Row]) -> Path:
-    """Write rows.parquet with the features of a dataset of results, in order; return its path."""
+def write_parquet(folder: Path, rows: Iterable[Row]) -> Path:
+    """Write rows.parquet, in order, with the types of a dataset of results (whose library need not be loaded for this); return its path."""
+    import pyarrow
     import pyarrow.parquet
 
-    from securitynet.results import to_dataset
-
+    types = pyarrow.schema([(column.name, pyarrow.type_for_alias(column.metadata["dtype"])) for column in fields(Row)])
+    records = [{**row.to_record(), "date": None if row.date is None else datetime.fromisoformat(row.date)} for row in in_order(rows)]
     with replacing(folder / PARQUET) as part:
-        pyarrow.parquet.write_table(to_dataset(in_order(rows)).with_format("arrow")[:], part)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, types), part)
     return folder / PARQUET
 
 

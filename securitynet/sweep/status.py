@@ -73,15 +73,16 @@ def merge(folders: Sequence[Path], output: Path) -> Merged:
     kept = [line for line in lines if line["status"] != "failed" or (line["entry"], line["seed"]) not in good]
     settled = state.Settled(kept)
     records = [row for part in parts for row in state.read_lines(part / state.ROWS)]
-    bad = {(line["entry"], line["seed"]) for line in lines if line["status"] == "failed"} & good
-    rows = _joined(Row.from_record(row) for row in records if settled.covers(row) and not _made_good(row, bad))
+    bad = [line for line in lines if line["status"] == "failed" and (line["entry"], line["seed"]) in good]
+    gone = {(line["named"], line["seed"]) for line in bad}
+    rows = _joined(
+        Row.from_record(row)
+        for row in records
+        if settled.covers(row) and not (row["status"] == "failed" and (row["entry"], row["seed"]) in gone)
+    )
     jobs = sum(head["jobs"] for part, head in zip(parts, heads, strict=True) if part != output.resolve() or len(parts) == 1)
     _write(output, heads, jobs, kept, rows)
-    return Merged(output, len(rows), len(settled.by_job), len(bad))
-
-
-def _made_good(row: dict[str, Any], bad: Iterable[tuple[str, int]]) -> bool:
-    return row["status"] == "failed" and (row["entry"], row["seed"]) in bad
+    return Merged(output, len(rows), len(settled.by_job), len(gone))
 
 
 def _heads(parts: Sequence[Path]) -> list[dict[str, Any]]:

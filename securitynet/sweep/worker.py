@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import resource
 import threading
@@ -31,6 +32,8 @@ def main() -> None:
     """Answer until told to stop; all processes of the world work on the same message."""
     from accelerate import PartialState
 
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("securitynet").setLevel(logging.DEBUG)  # tracebacks of attacks that fail, among others
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=IDLE)
     owner = Owner() if state.is_main_process else None
     if owner is None:
@@ -65,9 +68,18 @@ def _limit_memory(processes: int) -> None:
     """Without a GPU, let a too large batch fail as an allocation, which is tried again with half of it, before the system kills for it."""
     if torch.cuda.is_available():
         return
-    free = psutil.virtual_memory().available + psutil.Process().memory_info().rss
+    free = min(psutil.virtual_memory().available + psutil.Process().memory_info().rss, *_group_limits())
     with contextlib.suppress(OSError, ValueError):  # where a lower limit stands already
         resource.setrlimit(resource.RLIMIT_DATA, (int(SHARE * free / processes), resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+def _group_limits() -> list[int]:
+    """The memory that containers and cluster jobs grant: limits of this process's control group and those above it (Linux)."""
+    own = Path("/proc/self/cgroup")
+    place = own.read_text(encoding="utf-8").strip().rpartition("::/")[2] if own.exists() else ""
+    groups = [Path("/sys/fs/cgroup", *place.split("/")[:depth]) / "memory.max" for depth in range(len(place.split("/")) + 1)]
+    texts = [group.read_text(encoding="ascii").strip() for group in groups if group.exists()]
+    return [2**62, *(int(text) for text in texts if text.isdigit())]
 
 
 @cache

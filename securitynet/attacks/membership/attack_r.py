@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership.calibrated import attack_r
-from securitynet.attacks.membership.compared import Bench, settings_of
+from securitynet.attacks.membership.compared import Bench, Models, settings_of
 from securitynet.attacks.membership.scores import log_likelihood
-from securitynet.references import Settings
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ SUITES = ("full",)
 class AttackR:
     """A p-value per sample, from the models without it: with k of them the score has k + 1 values, so it needs many."""
 
-    references: int | Settings = 16
+    references: Models = 16
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
         """Return the share, in [0,1], of members and non-members."""

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership.calibrated import base
-from securitynet.attacks.membership.compared import Bench, likelihood_at, settings_of
-from securitynet.references import Settings
+from securitynet.attacks.membership.compared import Bench, Models, likelihood_at, settings_of
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class Base:
     Offline: `weight` times the log mean over those without the sample. Defaults are LeakPro's.
     """
 
-    references: int | Settings = 16
+    references: Models = 16
     online: bool = True
     temperature: float = 2.0
     weight: float = 0.33

@@ -13,7 +13,8 @@ from torch import nn
 from securitynet.attacks.membership import MembershipEvidence, Scores, ask, half
 from securitynet.attacks.membership.scores import log_likelihood
 from securitynet.errors import Skipped, UsageError
-from securitynet.references import Settings, reference_answers
+from securitynet.references import References, Settings, reference_answers
+from securitynet.references.public import Public, public_answers
 from securitynet.target import Outputs, Target, query
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Statistic = Callable[[Outputs], Scores]
 Change = Callable[[nn.Module], nn.Module]
+Models = int | Settings | Public  # so many trained as usual, or how they are made, or which of the catalog
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,7 @@ class Comparison:
 class Bench:
     """One attack at work on one model."""
 
-    settings: Settings
+    settings: Settings | Public
     model: Target
     splits: Splits
     accelerator: Accelerator
@@ -53,8 +55,13 @@ class Bench:
         if change is not None:
             model = self.model.wrap(change)
             plain = tuple(query(model, part, self.accelerator) for part in parts if part is not None)  # type: ignore[assignment]
-        models = reference_answers(self.splits, self.settings, self.accelerator, self.model.cache, change)
+        models = self._models(change)
         return Comparison(np.concatenate([statistic(outputs) for outputs in plain]), models.statistic(statistic), models.held)
+
+    def _models(self, change: Change | None) -> References:
+        if isinstance(self.settings, Settings):
+            return reference_answers(self.splits, self.settings, self.accelerator, self.model.cache, change)
+        return public_answers(self.settings, self.splits, self.accelerator, self.model.cache, change)
 
     @property
     def known(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -66,17 +73,20 @@ class Bench:
     def evidence(self, scores: Scores, queries: int = 1) -> MembershipEvidence:
         """Return the evidence of `scores` [n]; `queries` images were asked of the target per sample."""
         known = self.known
-        count = len(known[0])
-        return MembershipEvidence(scores[:count], scores[count:], *known, seed=self.splits.seed, asked=queries * len(scores))
+        count, assumed = len(known[0]), self.settings.assumption if isinstance(self.settings, Public) else None
+        asked = queries * len(scores)
+        return MembershipEvidence(scores[:count], scores[count:], *known, seed=self.splits.seed, asked=asked, remark=assumed)
 
 
-def settings_of(references: int | Settings, online: bool) -> Settings:
+def settings_of(references: Models, online: bool) -> Settings | Public:
     """Return the settings; a number stands for so many models made as usual.
 
     Raises Skipped for an online attack with an odd number of them: some samples would have more models on one side, and with
-    one model every sample has but one side.
+    one model every sample has but one side. Models of the catalog are all on one side.
     """
     settings = Settings(count=references) if isinstance(references, int) else references
+    if online and isinstance(settings, Public):
+        raise Skipped("online needs models that hold the sample and models that do not; those of the catalog serve online=False")
     if online and settings.count % 2:
         raise Skipped(f"online needs an even number of reference models, half of which hold each sample; {settings.count} were asked for")
     return settings

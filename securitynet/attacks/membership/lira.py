@@ -10,10 +10,9 @@ import numpy as np
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership.calibrated import lira_offline, lira_online
 from securitynet.attacks.membership.changed import Shifted
-from securitynet.attacks.membership.compared import Bench, Change, settings_of
+from securitynet.attacks.membership.compared import Bench, Change, Models, settings_of
 from securitynet.attacks.membership.scores import log_odds
 from securitynet.errors import Skipped, UsageError
-from securitynet.references import Settings
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class Lira:
     of the width along rows, columns and diagonals (at most 18, as in the paper).
     """
 
-    references: int | Settings = 16
+    references: Models = 16
     online: bool = True
     per_example: bool = False
     queries: int = 1

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership.calibrated import log_ratio_offline, log_ratio_online
-from securitynet.attacks.membership.compared import Bench, likelihood_at, settings_of
-from securitynet.references import Settings
+from securitynet.attacks.membership.compared import Bench, Models, likelihood_at, settings_of
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ SUITES = ("full",)
 class LogRatio:
     """Online: references of both sides; offline: those without the sample, `a` standing in for the others (as in RMIA)."""
 
-    references: int | Settings = 16
+    references: Models = 16
     online: bool = True
     a: float = 0.33
     temperature: float = 1.0

@@ -9,8 +9,7 @@ import numpy as np
 
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership.calibrated import log_ratio_offline, log_ratio_online, rmia
-from securitynet.attacks.membership.compared import Bench, likelihood_at, settings_of
-from securitynet.references import Settings
+from securitynet.attacks.membership.compared import Bench, Models, likelihood_at, settings_of
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class Rmia:
     code (gamma 1, temperature 1), `a` is what others found fit (theirs is tuned per data set).
     """
 
-    references: int | Settings = 16
+    references: Models = 16
     online: bool = True
     gamma: float = 1.0
     a: float = 0.33

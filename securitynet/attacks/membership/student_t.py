@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership.calibrated import student_t_offline, student_t_online
-from securitynet.attacks.membership.compared import Bench, settings_of
+from securitynet.attacks.membership.compared import Bench, Models, settings_of
 from securitynet.attacks.membership.scores import log_odds
 from securitynet.errors import UsageError
-from securitynet.references import Settings
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ SUITES = ("full",)
 class StudentT:
     """`weight` (kappa_0) and `shape` (alpha_0 > 1): how many observations the prior's mean and variance are worth."""
 
-    references: int | Settings = 16
+    references: Models = 16
     online: bool = True
     weight: float = 1.0
     shape: float = 4.0

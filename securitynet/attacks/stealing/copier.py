@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -83,7 +84,8 @@ class Copier:
 
     def fresh(self, repeat: int = 0) -> Target:
         """Return the surrogate as it starts: before any query."""
-        return surrogate(self.settings.surrogate, self.settings.surrogate_args, self.target, self._seed(repeat), self.root)
+        made = surrogate(self.settings.surrogate, self.settings.surrogate_args, self.target, self._seed(repeat), self.root)
+        return replace(made, cache=self._shelf)
 
     def fitted(self, content: str, images: Callable[[], Tensor], targets: Tensor, repeat: int) -> Target:
         """Return a fresh surrogate trained on `images`, whose digest is `content`; they are not made where it is cached."""
@@ -117,7 +119,8 @@ class Copier:
         held_out = (images[validating], targets[validating]) if len(validating) else None
         if held_out is not None:
             images, targets = images[training], targets[training]
-        train(copy.module, images, targets, recipe, self.accelerator, validation=held_out, checkpoint=checkpoint)
+        shown = sys.stderr.isatty()
+        train(copy.module, images, targets, recipe, self.accelerator, validation=held_out, progress=shown, checkpoint=checkpoint)
         weights = {name: tensor.cpu().numpy() for name, tensor in copy.module.state_dict().items()}
         self._shelf.put(key, weights, self.accelerator.is_main_process, kind="surrogate", entry=self.target.entry.id)
         self.accelerator.wait_for_everyone()
@@ -145,7 +148,7 @@ class Copier:
 
     def _finished(self, copy: Target) -> Target:
         copy.module.requires_grad_(False).eval()
-        return replace(copy, weights_sha256=state_sha256(copy.module), cache=self._shelf)
+        return replace(copy, weights_sha256=state_sha256(copy.module))
 
     @property
     def _shelf(self) -> ArrayCache:

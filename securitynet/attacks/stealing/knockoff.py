@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from securitynet.data import Splits
 
+log = logging.getLogger(__name__)
 SUITES = ("standard", "full")
 BASE = Settings()
 
@@ -43,4 +45,7 @@ class Knockoff:
             raise Skipped(f"needs at least two images to ask about, the pool has {len(thief.pool)}")
         queries = thief.pool.order(splits.seed)[: budgets[-1]]
         thief.answer(queries)
+        trainings = self.settings.repeats * (1 + thief.pool.labelled)
+        seen = trainings * sum(thief.copier.images_seen(budget) for budget in budgets)
+        log.info("knockoff: %d queries; %d trainings go through %d images in all", len(queries), trainings * len(budgets), seen)
         return thief.evidence([thief.steal(queries[:budget]) for budget in budgets], queries)

@@ -53,6 +53,7 @@ class Thief:
         test = evaluation_split(splits)
         if len(test) < 2 or len(test.transform.input_size) != 3:
             raise Skipped("model stealing needs at least two test images [c, h, w]")
+        query(target, test, accelerator)  # now, not after the training: an interrupted attack never asks again
         root = Copier(target, accelerator, settings, splits.seed).root
         return cls(target, pool_of(settings.pool, splits, settings.pool_size, root), test, splits.seed, accelerator, settings)
 
@@ -154,7 +155,7 @@ class Thief:
         return np.stack([self.answered[position] for position in positions.tolist()])
 
     def _asked(self, part: Split) -> Outputs:
-        outputs = query(self.target, part, self.accelerator)
+        outputs = query(self.target, part, self.accelerator, blanks=False)
         if not outputs.finite:
             raise Skipped("the model's outputs are not finite")
         return outputs
