@@ -53,7 +53,7 @@ def training_features(target: Target, splits: Splits, accelerator: Accelerator) 
     return Features(penultimate(target, splits.members, accelerator), splits.members.labels)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def penultimate(target: Target, split: Split, accelerator: Accelerator) -> NDArray[np.float64]:
     """Return, float64 [n, d], what goes into the last layer for each image of `split`; maps are averaged over their places."""
     module, layer = target.module.to(accelerator.device).eval(), head(target)
