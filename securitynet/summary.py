@@ -27,7 +27,8 @@ def summarise(result: Result) -> dict[str, Any]:
 
     verdict = result.verdict
     backdoor = backdoor_verdict(result.rows, result.entry, verdict.cause)
-    aucs = [row for row in result.rows if row.metric == "auc" and row.value is not None and row.status in ("ok", "suspect")]
+    ours = [row for row in result.rows if row.family == "membership" and row.status in ("ok", "suspect")]
+    aucs = [row for row in ours if row.metric == "auc" and row.value is not None]
     strongest = max(aucs, key=lambda row: row.value or 0.0, default=None)
     return {
         "entry": result.entry.id,
@@ -75,7 +76,9 @@ def _meaning(result: Result, strongest: Row | None) -> str:
     if result.verdict.cause:
         return f"The model does not do what its entry says ({result.verdict.cause}): numbers about it say little."
     if strongest is None or strongest.ci_low is None or strongest.value is None:
-        return "No membership attack gave a number."
+        return _stolen(result) or "No membership attack gave a number."
+    if strongest.status == "suspect":
+        return f"No verdict ({strongest.reason}): what tells members from non-members may be the images, not what the model remembers."
     if strongest.ci_low <= 0.5:
         return "No attack tells members from non-members better than chance at 95 % confidence."
     low = _tpr(result, strongest)
@@ -84,6 +87,22 @@ def _meaning(result: Result, strongest: Row | None) -> str:
     return (
         f"The model leaks membership {amount}: given a member and a non-member, {strongest.attack} ranks the member higher "
         f"in {strongest.value:.1%} of pairs (chance is 50 %){few}."
+    )
+
+
+def _stolen(result: Result) -> str | None:
+    """What the copies with most excess agreement say; None where nothing was stolen."""
+    found = [row for row in result.rows if row.metric == "excess_agreement" and row.value is not None]
+    if not found:
+        return None
+    best = max(found, key=lambda row: row.value or 0.0)
+    same = (row for row in result.rows if (row.attack, row.params, row.metric) == (best.attack, best.params, "agreement"))
+    agreement = next((row.value for row in same if row.value is not None), 0.0)
+    if (best.ci_low or 0.0) <= 0:
+        return f"Copies made with {best.queries:,} queries agree with the model no more than networks trained without it do."
+    return (
+        f"A copy made by {best.attack} with {best.queries:,} queries agrees with the model on {agreement:.1%} of unseen images, "
+        f"{100 * (best.value or 0.0):.1f} points more than without its answers."
     )
 
 
