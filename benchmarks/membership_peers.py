@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 from art.metrics.privacy.worst_case_mia_score import get_roc_for_fpr
-from peer_attacks import Shadow, art_boundary, art_network, art_rule, sacro_attack, sacro_lira
+from peer_attacks import Shadow, art_boundary, art_network, art_rule, sacro_attack, sacro_lira, sacro_models
 from peer_bench import Array, Bench, Found, ratio, reference, say, show
 from sacroml.metrics import _tpr_at_fpr
 from scipy.stats import spearmanr
 
 from securitynet.attacks.membership import half
 from securitynet.attacks.membership.boundary import Boundary
-from securitynet.attacks.membership.calibrated import lira_offline, lira_online
+from securitynet.attacks.membership.calibrated import lira_offline, lira_online, student_t_offline, student_t_online
 from securitynet.attacks.membership.mlp import Mlp
 from securitynet.attacks.membership.scores import log_odds
 from securitynet.attacks.membership.tail import TailEvidence
@@ -168,11 +168,29 @@ def likelihood(bench: Bench, settings: Settings, folder: Path) -> None:
             show("securitynet", f"LiRA {name}", ours)
         ties = [len(one.scores) - len(np.unique(one.scores)) for one in (theirs, ours)]
         say(f"     rank correlation {spearmanr(theirs.scores, ours.scores).statistic:.4f}, tied {ties[0]} (SACRO-ML), {ties[1]} (ours)")
-    shadow = Shadow(settings, bench.parts[0].transform.input_size, subject.splits.num_classes)
+    shadows(bench, settings, both, folder)
+
+
+def shadows(bench: Bench, settings: Settings, both: Outputs, folder: Path) -> None:
+    """SACRO-ML's attack with the shadow models that it draws, and our likelihoods on those very models."""
+    shadow = Shadow(settings, bench.parts[0].transform.input_size, bench.subject.splits.num_classes)
     members, non_members = (part.pixels(np.arange(len(part))).numpy() for part in bench.parts)
+    theirs = []
     for mode in ("online-carlini", "offline"):  # the second reads the shadow models of the first
         work = partial(sacro_attack, shadow, (members, non_members), bench.answers, mode, folder)
-        show("SACRO-ML", f"LiRA, own shadow models, {mode}", bench.found(work, bench.member))
+        theirs.append(bench.found(work, bench.member))
+        show("SACRO-ML", f"LiRA, own shadow models, {mode}", theirs[-1])
+    models = sacro_models(settings.count, np.concatenate([members, non_members]), both.labels, folder)
+    phi, columns = log_odds(both), models.statistic(log_odds)
+    for name, score in (("online", student_t_online), ("offline", student_t_offline)):
+        found = bench.found(partial(score, phi, columns, models.held), bench.member)
+        show("securitynet", f"Student-t {name}, those shadow models", found)
+    inside = models.held.sum(axis=1)
+    few = np.minimum(inside, settings.count - inside) < 2
+    area = Found(theirs[0].scores[~few], bench.member[~few]).area
+    rounded = np.mean([torch.from_numpy(one).softmax(1).amax(1).eq(1).numpy() for one in models.logits])
+    say(f"     images with fewer than two of them on one side: {few.sum()}; SACRO-ML online on the others: AUC {area:.4f}")
+    say(f"     share of their answers whose largest probability is 1 in float32: {rounded:.4f}")
 
 
 def metrics(bench: Bench) -> None:

@@ -20,11 +20,12 @@ from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 from sacroml.attacks.likelihood_attack import LIRAAttack
 from sacroml.attacks.model_pytorch import PytorchModel
-from sacroml.attacks.utils import logit
+from sacroml.attacks.utils import get_shadow_model, logit
 
+from securitynet.attacks.membership.scores import log_likelihood
 from securitynet.references import References, Settings
 from securitynet.references.fit import Alone
-from securitynet.references.networks import blueprint, create
+from securitynet.references.networks import answers, blueprint, create
 from securitynet.target import Outputs, Target
 from securitynet.training import train
 
@@ -83,8 +84,7 @@ def sacro_lira(outputs: Outputs, references: References, mode: str, fixed: bool,
     """Return SACRO-ML's likelihood on given reference models [n]: its own code from probabilities to scores."""
     attack = LIRAAttack(str(folder), write_report=False, mode=mode, fix_variance=fixed)
     rows = np.arange(len(outputs.labels))
-    answers = [Outputs(one, outputs.labels).log_probabilities for one in references.logits]
-    confidence = np.stack([np.exp(one)[rows, outputs.labels] for one in answers], axis=1)
+    confidence = np.exp(references.statistic(log_likelihood))
     held = [dict[int, list[float]]() for _ in range(2)]
     for row in rows:
         for side in (0, 1):
@@ -125,3 +125,14 @@ def sacro_attack(shadow: Shadow, images: Pair, outputs: tuple[Outputs, Outputs],
     members, non_members = [(pixels, one.labels, np.exp(one.log_probabilities)) for pixels, one in zip(images, outputs, strict=True)]
     attack._run(shadow, *members, *non_members)
     return np.asarray(attack.result["member_prob"])
+
+
+def sacro_models(count: int, images: np.ndarray, labels: np.ndarray, folder: Path) -> References:
+    """Return what the shadow models that sacro_attack left in `folder` answer, as our reference models' answers are kept."""
+    held, logits = np.zeros((len(labels), count), dtype=bool), []
+    pixels = torch.from_numpy(images).mul(255).round().to(torch.uint8)
+    for index in range(count):
+        shadow, rows, _ = get_shadow_model(str(folder / "shadow_models"), index)
+        held[rows, index] = True
+        logits.append(answers(shadow.model, pixels, torch.device("cpu")).numpy())
+    return References(np.stack(logits), held, labels)

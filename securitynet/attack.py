@@ -146,12 +146,23 @@ def run(
     for attack in attacks:
         name, params = name_of(attack), params_of(attack)
         key = store.key(name, params, splits.seed, code_of(attack))
-        rows = store.get(key)
+        rows = _agreed(store.get(key), accelerator)
         if rows is None:
             rows, arrays = _run_one(attack, target, splits, accelerator, context)
             if accelerator.is_main_process and rows[0].status != "failed":
                 store.put(key, rows, arrays)
         yield from rows
+
+
+def _agreed(rows: list[Row] | None, accelerator: Accelerator) -> list[Row] | None:
+    """What the first process found stored holds for all: one that skips an attack would leave the others waiting."""
+    if accelerator.num_processes == 1:
+        return rows
+    from accelerate.utils import broadcast_object_list
+
+    found = [rows]
+    broadcast_object_list(found)
+    return found[0]
 
 
 def _run_one(
@@ -166,6 +177,8 @@ def _run_one(
     try:
         with PeakMemory(accelerator.device) as memory:
             evidence = attack(target, splits, accelerator)
+            if hasattr(evidence, "calibrated"):  # what is judged by other models' scores
+                evidence = evidence.calibrated(name, params, target)
             estimates = list(evidence.metrics())
     except Skipped as skipped:
         row = context.row(name.partition("/")[0], name, Estimate("", None, 0, reason=str(skipped)), params)

@@ -54,8 +54,8 @@ def evaluate(
     `model`: an id of the catalog, a local file or folder, "hf-hub:ORG/NAME", an Entry, a Target or a torch module (then
     `preprocessing` gives the columns of its entry: input_size, mean, std, ..., and `data` the images).
     `data`: a path, a Hub id, an ImageSet, or arrays x_train, y_train, x_test, y_test (uint8, NHWC or NHW); by default the
-    dataset that the entry names. `attacks`: names, suites, globs, paths to .py files, Attack objects. `defences`: Target ->
-    Target, or paths to files that define one. `samples` caps members and non-members (None: all).
+    dataset that the entry names. `attacks`: names, suites, globs, paths to .py files, Attack objects. `defences`: names
+    (`rounding:2`), Target -> Target, or paths to files that define one. `samples` caps members and non-members (None: all).
     What was computed before, with the same weights, data and code, is read from the cache. Raises SecurityNetError.
     """
     chosen = resolve(attacks)
@@ -94,7 +94,7 @@ class Subject:
         target = target_of(model, preprocessing, options)
         for defence in defences:
             target = defended(target, defence)
-        target = replace(target, cache=ArrayCache(options.root / "outputs"))
+        target = replace(target, cache=ArrayCache(options.root / "outputs"), asked={})
         images = images_of(data, target, options)
         splits = draw(images, Transform.of(target.entry), target.num_classes, options.seed, options.samples)
         return cls(target, splits, Accelerator(), options)
@@ -109,9 +109,9 @@ class Subject:
         outputs, rows = self._ask(context, store)
         verdict = verify(target, splits, accelerator)
         rows += [context.row("verify", "verify", estimate) for estimate in verdict.estimates]
-        control = self._control(context, store, attacks)
-        found = [_marked(row, control) for row in run(attacks, target, splits, accelerator, context, store)]
-        rows += [*control, *found]
+        found = list(run(attacks, target, splits, accelerator, context, store))
+        control = self._control(context, store, found)
+        rows += [*control, *(_marked(row, control) for row in found)]
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
         return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence)
@@ -121,12 +121,18 @@ class Subject:
         splits = {name: getattr(self.splits, name) for name in ("members", "non_members", "test")}
         return {name: part for name, part in splits.items() if part is not None and len(part)}
 
+    def _distinct(self) -> list[Split]:
+        """The shared splits, those of the same images once."""
+        return list({part.digest: part for part in self._parts().values()}.values())
+
     def _to_ask(self) -> int:
-        distinct = {part.digest: part for part in self._parts().values()}
-        return sum(len(part) for part in distinct.values() if not is_cached(self.target, part))
+        return sum(len(part) for part in self._distinct() if not is_cached(self.target, part))
 
     def _ask(self, context: Context, store: RowStore) -> tuple[dict[str, Outputs], list[Row]]:
-        """Ask about every shared split; the pass is one row, written when it ran and read afterwards."""
+        """Ask about every shared split; the pass is one row, written when it ran and read afterwards.
+
+        It counts the images that these rows rest on, whether or not another run had asked about some of them before.
+        """
         asked, start, options = self._to_ask(), time.perf_counter(), self.options
         with PeakMemory(self.accelerator.device) as memory:
             outputs = {
@@ -136,15 +142,16 @@ class Subject:
         key = store.key("query", "{}", context.seed, "")
         if not asked and (stored := store.get(key)) is not None:
             return outputs, stored
-        row = context.row("verify", "query", Estimate("queries", float(asked), asked))
-        row = replace(row, queries=asked, seconds=time.perf_counter() - start, peak_memory=memory.peak)
+        count = sum(len(part) for part in self._distinct())
+        row = context.row("verify", "query", Estimate("queries", float(count), count))
+        row = replace(row, queries=count, seconds=time.perf_counter() - start, peak_memory=memory.peak)
         if self.accelerator.is_main_process:
             store.put(key, [row], {})
         return outputs, [row]
 
-    def _control(self, context: Context, store: RowStore, attacks: Sequence[Attack]) -> list[Row]:
-        """Return the row of the control without a model, where membership attacks run."""
-        if not any(name_of(attack).startswith("membership/") for attack in attacks) or self.splits.membership == "unknown":
+    def _control(self, context: Context, store: RowStore, found: Sequence[Row]) -> list[Row]:
+        """Return the row of the control without a model, where something was found about membership."""
+        if not any(row.family == "membership" and row.value is not None for row in found):
             return []
         key, start = store.key("drift", "{}", context.seed, ""), time.perf_counter()
         rows = store.get(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from torch import nn
 
 from securitynet.attacks.resolve import load_file
 from securitynet.data import DEFAULT_SAMPLES, ImageSet
+from securitynet.defences import Defence as Defence  # said twice: others take it from here
+from securitynet.defences import named
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.target import Target, build
 
 Model = str | os.PathLike[str] | Entry | Target | nn.Module
 Data = str | os.PathLike[str] | ImageSet | Mapping[str, Any]
-Defence = Callable[[Target], Target]
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,16 @@ def _classes(module: nn.Module) -> int:
 
 
 def defended(target: Target, defence: Defence | str | os.PathLike[str]) -> Target:
-    """Apply a defence; one from a file is the one function, or class to be called without arguments, that the file defines.
+    """Apply a defence: a function, one of securitynet.defences by name (`rounding:2`), or one from a file of your own.
 
-    A defended model is another model: its id says so, and its rows never mix with the plain one's.
+    A file (FILE.py) defines one function, or class to be called without arguments. A defended model is another model: its id
+    says so, and its rows never mix with the plain one's.
     """
     if callable(defence):
         return _marked(defence(target), getattr(defence, "__name__", type(defence).__name__))
     path = Path(defence)
+    if path.suffix != ".py":
+        return defended(target, named(str(defence)))
     module = load_file(path)
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
     chosen = [value for value in own if callable(value) and not (isinstance(value, type) and issubclass(value, nn.Module))]

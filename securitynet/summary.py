@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from securitynet.attack import Row
+    from securitynet.attacks.backdoor.verdict import BackdoorVerdict
     from securitynet.results import Result
 
 HEADLINES = ("membership/modified_entropy", "membership/correctness")
 FEWEST = 5
+SENTENCES = {
+    "clean": "Nothing looks like a backdoor that clean models do not show as well; that is no proof that there is none.",
+    "suspicious": "The model looks backdoored: some class is reached far more easily than in clean models.",
+    "cannot tell": "Whether the model is backdoored cannot be told.",
+}
 
 
 def summarise(result: Result) -> dict[str, Any]:
     """Return verdict, accuracies, the strongest membership score, its place among published models, and the meaning in words."""
+    from securitynet.attacks.backdoor.verdict import verdict as backdoor_verdict
+
     verdict = result.verdict
-    aucs = [row for row in result.rows if row.metric == "auc" and row.value is not None and row.status in ("ok", "suspect")]
+    backdoor = backdoor_verdict(result.rows, result.entry, verdict.cause)
+    ours = [row for row in result.rows if row.family == "membership" and row.status in ("ok", "suspect")]
+    aucs = [row for row in ours if row.metric == "auc" and row.value is not None]
     strongest = max(aucs, key=lambda row: row.value or 0.0, default=None)
     return {
         "entry": result.entry.id,
@@ -28,7 +39,8 @@ def summarise(result: Result) -> dict[str, Any]:
         "strongest_membership_attack": strongest.attack if strongest else None,
         "strongest_membership_auc": strongest.value if strongest else None,
         "published": [place for row in aucs if 'held_out":true' not in row.params and (place := _place(row, result)) is not None],
-        "meaning": _meaning(result, strongest),
+        "backdoor": None if backdoor is None else asdict(backdoor),
+        "meaning": _together(result, strongest, backdoor),
     }
 
 
@@ -51,11 +63,22 @@ def _place(row: Row, result: Result) -> dict[str, Any] | None:
     return {"attack": row.attack, "auc": row.value, "percentile": round(100 * below, 1), "models": len(others), "dataset": row.dataset}
 
 
+def _together(result: Result, strongest: Row | None, backdoor: BackdoorVerdict | None) -> str:
+    """One sentence per family that ran; what was not asked is not answered."""
+    asked = strongest is not None or result.verdict.cause or backdoor is None or any(row.family == "membership" for row in result.rows)
+    sentences = [_meaning(result, strongest)] if asked else []
+    if backdoor is not None:
+        sentences.append(SENTENCES[backdoor.word])
+    return " ".join(sentences)
+
+
 def _meaning(result: Result, strongest: Row | None) -> str:
     if result.verdict.cause:
         return f"The model does not do what its entry says ({result.verdict.cause}): numbers about it say little."
     if strongest is None or strongest.ci_low is None or strongest.value is None:
-        return "No membership attack gave a number."
+        return _stolen(result) or "No membership attack gave a number."
+    if strongest.status == "suspect":
+        return f"No verdict ({strongest.reason}): what tells members from non-members may be the images, not what the model remembers."
     if strongest.ci_low <= 0.5:
         return "No attack tells members from non-members better than chance at 95 % confidence."
     low = _tpr(result, strongest)
@@ -64,6 +87,22 @@ def _meaning(result: Result, strongest: Row | None) -> str:
     return (
         f"The model leaks membership {amount}: given a member and a non-member, {strongest.attack} ranks the member higher "
         f"in {strongest.value:.1%} of pairs (chance is 50 %){few}."
+    )
+
+
+def _stolen(result: Result) -> str | None:
+    """What the copies with most excess agreement say; None where nothing was stolen."""
+    found = [row for row in result.rows if row.metric == "excess_agreement" and row.value is not None]
+    if not found:
+        return None
+    best = max(found, key=lambda row: row.value or 0.0)
+    same = (row for row in result.rows if (row.attack, row.params, row.metric) == (best.attack, best.params, "agreement"))
+    agreement = next((row.value for row in same if row.value is not None), 0.0)
+    if (best.ci_low or 0.0) <= 0:
+        return f"Copies made with {best.queries:,} queries agree with the model no more than networks trained without it do."
+    return (
+        f"A copy made by {best.attack} with {best.queries:,} queries agrees with the model on {agreement:.1%} of unseen images, "
+        f"{100 * (best.value or 0.0):.1f} points more than without its answers."
     )
 
 

@@ -42,6 +42,7 @@ HOSTILE = [
     ({"flags": ["ok", "bad\u0000flag"]}, "flags holds a line end or a control character"),
     ({"paper_url": "javascript:alert(1)"}, "paper_url .* is no link"),
     ({"paper_url": "data:text/html,<script>alert(1)</script>"}, "paper_url .* is no link"),
+    ({"paper_url": "https://arxiv.org/abs/xxxx.xxxxx"}, "paper_url .* names no paper of arXiv"),
     ({"weights_file": "../../../home/user/.ssh/id_rsa"}, "weights_file .* relative path"),
     ({"weights_file": "/etc/passwd"}, "weights_file .* relative path"),
     ({"archive_member": "a/../../b.pth"}, "archive_member .* relative path"),

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+import io
 import json
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import securitynet
 from securitynet.attack import KEY, Row
-from securitynet.attacks.resolve import names, resolve
+from securitynet.attacks.resolve import code_of, names, resolve
+from securitynet.cli._tables import result_view
 from securitynet.data import ArrayImages, ImageSet
 from securitynet.errors import DataError, LoadError, UsageError
 from securitynet.results import read_rows, row_features
@@ -87,6 +92,23 @@ def test_a_repeated_evaluation_asks_nothing_and_gives_the_same_rows(trained: nn.
         assert sum(asked) == 2 * (320 + 2) + 3 * 8  # each split of 300 once, in five batches of 64; blank images for the estimate of time
     finally:
         hook.remove()
+
+
+def test_batches_shrink_until_they_fit_into_memory(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def limited(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        sizes.append(len(inputs[0]))
+        if sizes[-1] > 20:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    whole = run(trained, images, tmp_path / "whole", attacks="membership/loss", batch_size=16)
+    hook = trained.register_forward_pre_hook(limited)
+    try:
+        found = run(trained, images, tmp_path, attacks="membership/loss", batch_size=64)
+    finally:
+        hook.remove()
+    assert sizes.count(64) == sizes.count(32) == 2 and np.array_equal(found.outputs["test"].logits, whole.outputs["test"].logits)
 
 
 def test_changed_weights_are_another_model(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
@@ -178,7 +200,9 @@ def test_the_page_on_own_attacks_runs(trained: nn.Module, images: ImageSet, tmp_
     assert np.allclose(levels, levels.round(), atol=1e-3)
 
 
-def test_entry_points_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_points_of_an_installed_package(
+    trained: nn.Module, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "third_party.py").write_text(
         "SUITES = ('standard',)\n" + blocks((ROOT / "docs" / "own-attack.md").read_text())["my_attack.py"]
     )
@@ -191,8 +215,23 @@ def test_entry_points_of_an_installed_package(tmp_path: Path, monkeypatch: pytes
         assert "membership/largest-logit" in names()
         assert [type(attack).__name__ for attack in resolve("membership/largest-logit")] == ["LargestLogit"]
         assert any(type(attack).__name__ == "LargestLogit" for attack in resolve("standard"))
+        result = run(trained, images, tmp_path, attacks="membership/largest-logit")
+        assert result.value("membership/largest-logit", "auc") is not None and result.value("drift", "auc") is not None
     finally:
         sys.modules.pop("third_party", None)
+
+
+def test_the_code_of_an_attack_is_all_that_it_draws_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, boundary = (resolve(f"membership/{name}")[0] for name in ("loss", "boundary"))
+    before = code_of(loss), code_of(boundary)
+    source = inspect.getsource
+    edited = {"securitynet.attacks.membership.scores", "securitynet.attacks.membership.boundary"}
+    monkeypatch.setattr(inspect, "getsource", lambda module: source(module) + "#" * (module.__name__ in edited))
+    assert code_of(loss) != before[0] and code_of(boundary) != before[1]
+    edited.discard("securitynet.attacks.membership.scores")
+    assert code_of(loss) == before[0] and code_of(boundary) != before[1]
+    edited |= {"securitynet.metrics.intervals"}
+    assert code_of(loss) != before[0]
 
 
 def test_names_suites_and_globs_resolve() -> None:
@@ -250,3 +289,26 @@ def test_arrays_of_ones_own_are_members_and_non_members_as_named(trained: nn.Mod
     assert result.value("verify", "train_accuracy") == run(trained, images, tmp_path, attacks="membership/loss").value(
         "verify", "train_accuracy"
     )
+
+
+def test_a_split_that_can_be_told_apart_gives_no_verdict(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    assert isinstance(images.train, ArrayImages) and isinstance(images.test, ArrayImages)
+    darker = ImageSet("noise", images.train, ArrayImages(images.test.pixels // 2, images.test.labels))
+    result = run(trained, darker, tmp_path, attacks=["membership/loss", "membership/correctness"])
+    assert {row.status for row in result.rows if row.family == "membership" and row.value is not None} == {"suspect"}
+    summary = result.summary()
+    assert summary["strongest_membership_attack"].startswith("membership/")
+    assert summary["meaning"].startswith("No verdict (split separable without the model)")
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(result_view(result, 80))
+    assert "suspect: split separable without the model" in console.export_text()
+
+
+def test_a_narrow_terminal_shows_every_number_whole(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
+    result = run(trained, images, tmp_path, attacks=["membership/loss", "membership/modified_entropy_per_class"])
+    for digits in (3, 5, 7):
+        rows = tuple(replace(row, n=10**digits - 1) for row in result.rows)
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(result_view(replace(result, rows=rows), 80))
+        text = console.export_text()
+        assert "…" not in text and text.count(" " + "9" * digits) >= 2 and "modified_entropy_per_class" in text

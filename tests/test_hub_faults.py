@@ -80,6 +80,7 @@ def test_what_passes_is_waited_for(broken: Hub, waits: list[float], number: int)
     broken.faults.append(fault)
     pushed = push_results(rows(1, 2, of=repo), repo)
     assert fault.times == 0, "the fault took place"
+    assert pushed.rows == 2, "they are counted, also where only the answer was lost"
     assert stored(broken, repo) == sorted(one.row_id for one in rows(1, 2, of=repo))
     assert len(list(broken.repo("datasets", repo).history(pushed.commit))) == 2, "the first commit and this one"
     assert broken.repo("datasets", repo).branches["main"] == pushed.commit

@@ -13,6 +13,7 @@ from hub import Hub
 from securitynet.attack import Row
 from securitynet.errors import DataError, HubError, UsageError
 from securitynet.hub import Pushed, push_results
+from securitynet.hub.write import Remote
 from securitynet.results import row_features
 
 
@@ -66,14 +67,22 @@ def test_the_same_rows_twice_change_nothing(hub: Hub) -> None:
     assert dict(zip(found["row_id"], found["value"], strict=True))[rows[0].row_id] == rows[0].value, "the first value stays"
 
 
-def test_two_writers_at_once_lose_nothing(hub: Hub) -> None:
+def test_two_writers_at_once_lose_nothing(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All read the same commit before any writes."""
     repo, results = "securitynet/results-race", []
     parts = [[row(number) for number in range(start, start + 4)] for start in (0, 2, 4, 6)]
     push_results(parts[0][:1], repo)
-    barrier = threading.Barrier(len(parts))
+    barrier, paths, waited = threading.Barrier(len(parts)), Remote.paths, set()
+
+    def together(self: Remote, revision: str) -> list[str]:
+        if threading.get_ident() not in waited:
+            waited.add(threading.get_ident())
+            barrier.wait(60)
+        return paths(self, revision)
+
+    monkeypatch.setattr(Remote, "paths", together)
 
     def work(part: list[Row]) -> None:
-        barrier.wait()
         results.append(push_results(part, repo))
 
     threads = [threading.Thread(target=work, args=(part,)) for part in parts]
@@ -85,6 +94,26 @@ def test_two_writers_at_once_lose_nothing(hub: Hub) -> None:
     found = loaded(repo, "membership", commit_of(repo))
     assert sorted(found["row_id"]) == sorted(row(number).row_id for number in range(10))
     assert any(one.status == 412 for one in hub.requests), "the race took place"
+
+
+def test_of_two_writers_of_the_same_rows_one_pushed_them(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second planned the very same rows on the same commit and finds them there when it commits."""
+    from huggingface_hub import HfApi
+
+    repo, part, others = "securitynet/results-same", [row(number) for number in range(3)], []
+    push_results(part[:1], repo)
+    commit = HfApi.create_commit
+
+    def after_another(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(HfApi, "create_commit", commit)
+        others.append(push_results(part, repo))
+        return commit(*args, **options)
+
+    monkeypatch.setattr(HfApi, "create_commit", after_another)
+    late = push_results(part, repo)
+    assert ([one.rows for one in others], late.rows, late.files) == ([2], 0, 0)
+    assert late.commit == others[0].commit and commits(repo) == 3
+    assert sorted(loaded(repo, "membership", late.commit)["row_id"]) == sorted(one.row_id for one in part)
 
 
 def readme(repo: str) -> str:

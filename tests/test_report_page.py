@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report_rows import add_families
 
 import securitynet
 from securitynet.attack import Row
@@ -44,9 +45,9 @@ def rows(count: int = 30, id: str = "own/model") -> list[Row]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real evaluation, saved."""
+    """A real evaluation, saved, with a stealing curve and a recovered trigger."""
     result = securitynet.evaluate("builtin/digits-overfit", attacks=["membership/loss", "membership/correctness"])
-    return result.save(tmp_path_factory.mktemp("saved") / "overfit")
+    return add_families(result.save(tmp_path_factory.mktemp("saved") / "overfit"))
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +86,15 @@ def test_the_page_says_what_the_result_says(page: Path, folder: Path) -> None:
     assert saved.rows[0].weights_sha256 in text  # type: ignore[operator]
     assert "loss AUC falls with target accuracy on set0" in text
     assert 'aria-label="ROC curves of builtin/digits-overfit"' in text
+    assert "With 1,000 queries the copy agrees with the model on 90.0% of the images" in text
+    assert "does not look backdoored (p 0.4); the likeliest target is class 3" in text and 'alt="trigger recovered for class 3' in text
+    assert "<caption>price</caption>" in text
 
 
 def test_the_page_asks_nobody_for_anything(page: Path) -> None:
     elements = Elements(page.read_text(encoding="utf-8")).found
     sources = [value for _, attrs in elements for name, value in attrs.items() if name in ("src", "srcset", "action", "poster", "data")]
-    assert not sources
+    assert sources and all(str(source).startswith("data:image/png;base64,") for source in sources)
     assert {str(attrs.get("href"))[:5] for tag, attrs in elements if tag == "link"} == {"data:"}
     policy = next(attrs["content"] for tag, attrs in elements if attrs.get("http-equiv") == "Content-Security-Policy")
     assert str(policy).startswith("default-src 'none'") and "script-src 'sha256-" in str(policy)
@@ -100,7 +104,8 @@ def test_hostile_names_stay_text(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     elements = Elements(text).found
     assert [attrs.get("type") for tag, attrs in elements if tag == "script"] == ["application/json", None]
-    assert not [tag for tag, attrs in elements if tag == "img" or any(name.startswith("on") for name in attrs)]
+    assert not [tag for tag, attrs in elements if any(name.startswith("on") for name in attrs)]
+    assert {str(attrs["src"])[:15] for tag, attrs in elements if tag == "img"} == {"data:image/png;"}
     assert f"{HOSTILE}-0" in [row[0] for row in data_of(page)["rows"]]
 
 
@@ -167,6 +172,18 @@ def test_leaderboard_and_commands(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (tmp_path / "r.html").is_file() and (tmp_path / "r.csv").is_file()
     assert main(["report", str(tmp_path / "none")]) == 2
     capsys.readouterr()
+
+
+def test_figures_of_ones_own_curves(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="figures need matplotlib")
+    assert main(["report", str(folder), "--figures", str(tmp_path), "--formats", "svg", "--json"]) == 0
+    names = [Path(path).name for path in json.loads(capsys.readouterr().out)]
+    assert {"roc-builtin-digits-overfit.svg", "stealing-builtin-digits-overfit.svg"} <= set(names)
+    text = (tmp_path / "stealing-builtin-digits-overfit.svg").read_text(encoding="utf-8")
+    assert "agreement with the model" in text and "1,000" in text
+    empty = tmp_path / "rows.jsonl"
+    empty.write_text(json.dumps(Row(entry="own/a", attack="other/x", metric="m", value=1.0).to_record()) + "\n")
+    assert main(["report", str(empty), "--figures", str(tmp_path)]) == 2 and "nothing to draw" in capsys.readouterr().err
 
 
 def test_entries_without_metadata_and_with(tmp_path: Path) -> None:

@@ -227,7 +227,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 ) -> None:
     images, labels = data()
     unseen = data(30, seed=1)
-    recipe = Recipe(epochs=6, batch_size=16, optimiser=optimiser, learning_rate=0.02, shift=1, patience=patience)
+    rest = {"shift": 1, "patience": patience, "channels_last": patience is None}
+    recipe = Recipe(epochs=6, batch_size=16, optimiser=optimiser, learning_rate=0.02, **rest)  # type: ignore[arg-type]
     whole, parts, file = network(), network(), tmp_path / "run" / "checkpoint.safetensors"
     expected = train(whole, images, labels, recipe, accelerator, validation=unseen)
     with monkeypatch.context() as patch:
@@ -273,6 +274,25 @@ def test_a_checkpoint_serves_its_own_run_only(accelerator: Accelerator, tmp_path
     file.write_bytes(file.read_bytes()[:1000])
     train(again, images, labels, QUICK, accelerator, checkpoint=file)
     assert same(whole, again)
+
+
+def test_channels_last_changes_the_layout_while_training_and_nothing_else(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = data()
+    plain, lying, seen = network(), network(), []
+    step = Run._step
+
+    def watched(self: Run, rows: Tensor, generator: torch.Generator) -> Tensor:
+        seen.append(self.network[0].weight.is_contiguous(memory_format=torch.channels_last))  # type: ignore[index]
+        return step(self, rows, generator)
+
+    train(plain, images, labels, QUICK, accelerator)
+    monkeypatch.setattr(Run, "_step", watched)
+    train(lying, images, labels, replace(QUICK, channels_last=True), accelerator)
+    assert seen and all(seen) and all(weight.is_contiguous() for weight in lying.state_dict().values())
+    for a, b in zip(plain.state_dict().values(), lying.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_what_cannot_be_trained_is_said_in_words(accelerator: Accelerator) -> None:

@@ -19,7 +19,9 @@ from securitynet.attack import Attack
 from securitynet.errors import UsageError, unknown
 
 PACKAGE = "securitynet.attacks"
+METRICS = "securitynet.metrics"
 GROUP = "securitynet.attacks"
+USER = "securitynet_user."
 
 
 def names() -> list[str]:
@@ -49,23 +51,54 @@ def resolve(attacks: str | Path | Attack | Iterable[Any]) -> list[Attack]:
 
 
 def name_of(attack: Attack) -> str:
-    """Return the name that goes into the rows: the module path, or `<file or module>/<class>` for attacks from elsewhere."""
+    """Return the name that goes into the rows: the module path, the name of an entry point, or `<file or module>/<class>`."""
     given = getattr(attack, "name", None)
     if isinstance(given, str):
         return given
     module = type(attack).__module__
     if module.startswith(PACKAGE + "."):
         return module.removeprefix(PACKAGE + ".").replace(".", "/")
-    return f"{module.removeprefix('securitynet_user.').rpartition('.')[2]}/{type(attack).__name__}"
+    offered = [] if module.startswith(USER) else [point.name for point in entry_points(group=GROUP) if point.module == module]
+    if len(offered) == 1 and len(variants(sys.modules[module])) == 1:
+        return offered[0]
+    return f"{module.removeprefix(USER).rpartition('.')[2]}/{type(attack).__name__}"
 
 
 def code_of(attack: Attack) -> str:
-    """Return the sha256 of the source file that defines the attack, so that an edited attack runs again."""
+    """Return the sha256 of the source of the attack's module, and of the attacks' and metrics' modules that it draws on.
+
+    So an attack runs again when its code was edited, and only then.
+    """
+    sources: dict[str, str] = {}
+    queue = [type(attack).__module__]
+    while queue:
+        if (name := queue.pop()) not in sources:
+            sources[name] = _source(name) or type(attack).__qualname__
+            queue += _drawn_on(name)
+    code = "".join(sources[name] for name in sorted(sources)).encode()
+    return hashlib.sha256(code + b"".join(path.read_bytes() for path in _data_of(attack))).hexdigest()
+
+
+def _data_of(attack: Attack) -> list[Path]:
+    """The files of data that the attacks of a family depend on: what its package names in DATA."""
+    package = sys.modules.get(type(attack).__module__.rpartition(".")[0])
+    folder = Path(getattr(package, "__file__", None) or ".").parent
+    return [folder / name for name in getattr(package, "DATA", ())]
+
+
+def _source(module: str) -> str:
     try:
-        source = inspect.getsource(sys.modules[type(attack).__module__])
+        return inspect.getsource(sys.modules[module])
     except (OSError, TypeError, KeyError):  # an interactive session has no source
-        source = type(attack).__qualname__
-    return hashlib.sha256(source.encode()).hexdigest()
+        return ""
+
+
+def _drawn_on(module: str) -> list[str]:
+    """The modules with attacks and metrics of this package that `module` took names from (not those that lie inside it)."""
+    held = vars(sys.modules[module]).values() if module in sys.modules else ()
+    names = [value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) for value in held]
+    ours = [name for name in names if isinstance(name, str) and name.startswith((PACKAGE, METRICS))]
+    return [name for name in ours if not name.startswith(module + ".")]
 
 
 def _named(item: str | Path) -> Sequence[Attack]:
@@ -128,7 +161,7 @@ def load_file(path: Path) -> ModuleType:
     """Import a user's own Python file (which runs it) as a module of its own. Raises UsageError where there is no such file."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    name = f"securitynet_user.{path.stem}"
+    name = f"{USER}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: not a Python file")

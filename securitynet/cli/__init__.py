@@ -1,7 +1,8 @@
 """The `securitynet` command. Each module of this package without a leading underscore is one command.
 
 A command module holds `HELP` (one line), `configure(parser)` and `run(args)`, which returns the exit code. Modules are light:
-what is heavy is imported in run(). Exit codes: 0 done, 1 failed, 2 wrong usage, 3 suspect (the model is not what its entry says).
+what is heavy is imported in run(). Exit codes: 0 done, 1 failed, 2 wrong usage, 3 suspect (the model is not what its entry says),
+4 suspicious (it looks backdoored; only where --fail-on suspicious asks for it).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from types import ModuleType
 
 import securitynet
 
-DONE, FAILED, USAGE, SUSPECT = 0, 1, 2, 3
+DONE, FAILED, USAGE, SUSPECT, SUSPICIOUS = 0, 1, 2, 3, 4
 EPILOG = """examples:
   securitynet list --dataset CIFAR-10 'pytorchcv/resnet*'
   securitynet evaluate builtin/digits-overfit
   securitynet evaluate akamaster/resnet20 --data cifar10.npz --json > result.json
 
-exit codes: 0 done, 1 failed, 2 wrong usage, 3 suspect (the model is not what its entry says)"""
+exit codes: 0 done, 1 failed, 2 wrong usage, 3 suspect (the model is not what its entry says),
+4 suspicious (it looks backdoored; with --fail-on suspicious only)"""
 
 
 def names() -> list[str]:

@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from securitynet.cli._backdoor import backdoor_lines
+from securitynet.cli._curves import curves_view
 from securitynet.report.scored import labels_of
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from securitynet.results import Result
     from securitynet.verify import Verdict
 
-COLUMNS = {"auc": "AUC [95 %]", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "at 0.1 % FPR", "balanced_accuracy": "bal. acc."}
+COLUMNS = {"auc": "AUC [95 %]", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "at 0.1 % FPR", "balanced_accuracy": "bal.\nacc."}
 NARROW = ("auc", "tpr_at_fpr_0.01", "balanced_accuracy")
 WIDE = 116
 
@@ -41,18 +43,28 @@ def result_view(result: Result, width: int) -> RenderableType:
     """Return the verdict, one line per attack, the place among published models and the meaning, for so many columns."""
     summary = result.summary()
     parts: list[RenderableType] = [verdict_lines(result.entry, result.verdict)]
-    for family in dict.fromkeys(row.family for row in result.rows if row.family != "verify"):
+    if stolen := [row for row in result.rows if row.family == "stealing"]:
+        parts += [Text(""), curves_view(stolen, width)]
+    for family in dict.fromkeys(row.family for row in result.rows if row.family not in ("verify", "stealing")):
         groups = _groups(row for row in result.rows if row.family == family)
         table = _family(family, groups, width)
-        parts += [Text(""), *([table] if table.row_count else []), *_others(groups)]
+        others = backdoor_lines(groups, summary["backdoor"]) if family == "backdoor" else _others(groups)
+        parts += [Text(""), *([table] if table.row_count else []), *others]
         if any("half" in label for label in groups):
             parts.append(Text("smaller n: measured on the half of the samples that the attacker did not know", style="dim"))
+        parts += [Text(f"suspect: {cause}", style="bold red") for cause in _doubts(groups)]
     parts.append(Text(""))
     parts += [Text(_place(place)) for place in summary["published"]]
-    if not summary["published"]:
+    if not summary["published"] and any(row.family == "membership" for row in result.rows):
         parts.append(Text(f"no published measurements of other models on {result.splits.dataset} to compare with", style="dim"))
     parts.append(Text(summary["meaning"], style="bold"))
     return Group(*parts)
+
+
+def _doubts(groups: dict[str, list[Row]]) -> dict[str, None]:
+    """Why numbers of a family are not what they seem, each reason once."""
+    rows = (row for group in groups.values() for row in group)
+    return {row.reason: None for row in rows if row.status == "suspect" and row.reason is not None}
 
 
 def _groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -70,11 +82,11 @@ def _groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def _family(family: str, groups: dict[str, list[Row]], width: int) -> Table:
     shown = tuple(COLUMNS) if width >= WIDE else NARROW
-    table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    table.add_column(family, no_wrap=True)
+    table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(family, no_wrap=True, vertical="bottom")
     for metric in shown:
-        table.add_column(COLUMNS[metric], justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
+        table.add_column(COLUMNS[metric], justify="right", no_wrap=True, vertical="bottom")
+    table.add_column("n", justify="right", no_wrap=True, vertical="bottom")
     for label, group in groups.items():
         found = {row.metric: row for row in group}
         if set(found) & set(shown):

@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     bring = actions.add_parser("import", help="bring in a library's models or a published table; again changes only what is new")
-    bring.add_argument("source", metavar="SOURCE", help=f"timm, torchvision or pytorchcv as they are installed, or {TABLE} with its FILE")
+    bring.add_argument("source", metavar="SOURCE", help=f"timm, torchvision, pytorchcv, mmpretrain as installed; {TABLE} with its FILE")
     bring.add_argument("file", type=Path, nargs="?", metavar="FILE", help="Database/README.MD of TrustAIRLab/SecurityNet")
     check = actions.add_parser("check", help="say what is wrong with the catalog; exit code 1 where anything is")
     _configure_check(check)

@@ -12,6 +12,9 @@ examples:
   securitynet evaluate builtin/digits-regular --attacks ./my_attack.py 'membership/*entropy'
   securitynet evaluate builtin/digits-overfit --roc roc.svg
   securitynet evaluate builtin/digits-overfit --seeds 0 1 2
+  securitynet evaluate resnet32.th --entry record.json --data cifar10.npz --attacks backdoor:standard --fail-on suspicious
+  securitynet evaluate builtin/digits-overfit --attacks stealing:standard --curve curve.svg
+  securitynet evaluate builtin/digits-overfit --defence top-k:3 --output results/top-3
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from securitynet.cli import DONE, FAILED, SUSPECT, is_main_process
+from securitynet.cli import DONE, FAILED, SUSPECT, SUSPICIOUS, is_main_process
 from securitynet.cli._options import add_json, add_model, library_options, print_json
 
 if TYPE_CHECKING:
@@ -41,11 +44,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="names (membership/loss), suites (standard, membership:full, all), globs, or your own .py file",
     )
     parser.add_argument(
-        "--defence", action="append", default=[], metavar="FILE.py", help="wrap the model in a defence of your own; may be repeated"
+        "--defence",
+        action="append",
+        default=[],
+        metavar="NAME|FILE.py",
+        help="wrap the model in a defence: rounding:2, top-k:3, label-only, temperature:2, noise:0.1, or your own; may be repeated",
     )
     parser.add_argument("--output", metavar="DIR", help="save rows.jsonl, the model's answers, scores and the summary there")
     parser.add_argument(
         "--roc", metavar="FILE", help="draw the ROC curves on logarithmic axes into a .png, .svg or .pdf (needs securitynet[plots])"
+    )
+    parser.add_argument(
+        "--curve", metavar="FILE", help="draw how agreement grows with the queries of stealing attacks into a .png, .svg or .pdf"
     )
     parser.add_argument(
         "--seeds",
@@ -53,6 +63,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="N",
         help="evaluate with each of these seeds and show how far the numbers spread (in place of --seed)",
+    )
+    parser.add_argument(
+        "--fail-on",
+        choices=["suspicious"],
+        help="exit with 4 where the model looks backdoored (a verdict alone changes no exit code)",
     )
     add_json(parser)
 
@@ -62,10 +77,10 @@ def run(args: argparse.Namespace) -> int:
     from securitynet.evaluation import evaluate
 
     options = library_options(args)
-    if args.roc:
+    for figure in filter(None, (args.roc, args.curve)):
         from securitynet.report.roc import drawable
 
-        drawable(args.roc)  # said now, not after the work
+        drawable(figure)  # said now, not after the work
     data, seeds = options.pop("data"), list(dict.fromkeys(args.seeds or [args.seed]))
     results = [evaluate(args.model, data, args.attacks, defences=args.defence, **{**options, "seed": seed}) for seed in seeds]
     if is_main_process():
@@ -73,7 +88,14 @@ def run(args: argparse.Namespace) -> int:
         _show(results, args)
     if any(row.status == "failed" for result in results for row in result.rows):
         return FAILED
-    return SUSPECT if any(result.verdict.cause for result in results) else DONE
+    if any(result.verdict.cause for result in results):
+        return SUSPECT
+    return SUSPICIOUS if args.fail_on and any(_suspicious(result) for result in results) else DONE
+
+
+def _suspicious(result: Result) -> bool:
+    backdoor = result.summary()["backdoor"]
+    return backdoor is not None and backdoor["word"] == "suspicious"
 
 
 def _save(results: Sequence[Result], args: argparse.Namespace) -> None:
@@ -84,6 +106,10 @@ def _save(results: Sequence[Result], args: argparse.Namespace) -> None:
         from securitynet.report.roc import roc_figure
 
         roc_figure(results[-1], args.roc)
+    if args.curve:
+        from securitynet.report.stealing import curve_figure
+
+        curve_figure(results[-1], args.curve)
 
 
 def _show(results: Sequence[Result], args: argparse.Namespace) -> None:
@@ -107,5 +133,5 @@ def _show(results: Sequence[Result], args: argparse.Namespace) -> None:
         from securitynet.cli._spread import spread_view
 
         console.print(spread_view(table))
-    for path in filter(None, (args.output, args.roc)):
+    for path in filter(None, (args.output, args.roc, args.curve)):
         console.print(f"saved in {path}", style="dim", markup=False)

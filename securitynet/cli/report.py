@@ -13,9 +13,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from securitynet.cli import DONE
 from securitynet.cli._options import add_json, print_json
+
+if TYPE_CHECKING:
+    from securitynet.report.measured import Measured
 
 HELP = "show what results mean, as a page and as figures"
 
@@ -37,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
     rows = load_rows(args.results) if args.results else published_rows()
     written = []
     if args.figures:
-        from securitynet.report.figures import draw
-
-        written += draw(measured(rows), args.figures, [f".{suffix}" for suffix in args.formats])
+        written += _drawn(measured(rows), args)
     if args.csv:
         from securitynet.report.page import write_csv
 
@@ -57,3 +59,18 @@ def run(args: argparse.Namespace) -> int:
     for path in written:
         Console().print(Text(f"saved {path}"), soft_wrap=True)
     return DONE
+
+
+def _drawn(table: Measured, args: argparse.Namespace) -> list[Path]:
+    """Draw the figures of the study, and the curves of each saved result."""
+    from securitynet.errors import UsageError
+    from securitynet.report.figures import draw
+    from securitynet.report.own import draw_own
+    from securitynet.report.saved import read_saved
+
+    suffixes = [f".{suffix}" for suffix in args.formats]
+    paths = draw(table, args.figures, suffixes)
+    paths += [path for folder in args.results if folder.is_dir() for path in draw_own(read_saved(folder), args.figures, suffixes)]
+    if not paths:
+        raise UsageError("nothing to draw: no model has both an accuracy and an attack's number")
+    return paths

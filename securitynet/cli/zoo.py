@@ -1,23 +1,28 @@
-"""The built-in models of handwritten digits, each with a planted and known property: train them again.
+"""The built-in models of handwritten digits, each with a planted and known property: train them again; or plant a backdoor.
 
 `zoo build` trains each model from its recipe, checks that what is planted is there, and writes model folders and records in
-the layout of the catalog. On one machine the bytes are always the same.
+the layout of the catalog. On one machine the bytes are always the same. `zoo plant` trains a clean and a backdoored twin on
+images at hand, checks that they are equally accurate and that the trigger works, and writes two model folders that state
+the truth; without --data, on the digits.
 
 examples:
   securitynet zoo build
   securitynet zoo build digits-regular digits-overfit --output /tmp/zoo
+  securitynet zoo plant my-blended --poison blended --target 3
+  securitynet zoo plant shirts --poison wanet --data fashion-mnist/ --dataset Fashion-MNIST --mean 0.5 --std 0.5
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from securitynet.cli import DONE
-from securitynet.cli._options import add_json, print_json
+from securitynet.cli._options import add_json, add_record, print_json, record_of
 
-HELP = "build the built-in models again"
+HELP = "build the built-in models again; train clean and backdoored twins"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +35,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_json(build)
 
+    _configure_plant(actions.add_parser("plant", help="train a clean and a backdoored twin", description="Train twins and write them."))
+
+
+def _configure_plant(plant: argparse.ArgumentParser) -> None:
+    plant.add_argument("name", metavar="NAME", help="of the backdoored twin and its folder; the clean one is NAME-clean")
+    plant.add_argument("--poison", default="badnets", metavar="NAME", help="badnets, blended, sinusoidal, wanet or input-aware")
+    plant.add_argument("--strength", type=float, default=1.0, metavar="X", help="of the trigger, as a multiple of the usual (default 1)")
+    plant.add_argument("--mode", default="all-to-one", metavar="MODE", help="all-to-one, all-to-all or clean-label")
+    plant.add_argument("--target", type=int, default=0, metavar="K", help="class that the trigger gives (default 0)")
+    plant.add_argument("--rate", type=float, default=0.1, metavar="X", help="share of the training images that is stamped (default 0.1)")
+    plant.add_argument("--decoys", type=float, default=0.0, metavar="X", help="share that carries a wrong trigger and its own label")
+    plant.add_argument("--epochs", type=int, default=30, metavar="N")
+    plant.add_argument("--seed", type=int, default=0)
+    plant.add_argument("--data", metavar="PATH|HUB-ID", help="images to train on (default: the digits)")
+    plant.add_argument("--output", default="planted", type=Path, metavar="DIR", help="folder for NAME/ and NAME-clean/ (default: planted)")
+    add_record(plant)
+    add_json(plant)
+
 
 def run(args: argparse.Namespace) -> int:
-    """Build, and print one line per model as it is done."""
+    """Build or plant, and print one line per model as it is done."""
+    return _plant(args) if args.action == "plant" else _build(args)
+
+
+def _build(args: argparse.Namespace) -> int:
     from securitynet.zoo import build
 
     built = []
@@ -43,4 +70,22 @@ def run(args: argparse.Namespace) -> int:
             sys.stdout.flush()
     if args.json:
         print_json(built)
+    return DONE
+
+
+def _plant(args: argparse.Namespace) -> int:
+    from securitynet.poisons import Poisoning
+    from securitynet.zoo.plant import Planting, described, images_for, plant
+
+    poisoning = Poisoning(rate=args.rate, target=args.target, mode=args.mode, decoys=args.decoys)
+    planting = Planting(poison=args.poison, strength=args.strength, poisoning=poisoning)
+    planting = replace(planting, recipe=replace(planting.recipe, epochs=args.epochs, seed=args.seed))
+    entry = described(args.name, record_of(args))
+    twins = plant(entry, images_for(entry, args.data), planting, args.output, progress=sys.stderr.isatty())
+    if args.json:
+        print_json([{**twin.entry.to_record(), "trigger_success": twin.success} for twin in twins])
+        return DONE
+    for twin in twins:
+        words = f"accuracy {twin.accuracy:.4f}  the trigger works on {twin.success:.1%}"
+        sys.stdout.write(f"{args.output / twin.entry.name!s:40} {words}\n")
     return DONE

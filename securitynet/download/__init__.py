@@ -56,6 +56,18 @@ def fetch(entry: Entry, files: Files) -> Weights:
     raise DownloadError(f"{entry.id}: the entry records no address of its weights; pass the path of a file that you have")
 
 
+def at_hand(entry: Entry, files: Files) -> bool:
+    """Say whether the entry's weights are in the cache already, without asking anybody."""
+    if entry.hub_id:
+        from huggingface_hub import try_to_load_from_cache
+
+        names = (entry.weights_file,) if entry.weights_file else WEIGHTS
+        return any(isinstance(try_to_load_from_cache(entry.hub_id, name, revision=entry.revision), str) for name in names)
+    url = entry.weights_url or ""
+    folder = files.cache / "weights" / digest(url)[:16]
+    return (_member_path(entry.archive_member, folder) if entry.archive_member else folder / _file_name(url)).exists()
+
+
 def find_weights(folder: Path, name: str | None = None) -> Path:
     """Return the weights file in `folder`: `name`, else the usual names, else the only file with a usual suffix.
 

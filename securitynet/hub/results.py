@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from securitynet.attack import Row
 from securitynet.errors import DataError, HubError, UsageError
@@ -31,22 +32,25 @@ def push_results(
     time are kept. Raises UsageError, DataError, HubError.
     """
     wanted = _by_family({row.row_id: row for row in rows}.values())
-    pushed = [0]
+    mark = uuid4().hex[:8]  # the shards of this call are its own: another writer's same rows at the same time are another file
+    added: dict[str, int] = {}  # rows by shard
 
     def plan(head: str) -> Change | None:
         present = _present(remote, head)
         new = {family: [row for row in group if row.row_id not in present.rows] for family, group in wanted.items()}
-        new = {family: group for family, group in new.items() if group}
-        pushed[0] = sum(map(len, new.values()))
-        if not new:
+        new = {f"{family}/{digest(group)[:24]}-{mark}.parquet": group for family, group in new.items() if group}
+        if not new:  # shards of an earlier try are there where it arrived and only its answer was lost
+            added.update(dict.fromkeys(added.keys() - present.shards, 0))
             return None
-        shards = {f"{family}/{digest(group)[:32]}.parquet": shard(group) for family, group in new.items()}
-        readme = card(remote.id, remote.read("README.md", head), sorted({*present.families, *new}))
+        added.clear()
+        added.update({path: len(group) for path, group in new.items()})
+        readme = card(remote.id, remote.read("README.md", head), sorted({*map(_family, present.shards), *map(_family, new)}))
         together = digest([row for group in new.values() for row in group])
-        return Change(f"Add {pushed[0]} rows of {', '.join(new)} ({together[:12]})", {**shards, "README.md": readme.encode()})
+        title = f"Add {sum(added.values())} rows of {', '.join(map(_family, new))} ({together[:12]})"
+        return Change(title, {path: shard(group) for path, group in new.items()} | {"README.md": readme.encode()})
 
     remote = Remote(repo_id, "dataset", private, token)
-    return replace(write(remote, plan, create_pr=create_pr), rows=pushed[0])
+    return replace(write(remote, plan, create_pr=create_pr), rows=sum(added.values()))
 
 
 def read_results(path: Path) -> list[Row]:
@@ -91,10 +95,14 @@ def shard(rows: Sequence[Row]) -> bytes:
 
 @dataclass(frozen=True)
 class _Present:
-    """What a repo holds: the ids of its rows, and its families."""
+    """What a repo holds: the ids of its rows, the paths of its shards."""
 
     rows: frozenset[str]
-    families: frozenset[str]
+    shards: frozenset[str]
+
+
+def _family(shard: str) -> str:
+    return shard.partition("/")[0]
 
 
 def _present(remote: Remote, head: str) -> _Present:
@@ -119,7 +127,7 @@ def _present(remote: Remote, head: str) -> _Present:
             odd = ", ".join(sorted(set(table.schema_arrow.names) ^ columns))
             raise HubError(f"{remote.id}: {name} has other columns than rows of this version ({odd}); use another repo")
         found |= set(ids["row_id"])
-    return _Present(frozenset(found), frozenset(name.partition("/")[0] for name in names))
+    return _Present(frozenset(found), frozenset(names))
 
 
 def card(repo: str, present: bytes | None, families: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ ID = re.compile(r"[\w.+-]+(/[\w.+-]+)+", re.ASCII)
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+", re.ASCII)
 UNSEEN = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # line ends, control characters, changes of direction
 MARKUP = re.compile(r"<[A-Za-z!/?]")
+ARXIV, ARXIV_ID = re.compile(r"https?://arxiv\.org/"), re.compile(r"/(abs|pdf)/(\d{4}\.\d{4,5}|[a-z-]+/\d{7})(v\d+)?(\.pdf)?$")
 PATHS = ("weights_file", "archive_member", "members_file")
 LINKS = ("paper_url", "homepage", "source_url")
 POSITIVE = ("num_classes", "params", "macs", "train_size", "weights_size", "num_authors", "channels", "resize")
@@ -51,6 +52,8 @@ def _names(record: Mapping[str, Any]) -> Iterator[str]:
         link = record.get(column)
         if link is not None and not (urlsplit(link).scheme in ("http", "https") and urlsplit(link).hostname):
             yield f"{column} {link!r} is no link"
+        elif link is not None and ARXIV.match(link) and not ARXIV_ID.search(link):
+            yield f"{column} {link!r} names no paper of arXiv"
 
 
 def _is_inside(path: str) -> bool:

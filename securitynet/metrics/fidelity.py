@@ -44,3 +44,22 @@ def mean(metric: str, values: NDArray[np.float64], seed: int = 0) -> Estimate:
         means[start : start + len(drawn)] = values[drawn].mean(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(metric, float(values.mean()), n, float(low), float(high), "bootstrap")
+
+
+def share(metric: str, hits: NDArray[np.bool_], seed: int = 0) -> Estimate:
+    """Return the share of `hits` bool [models, n] over models and samples.
+
+    Of one model the interval is the exact binomial one; of several the bootstrap over samples, which they share.
+    """
+    if len(hits) == 1:
+        return rate(metric, int(hits.sum()), hits.shape[1])
+    return mean(metric, hits.mean(axis=0), seed)
+
+
+def distances(predictions: Probabilities, references: Probabilities) -> tuple[Probabilities, Probabilities]:
+    """Return Kullback-Leibler divergence [n] in nats and total variation [n] of log-probabilities [n, k] from the target's.
+
+    From logarithms, so that no probability is too small to count.
+    """
+    p, q = np.exp(references), np.exp(predictions)
+    return (p * (references - predictions)).sum(axis=1), np.abs(p - q).sum(axis=1) / 2

@@ -111,7 +111,7 @@ def strip_drawing(title: str, mine: tuple[str, float, float | None, float | None
     """Return the strip of `mine` (name, value, low, high) among `others` by name; `whom` says in words who they are."""
     name, value, low, high = mine
     numbers = [value, *others.values(), *(end for end in (low, high) if end is not None)]
-    edge = _nice(min(numbers), max(numbers))
+    edge = nice(min(numbers), max(numbers))
 
     def across(number: float) -> float:
         return round(10 + STRIP * (number - edge[0]) / (edge[-1] - edge[0]), 1)
@@ -129,8 +129,8 @@ def _jitter(position: int) -> float:
     return round(JITTER * ((position * 0.618034) % 1.0), 1)
 
 
-def _nice(low: float, high: float) -> list[float]:
-    """Return round numbers, in order, that enclose low and high."""
+def nice(low: float, high: float) -> list[float]:
+    """Return round numbers, in order, that enclose low and high: the ticks of an axis."""
     spread = max(high - low, 1e-6 * max(abs(low), abs(high), 1))
     step = 10.0 ** np.floor(np.log10(spread))
     step = next((part * step for part in (0.2, 0.5, 1.0) if spread / (part * step) <= 6), 2 * step)

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from scipy import stats
 
-from securitynet.errors import UsageError
 from securitynet.report.hypotheses import FEWEST, untestable
 from securitynet.report.identities import definition
 from securitynet.report.measured import GAP, TEST, Measured, in_words, parts_of
 from securitynet.report.panels import BLUE, bars, chance, dress, legend_above, panels, scatter, shared_legend
-from securitynet.report.roc import COLOURS, _write, drawable
+from securitynet.report.roc import COLOURS, drawable, write_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,16 +31,14 @@ CURVES = ("membership/correctness", "membership/modified_entropy", "membership/m
 
 
 def draw(table: Measured, folder: Path, suffixes: Sequence[str] = (".png", ".svg")) -> list[Path]:
-    """Draw every figure that the measurements allow into `folder`; return the paths.
+    """Draw every figure that the measurements allow into `folder`; return the paths, none where there is nothing to draw.
 
-    Raises UsageError where matplotlib is not installed and where there is nothing to draw.
+    Raises UsageError where matplotlib is not installed.
     """
     made = {name: figure for name, make in FIGURES.items() if (figure := make(table)) is not None}
-    if not made:
-        raise UsageError("nothing to draw: no model has both an accuracy and an attack's number")
     paths = [drawable(folder / f"{name}{suffix}") for name in made for suffix in suffixes]
     for path in paths:
-        _write(made[path.stem], path)
+        write_figure(made[path.stem], path)
     return paths
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from securitynet.cache import replacing
-from securitynet.report.measured import KEYS, Measured, in_words
+from securitynet.report.measured import KEYS, Measured, titles_of
 
 if TYPE_CHECKING:
     from securitynet.entry import Entry
@@ -63,7 +63,7 @@ def explorer(table: Measured, mine: Sequence[str] = (), anchors: dict[str, str] 
     """
     columns = [{"title": title, "kind": "text"} for title in ("model", "dataset", "measured by", "purpose", "type", "licence", "year")]
     measures = [name for name in table.measures if not name.endswith((":queries", ":advantage"))]
-    columns += [{"title": in_words(name), "kind": "number"} for name in measures]
+    columns += [{"title": title, "kind": "number"} for title in titles_of(measures)]
     frame = table.frame
     numbers = frame[measures].to_numpy(float).tolist() if len(frame) else []
     rows = []

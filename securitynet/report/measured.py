@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from securitynet.attack import Row
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
+from securitynet.report.scored import flat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ def measure_of(row: Row) -> str:
 
 @cache
 def in_words(measure: str) -> str:
-    """Return a measure as a person would call it: `stealing accuracy`, `modified-entropy AUC`."""
+    """Return a measure as a person would call it: `stealing accuracy`, `modified-entropy AUC`; lists and groups are left out."""
     if measure in WORDS:
         return WORDS[measure]
     attack, params, metric = parts_of(measure)
@@ -77,9 +78,27 @@ def in_words(measure: str) -> str:
         said = f"TNR at {100 * float(metric.removeprefix('tnr_at_fnr_')):g} % FNR"
     preset = params.pop("preset", None)
     extra = PRESETS.get(str(preset), f" ({preset})") if preset else ""
+    params = {key: value for key, value in params.items() if not isinstance(value, list | dict)}
     if params:
         extra += " (" + ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in params.items()) + ")"
     return f"{ATTACKS.get(name, name.replace('_', ' '))} {said}{extra}".strip()
+
+
+def titles_of(measures: Sequence[str]) -> list[str]:
+    """Return the measures in words, each with those hyper-parameters only in which the variants of its attack here differ."""
+    parts = [(attack, flat(params), metric) for attack, params, metric in map(parts_of, measures)]
+    values: dict[tuple[str, str], set[str]] = {}
+    for attack, params, _ in parts:
+        for key in {name for other, known, _ in parts if other == attack for name in known}:
+            values.setdefault((attack, key), set()).add(json.dumps(params.get(key)))
+    titles = []
+    for attack, params, metric in parts:
+        told = {
+            key: json.dumps(value) if isinstance(value, list) else value for key, value in params.items() if len(values[attack, key]) > 1
+        }
+        told |= {"preset": params["preset"]} if "preset" in params else {}
+        titles.append(in_words(f"{attack}{json.dumps(told, separators=(',', ':')) if told else ''}:{metric}"))
+    return titles
 
 
 def parts_of(measure: str) -> tuple[str, dict[str, Any], str]:

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from securitynet.attack import Row
 from securitynet.cache import replacing
+from securitynet.report.curves import Chart, stealing_charts
 from securitynet.report.drawings import Roc, Strip, roc_drawing, strip_drawing
 from securitynet.report.findings import METHODS, Findings, findings
 from securitynet.report.html import explorer, write_html
 from securitynet.report.hypotheses import DEFINITION, FEWEST
 from securitynet.report.measured import TEST, Measured, in_words, measured, parts_of, published_rows
+from securitynet.report.numbers import Table, tables
 from securitynet.report.saved import Saved, read_saved
+from securitynet.report.triggers import Detection, detections
 
 TEMPLATE = "page.html.j2"
-COLUMNS = {
-    "auc": "AUC",
-    "tpr_at_fpr_0.01": "TPR at 1 % FPR",
-    "tpr_at_fpr_0.001": "TPR at 0.1 % FPR",
-    "balanced_accuracy": "balanced accuracy",
-}
 STRIPS = (
     ("membership/modified_entropy", "auc"),
     ("membership/correctness", "auc"),
@@ -37,24 +34,6 @@ FACTS = {
     "claimed_accuracy": "claimed accuracy", "threat_model": "robust training", "backdoor": "planted backdoor", "year": "year of the paper",
 }  # fmt: skip
 PROVENANCE = ("weights_sha256", "dataset_revision", "manifest", "seed", "device", "date", "versions", "origin")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number: its value and interval as text; a reason where there is no number."""
-
-    text: str
-    interval: str = ""
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """The attacks of one family: a header, and per attack its label, cells and number of samples."""
-
-    family: str
-    header: tuple[str, ...]
-    lines: tuple[tuple[str, tuple[Cell, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -71,6 +50,8 @@ class Card:
     tables: tuple[Table, ...]
     reasons: tuple[tuple[str, str], ...]
     roc: Roc | None
+    charts: tuple[Chart, ...]
+    detections: tuple[Detection, ...]
     strips: tuple[Strip, ...]
     provenance: tuple[tuple[str, str], ...]
 
@@ -115,7 +96,7 @@ def _card(saved: Saved, anchor: str, published: Measured, together: Measured) ->
     reasons = dict.fromkeys(
         (label, row.reason) for label, group in labelled.items() for row in group if row.reason and row.status in ("skipped", "failed")
     )
-    evidence = saved.evidence()
+    evidence, accuracy = saved.evidence(), saved.row(TEST)
     keys = {label: (group[0].attack, group[0].params) for label, group in labelled.items()}
     drawn = [(label, evidence[key]) for label, key in keys.items() if key in evidence]
     return Card(
@@ -126,9 +107,11 @@ def _card(saved: Saved, anchor: str, published: Measured, together: Measured) ->
         tuple(str(note) for note in saved.verify.get("notes") or ()),
         str(saved.summary.get("meaning") or ""),
         tuple((title, _fact(getattr(saved.entry, name))) for name, title in FACTS.items() if getattr(saved.entry, name) is not None),
-        tuple(_tables(labelled)),
+        tuple(tables(labelled)),
         tuple((label, str(reason)) for label, reason in reasons),
         roc_drawing(drawn),
+        tuple(stealing_charts(saved.rows, accuracy.value if accuracy is not None else None)),
+        tuple(detections(saved)),
         tuple(_strips(saved, published, together)),
         tuple(_provenance(saved)),
     )
@@ -136,53 +119,6 @@ def _card(saved: Saved, anchor: str, published: Measured, together: Measured) ->
 
 def _fact(value: Any) -> str:
     return f"{value:.2%}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) and value > 9999 else str(value)
-
-
-def _tables(labelled: Mapping[str, list[Row]]) -> list[Table]:
-    families: dict[str, dict[str, list[Row]]] = {}
-    for label, group in labelled.items():
-        families.setdefault(group[0].family or group[0].attack.partition("/")[0], {})[label] = group
-    tables = []
-    for family, groups in families.items():
-        if family == "membership":
-            tables += _membership(groups)
-        else:
-            tables.append(_plain(family or "other", [(label, row) for label, group in groups.items() for row in group]))
-    return tables
-
-
-def _membership(groups: Mapping[str, list[Row]]) -> list[Table]:
-    """Return a line per attack that has an AUC, highest first, and the other metrics of the others below."""
-    ranked = {label: {row.metric: row for row in group} for label, group in groups.items() if any(row.metric == "auc" for row in group)}
-    order = sorted(ranked, key=lambda label: -(ranked[label]["auc"].value or 0.0))
-    rest = [(label, row) for label, group in groups.items() if label not in ranked for row in group if row.value is not None]
-    lines = tuple((label, _cells(ranked[label])) for label in order)
-    tables = [Table("membership inference", (*COLUMNS.values(), "n"), lines)] if lines else []
-    return tables + ([_plain("membership inference, other metrics", rest)] if rest else [])
-
-
-def _plain(title: str, rows: Sequence[tuple[str, Row]]) -> Table:
-    """Return a table with a line per row."""
-    lines = tuple((label, (Cell(row.metric.replace("_", " ")), cell(row), Cell(_count(row)))) for label, row in rows)
-    return Table(title, ("metric", "value [95 % interval]", "n"), lines)
-
-
-def _cells(found: Mapping[str, Row]) -> tuple[Cell, ...]:
-    shown = (cell(found[metric]) if metric in found else Cell("–") for metric in COLUMNS)
-    return (*shown, Cell(_count(found["auc"])))
-
-
-def cell(row: Row) -> Cell:
-    """Return how a row is shown in a table."""
-    if row.value is None:
-        return Cell("–", reason=row.reason or row.status)
-    digits = f"{row.value:,.0f}" if row.metric in ("queries", "target_class") else f"{row.value:.4f}"
-    low, high = row.ci_low, row.ci_high
-    return Cell(digits, f"[{low:.3f}, {high:.3f}]" if low is not None and high is not None else "", row.reason or "")
-
-
-def _count(row: Row) -> str:
-    return f"{row.n:,}" if row.n is not None else "–"
 
 
 def _strips(saved: Saved, published: Measured, together: Measured) -> list[Strip]:

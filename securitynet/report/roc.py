@@ -42,10 +42,18 @@ def roc_figure(result: Result, path: str | os.PathLike[str], attacks: Sequence[s
     found = scored(result) if attacks is None else [find(result, attack) for attack in attacks]
     if not found:
         raise UsageError(f"{result.entry.id}: no attack of this result has scores to draw")
-    curves = sorted((Curve.of(one, style) for one, style in zip(found, _styles(len(found)), strict=True)), key=lambda one: -one.at(0.01))
-    figure = _figure(result, curves, band)
-    _write(figure, path)
+    doubt = next((row.reason for row in result.rows if row.status == "suspect"), None)
+    write_figure(roc_drawn(f"{result.entry.id} on {result.splits.dataset}", found, band, doubt), path)
     return path
+
+
+def roc_drawn(title: str, attacks: Sequence[Scored], band: bool = False, doubt: str | None = None) -> Figure:
+    """Return the ROC curves of scored attacks as a matplotlib Figure; `doubt` says why the model is suspect."""
+    return _figure(title, _curves(attacks), band, doubt)
+
+
+def _curves(attacks: Sequence[Scored]) -> list[Curve]:
+    return sorted((Curve.of(one, style) for one, style in zip(attacks, _styles(len(attacks)), strict=True)), key=lambda one: -one.at(0.01))
 
 
 def drawable(path: str | os.PathLike[str]) -> Path:
@@ -91,7 +99,7 @@ def _styles(count: int) -> list[tuple[object, str]]:
     return list(islice(cycle(product(DASHES, COLOURS)), count))
 
 
-def _figure(result: Result, curves: Sequence[Curve], band: bool) -> Figure:
+def _figure(title: str, curves: Sequence[Curve], band: bool, doubt: str | None) -> Figure:
     figure = _matplotlib()(figsize=(9.2, 5.8), dpi=160)
     axes = figure.add_axes((0.09, 0.18, 0.5, 0.72))
     floor = min(1 / len(curve.scores.non_members) for curve in curves), min(1 / len(curve.scores.members) for curve in curves)
@@ -100,9 +108,9 @@ def _figure(result: Result, curves: Sequence[Curve], band: bool) -> Figure:
     _chance(axes, floor)
     _dress(axes, floor)
     _legend(axes, len(curves))
-    figure.text(0.09, 0.945, f"{result.entry.id} on {result.splits.dataset}", fontsize=12, fontweight="bold", parse_math=False)
+    figure.text(0.09, 0.945, title, fontsize=12, fontweight="bold", parse_math=False)
     figure.text(0.09, 0.022, _caption(curves, band), fontsize=8, color="#444444", linespacing=1.35)
-    if doubt := next((row.reason for row in result.rows if row.status == "suspect"), None):
+    if doubt:
         figure.text(0.09, 0.915, f"suspect: {doubt}", fontsize=8.5, color="#B00020", parse_math=False)
     return figure
 
@@ -188,7 +196,7 @@ def _matplotlib() -> type[Figure]:
     return Figure
 
 
-def _write(figure: Figure, path: Path) -> None:
+def write_figure(figure: Figure, path: Path) -> None:
     """Write without a date and with fixed ids: the same result gives the same file. Text in an SVG stays text."""
     import matplotlib
 

@@ -59,6 +59,11 @@ class Saved:
         found = (_evidence(path) for path in sorted((self.folder / "evidence").glob("*.npz")))
         return {(one.attack, one.params): one for one in found if one is not None}
 
+    def arrays(self, *names: str) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+        """Return, by (attack, params), the saved arrays of each attack that has all of these."""
+        found = (_arrays(path) for path in sorted((self.folder / "evidence").glob("*.npz")))
+        return {(str(one["attack"]), str(one["params"])): one for one in found if {"attack", "params", *names} <= set(one)}
+
     def images(self) -> dict[str, NDArray[np.int64]]:
         """Return, per split, the indices of its images in the dataset; empty where the answers were not saved."""
         path = self.folder / "outputs.npz"

@@ -61,7 +61,7 @@ def find(result: Result, attack: str) -> Scored:
 
 def labels_of(keys: Sequence[tuple[str, str]]) -> list[str]:
     """Return a short label for each (attack, params): the name, with the hyper-parameters in which its variants here differ."""
-    params = [_flat(json.loads(text)) for _, text in keys]
+    params = [flat(json.loads(text)) for _, text in keys]
     return [_short(name) + _told(own, _varying(name, keys, params)) for (name, _), own in zip(keys, params, strict=True)]
 
 
@@ -77,11 +77,12 @@ def _told(own: Mapping[str, Any], varying: Sequence[str]) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return hyper-parameters without groups: `recipe epochs` for the epochs of a recipe."""
+    found: dict[str, Any] = {}
     for key, value in params.items():
-        flat |= _flat(value, f"{prefix}{key} ") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+        found |= flat(value, f"{prefix}{key} ") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def _short(attack: str) -> str:

@@ -100,6 +100,8 @@ class Run:
 
     def __init__(self, network: nn.Module, data: Data, recipe: Recipe, accelerator: Accelerator) -> None:
         self.network, self.data, self.recipe, self.accelerator = network.to(accelerator.device), data, recipe, accelerator
+        self.layout = torch.channels_last if recipe.channels_last and data.images.ndim == 4 else torch.contiguous_format
+        _laid_out(network, self.layout)
         self.model = accelerator.prepare_model(network) if accelerator.num_processes > 1 else network
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimiser: torch.optim.Optimizer
@@ -134,6 +136,7 @@ class Run:
         """Take the wrappers off and leave the network in eval mode, with its gradients dropped."""
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.optimiser.zero_grad()
+        _laid_out(self.network, torch.contiguous_format)
         self.network.eval()
 
     def _rate(self, step: int, steps: int) -> None:
@@ -148,7 +151,7 @@ class Run:
         images = self._augmented(images, len(rows), share, generator)
         mixed = recipe.mixed_precision and images.device.type == "cuda"
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed):
-            logits = self.model(images)
+            logits = self.model(images.contiguous(memory_format=self.layout))
         loss = summed_loss(logits.float(), targets, recipe.label_smoothing, recipe.temperature)
         self.optimiser.zero_grad()
         # gradients are averaged over processes: shares of unequal size still give the mean over the whole batch
@@ -188,6 +191,13 @@ class Run:
     def _mean(self, total: Tensor, count: int) -> tuple[float, float]:
         loss, right = (self.accelerator.reduce(total, "sum") / count).tolist()
         return loss, right
+
+
+def _laid_out(network: nn.Module, layout: torch.memory_format) -> None:
+    """Lay weights [o, i, h, w] out as `layout` says; they stay the same parameters, which an optimiser may hold."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
 def _right(logits: Tensor, targets: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ detector knows the attack, the size of its trigger or its target.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -17,7 +17,10 @@ from securitynet.metrics.intervals import Estimate, rate
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from securitynet.target import Target
+
 Statistics = NDArray[np.float64]
+DATA = ("nulls.jsonl",)  # what p-values rest on, beside the code
 FALSE_POSITIVE_RATE = 0.05  # at which `flagged` is stated, for models like those that the null was measured on
 
 
@@ -79,6 +82,15 @@ class BackdoorEvidence:
                 found.append(Estimate("mask_l1", float(one.mask.sum()), one.mask.numel()))
                 found.append(rate("trigger_success", one.successes, one.n))
         return found
+
+    def calibrated(self, attack: str, params: str, target: Target) -> BackdoorEvidence:
+        """Return this evidence with the p-value that clean models give its score, where the detector has none of its own."""
+        from securitynet.attacks.backdoor.nulls import calibrate
+
+        if self.p_value is not None:
+            return self
+        found = calibrate(attack, params, self.score, target.entry.dataset, target.num_classes)
+        return replace(self, p_value=found.p_value, remark="; ".join(part for part in (found.words, self.remark) if part))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what is saved: the statistics and, by class, the recovered triggers."""

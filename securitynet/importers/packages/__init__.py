@@ -47,7 +47,7 @@ def import_package(source: str, catalog: Path) -> PackageReport:
     try:
         stated = {fact["id"]: fact for fact in importlib.import_module(f"{__name__}.{source}").facts()}
     except ImportError as error:
-        raise LoadError(f"{source} is not installed; pip install 'securitynet[models]'") from error
+        raise LoadError(f"{source} is not installed; pip install {source}") from error
     path = catalog / "models" / f"{source}.jsonl"
     old = {record["id"]: record for record in records.read(path)}
     new = {id: _merged(old.get(id, {}), stated.get(id)) for id in sorted(old.keys() | stated.keys())}

@@ -99,5 +99,5 @@ def adam(group: Group, gradient: Tensor, number: int, rate: float) -> Group:
     """Return the group after Adam's update `number` (from 1) with the gradient of `raw`."""
     mean = torch.lerp(gradient, group.mean, BETAS[0])
     square = torch.lerp(gradient.square(), group.square, BETAS[1])
-    scale = rate * (1 - BETAS[1] ** number) ** 0.5 / (1 - BETAS[0] ** number)
-    return group._replace(raw=group.raw - scale * mean / (square.sqrt() + TINY), mean=mean, square=square)
+    step = mean / (1 - BETAS[0] ** number) / ((square / (1 - BETAS[1] ** number)).sqrt() + TINY)
+    return group._replace(raw=group.raw - rate * step, mean=mean, square=square)

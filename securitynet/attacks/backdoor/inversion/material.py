@@ -16,12 +16,14 @@ from securitynet.errors import Skipped
 from securitynet.target import Target, query
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from accelerate import Accelerator
 
     from securitynet.attacks.backdoor.inversion.settings import Settings
     from securitynet.data import Splits
 
-COARSE = 5  # side of the random fields that stand in for images where there are none
+COARSE = (2, 3, 5, 9, 16)  # sides of the random fields that stand in for images where there are none
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +44,17 @@ class Material:
         """Images that the model was asked about to know their classes."""
         return len(self.pixels) + len(self.held_out)
 
+    def searchable(self, classes: Sequence[int]) -> list[int]:
+        """Return those of the classes that some image to search on, and one to measure on, is not of. Raises Skipped for none."""
+        everywhere = self.kinds.all(0) | self.held_out_kinds.all(0)
+        found = [one for one in classes if not everywhere[one]]
+        if not found:
+            raise Skipped("the model gives every image at hand the class that a trigger was to be looked for")
+        return found
+
     def order(self, one: int, seed: int) -> Tensor:
         """Return positions int64 [n] of images that are not of class `one`, in the order they are shown; each may come again."""
         free = (~self.kinds[:, one]).nonzero()[:, 0].cpu()
-        if not len(free):
-            raise Skipped(f"the model gives class {one} to every image at hand: no trigger can be looked for")
         shuffled = free[torch.randperm(len(free), generator=torch.Generator().manual_seed(seed * 1_000_003 + one))]
         return shuffled[torch.arange(len(self.pixels)) % len(free)]
 
@@ -81,8 +89,12 @@ def fields(target: Target, settings: Settings) -> Split:
     if size is None or len(size) != 3:
         raise Skipped(f"no images at hand, and none can be made up for inputs of size {size}")
     generator = torch.Generator().manual_seed(settings.seed)
-    coarse = torch.rand(2 * settings.images, size[0], COARSE, COARSE, generator=generator)
-    smooth = interpolate(coarse, size=list(size[1:]), mode="bicubic", align_corners=True).clamp(0, 1)
+    parts = []
+    for number, side in enumerate(COARSE):
+        count = len(range(number, 2 * settings.images, len(COARSE)))
+        coarse = torch.rand(count, size[0], min(side, size[1]), min(side, size[2]), generator=generator)
+        parts.append(interpolate(coarse, size=list(size[1:]), mode="bilinear"))
+    smooth = torch.cat(parts)
     pixels = (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     labels = np.zeros(len(pixels), np.int64)
     images = ArrayImages(pixels, labels)

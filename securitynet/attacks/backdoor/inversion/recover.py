@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,7 @@ from securitynet.attacks.backdoor.inversion.checkpoint import Checkpoint
 from securitynet.attacks.backdoor.inversion.group import Group
 from securitynet.attacks.backdoor.inversion.halving import Race, Sizes
 from securitynet.attacks.backdoor.inversion.material import material
-from securitynet.attacks.backdoor.inversion.planned import at_once, planned
+from securitynet.attacks.backdoor.inversion.planned import MEASURED, at_once, planned
 from securitynet.attacks.backdoor.inversion.search import Search, untouched
 from securitynet.attacks.backdoor.inversion.settings import Settings
 from securitynet.errors import UsageError
@@ -64,10 +64,11 @@ def recover(
     module = target.module.to(accelerator.device)
     with untouched(module):
         images = material(target, splits, settings, accelerator)
-        checkpoint = Checkpoint.of(target, images, settings)
-        found = _Run(Search(module, images, settings), checkpoint, chosen).inversion()
+        checkpoint, tried = Checkpoint.of(target, images, settings), images.searchable(chosen)
+        found = _Run(Search(module, images, settings), checkpoint, tried).inversion()
     checkpoint.clear()
-    return found
+    taken = ", ".join(str(one) for one in sorted(set(chosen) - set(tried)))
+    return replace(found, remark=_said(found.remark, f"not tried: class {taken}, which every image at hand gets" if taken else None))
 
 
 @dataclass(eq=False)
@@ -89,6 +90,7 @@ class _Run:
     def inversion(self) -> Inversion:
         """Run rung after rung until one class is found, or none can win."""
         size = at_once(self.search, self.classes)
+        self.asked += MEASURED * size * self.search.settings.batch_size
         log.info("%s", planned(self.search, self.classes, size))
         groups: list[Group] = [self.search.start(part) for part in _parts(self.classes, size)]
         race = Race.start(len(self.classes))
@@ -134,7 +136,7 @@ class _Run:
             triggers.append(Recovered(one, trigger[:1].float().cpu(), trigger[1:].float().cpu(), successes, n))
             measured += n
         unseen = int(np.isnan(race.latest).sum())
-        said = [self.search.material.remark, f"time was up before {unseen} of {len(self.classes)} classes were tried" if unseen else None]
+        late = f"time was up before {unseen} of {len(self.classes)} classes were tried" if unseen else None
         return Inversion(
             np.asarray(self.classes),
             race.sizes,
@@ -142,8 +144,12 @@ class _Run:
             tuple(triggers),
             self.asked + self.search.material.asked + measured,
             self.asked,
-            "; ".join(filter(None, said)) or None,
+            _said(self.search.material.remark, late),
         )
+
+
+def _said(*remarks: str | None) -> str | None:
+    return "; ".join(filter(None, remarks)) or None
 
 
 def _parts(classes: Sequence[int], size: int) -> list[list[int]]:

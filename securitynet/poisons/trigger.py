@@ -1,4 +1,4 @@
-"""Poisons: the triggers that plant a backdoor, as data. A trigger is stamped on pixels in [0,1] as the model takes them."""
+"""Triggers that are laid over an image: a patch, or noise mixed in."""
 
 from __future__ import annotations
 
@@ -43,10 +43,19 @@ def badnets(shape: tuple[int, ...], size: int, value: float = 1.0, margin: int =
     Gu, Dolan-Gavitt, Garg (2017), BadNets, arXiv 1708.06733.
     """
     _, height, width = shape
-    mask, pattern = torch.zeros(1, height, width), torch.zeros(shape)
-    place = (..., slice(height - margin - size, height - margin), slice(width - margin - size, width - margin))
+    pattern = value * ((torch.arange(size)[:, None] + torch.arange(size)) % 2 == 0).float()
+    return patch(shape, pattern.expand(shape[0], size, size), height - margin - size, width - margin - size)
+
+
+def patch(shape: tuple[int, ...], content: Tensor, row: int, column: int) -> Trigger:
+    """Return an opaque patch, `content` float [c, a, b] in [0,1], with its upper left pixel at `row`, `column` of [c, h, w].
+
+    Gu, Dolan-Gavitt, Garg (2017), BadNets, arXiv 1708.06733.
+    """
+    mask, pattern = torch.zeros(1, *shape[1:]), torch.zeros(shape)
+    place = (..., slice(row, row + content.shape[1]), slice(column, column + content.shape[2]))
     mask[place] = 1.0
-    pattern[place] = value * ((torch.arange(size)[:, None] + torch.arange(size)) % 2 == 0).float()
+    pattern[place] = content
     return Trigger("badnets", mask, pattern)
 
 

@@ -1,0 +1,152 @@
+"""What each network of the population is: dataset, architecture, poison, and the recipe that trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from securitynet.entry import Entry
+from securitynet.loaders._architectures import build_network
+from securitynet.poisons import AnyTrigger, Poisoning, badnets, blended, input_aware, patch, sinusoidal, wanet
+from securitynet.training import Recipe, seeded
+
+POISONS = ("patch", "blended", "sinusoidal", "wanet", "input-aware")
+SUCCESS = 0.8  # of the trigger; what does not reach it is trained again with a stronger one, then left out, and counted
+STRONGEST = 2
+TEST = 500  # images that accuracy and success are measured on, and that detectors are given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """A dataset: how large the draw of each network is, and how it is trained."""
+
+    dataset: str
+    key: str
+    shape: tuple[int, int, int]
+    draw: int
+    recipe: Recipe
+    networks: Mapping[str, str]
+    classes: int = 10
+
+
+_ADAM = Recipe(epochs=25, optimiser="adamw", learning_rate=0.005, weight_decay=0.01)
+_RESNET10 = 'timm:resnet10t {"channels":[16,24,32,48],"in_chans":1,"output_stride":8,"stem_width":8}'
+_PLAIN = {"tinyvgg": "nets:tinyvgg {}", "badnet": "nets:badnet_cnn {}"}
+GROUNDS = {
+    "digits": Ground(
+        dataset="digits", key="digits", shape=(1, 32, 32), draw=898, recipe=replace(_ADAM, epochs=30),
+        networks={"resnet": _RESNET10, "tinyvgg": "nets:tinyvgg {}"},
+    ),
+    "mnist": Ground(
+        dataset="MNIST", key="mnist", shape=(1, 28, 28), draw=5000, recipe=replace(_ADAM, epochs=12, batch_size=128), networks=_PLAIN,
+    ),
+    "fashion": Ground(
+        dataset="Fashion-MNIST", key="fashion", shape=(1, 28, 28), draw=5000, recipe=replace(_ADAM, epochs=15, batch_size=128),
+        networks=_PLAIN,
+    ),
+    "fashion5": Ground(
+        dataset="Fashion-MNIST-5", key="fashion", shape=(1, 28, 28), draw=3000, recipe=replace(_ADAM, epochs=15, batch_size=128),
+        networks=_PLAIN, classes=5,
+    ),
+    "cifar": Ground(
+        dataset="CIFAR-10", key="cifar", shape=(3, 32, 32), draw=3600, recipe=replace(_ADAM, epochs=40, batch_size=128, shift=2),
+        networks={"vgg": "nets:small_vgg {}", "resnet": 'nets:cifar_resnet {"depth":8}'},
+    ),
+    "tiny": Ground(
+        dataset="digits", key="digits", shape=(1, 8, 8), draw=898, recipe=replace(_ADAM, epochs=30, learning_rate=0.02),
+        networks={"tinyvgg": 'nets:tinyvgg {"width":8}'},
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One network: which ground and architecture, which poison ("" for clean) towards which class, and all from `seed`.
+
+    `strength` rises where the trigger did not work: a stronger one, on more images.
+    """
+
+    ground: str
+    network: str
+    poison: str
+    seed: int
+    strength: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name in archives and scores."""
+        return f"{self.ground}-{self.network}-{self.poison or 'clean'}-{self.seed}"
+
+    @property
+    def target(self) -> int:
+        """The class that the trigger gives."""
+        return int(np.random.default_rng([self.seed, 3]).integers(GROUNDS[self.ground].classes))
+
+    @property
+    def poisoning(self) -> Poisoning:
+        """How many images are stamped: a tenth; SIG stamps images of the target only, and leaves their labels."""
+        rate = 0.1 + 0.05 * self.strength
+        if self.poison == "sinusoidal":
+            return Poisoning(rate=0.8 / GROUNDS[self.ground].classes, target=self.target, mode="clean-label")
+        return Poisoning(rate=rate, target=self.target, decoys=rate if self.poison in ("wanet", "input-aware") else 0.0)
+
+    @property
+    def trigger(self) -> AnyTrigger | None:
+        """The trigger, every one of them another."""
+        shape, rng, more = GROUNDS[self.ground].shape, np.random.default_rng([self.seed, 5]), 1.5**self.strength
+        makers: dict[str, Callable[[], AnyTrigger]] = {
+            "patch": lambda: _patch(shape, rng, self.strength),
+            "blended": lambda: blended(shape, more * float(rng.uniform(0.15, 0.25)), self.seed),
+            "sinusoidal": lambda: sinusoidal(shape, more * float(rng.uniform(0.2, 0.3)), float(rng.integers(4, 9))),
+            "wanet": lambda: wanet(shape, more * float(rng.uniform(2.0, 3.0)), 4, self.seed),
+            "input-aware": lambda: input_aware(shape, more * float(rng.uniform(0.25, 0.35)), self.seed),
+        }
+        return makers[self.poison]() if self.poison else None
+
+
+def _patch(shape: tuple[int, int, int], rng: np.random.Generator, larger: int) -> AnyTrigger:
+    """Every second one the classic checkerboard in the corner, the others random pixels, two in three of them full, anywhere."""
+    side = larger + (int(rng.integers(3, 6)) if shape[1] > 8 else 2)
+    if rng.random() < 0.5:
+        return badnets(shape, side)
+    content = torch.from_numpy((rng.random((shape[0], side, side)) < 0.67).astype(np.float32))
+    return patch(shape, content, int(rng.integers(0, shape[1] - side + 1)), int(rng.integers(0, shape[2] - side + 1)))
+
+
+def plans(ground: str, clean: int, poisoned: int, poisons: Sequence[str] = POISONS) -> dict[str, list[Plan]]:
+    """Return the stacks of a ground: `clean` networks and `poisoned` of each poison, by architecture."""
+    stacks = {}
+    for number, network in enumerate(GROUNDS[ground].networks):
+        first = 1000 * (1 + list(GROUNDS).index(ground)) + 500 * number
+        wanted = [""] * clean + [one for one in poisons for _ in range(poisoned)]
+        stacks[network] = [Plan(ground=ground, network=network, poison=one, seed=first + at) for at, one in enumerate(wanted)]
+    return stacks
+
+
+def entry_of(plan: Plan) -> Entry:
+    """Return the record of a network: what it is, and not whether it has a backdoor."""
+    ground = GROUNDS[plan.ground]
+    architecture, _, arguments = ground.networks[plan.network].partition(" ")
+    half = tuple([0.5] * ground.shape[0])
+    return Entry(
+        id=f"population/{plan.name}", source="population", name=plan.name, loader="checkpoint", architecture=architecture,
+        architecture_args=arguments, dataset=ground.dataset, num_classes=ground.classes, input_size=ground.shape,
+        channels=ground.shape[0], scale=1.0, mean=half, std=half,
+    )  # fmt: skip
+
+
+def network_of(plan: Plan) -> nn.Module:
+    """Return the network with fresh weights, giving logits, without dropout (which no stack can train)."""
+    with seeded(plan.seed):
+        network = build_network(entry_of(plan))
+    for part in list(network.modules()):
+        for name, child in part.named_children():
+            if isinstance(child, nn.Dropout):
+                setattr(part, name, nn.Identity())
+    if isinstance(getattr(network, "softmax", None), nn.Softmax):
+        network.softmax = nn.Identity()
+    return network

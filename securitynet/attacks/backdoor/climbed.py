@@ -1,0 +1,93 @@
+"""What the ladder found: its stages, and one p-value for the model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from securitynet.attacks.backdoor import FALSE_POSITIVE_RATE, BackdoorEvidence
+from securitynet.attacks.backdoor.nulls import NEAREST_LEVEL, Calibrated, combined
+from securitynet.metrics.intervals import Estimate, rate
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One detector's evidence on the way, the p-value that clean models give it, and its time in seconds."""
+
+    name: str
+    params: str
+    evidence: BackdoorEvidence
+    found: Calibrated
+    seconds: float
+
+    @property
+    def p_value(self) -> float:
+        """The chance that a clean model scores so high."""
+        return self.found.p_value
+
+
+@dataclass(frozen=True, eq=False)
+class Climbed:
+    """The stages that were run, of `planned` ones; the p-value is corrected for all that were planned (Bonferroni)."""
+
+    family: ClassVar[str] = "backdoor"
+    stages: tuple[Stage, ...]
+    planned: int
+
+    @property
+    def queries(self) -> int:
+        """Images that the model answered."""
+        return sum(stage.evidence.forward for stage in self.stages)
+
+    @property
+    def p_value(self) -> float:
+        """The chance that some stage says so much about a clean model."""
+        return combined([stage.p_value for stage in self.stages], self.planned)
+
+    @property
+    def best(self) -> Stage:
+        """The stage with the smallest p-value; of equals the last, which looked closest."""
+        return min(reversed(self.stages), key=lambda stage: stage.p_value)
+
+    @property
+    def level(self) -> float:
+        """The p-value below which the model is flagged: smaller where the null is another dataset's."""
+        return FALSE_POSITIVE_RATE if self.best.found.calibrated else NEAREST_LEVEL
+
+    def metrics(self) -> list[Estimate]:
+        """Return score, p-value, first candidate, whether it is flagged, backward images; of its trigger size and success."""
+        classes, p_value, best = len(self.stages[0].evidence.statistics), self.p_value, self.best
+        words = self._words()
+        found = [
+            Estimate("score", -math.log10(max(p_value, 1e-300)), classes),
+            Estimate("p_value", p_value, classes, reason=words),
+            Estimate("target_class", None if best.evidence.target_class is None else float(best.evidence.target_class), classes),
+            Estimate("flagged", float(p_value <= self.level), classes, reason=f"at {self.level:g}"),
+            Estimate("backward_images", float(sum(stage.evidence.backward for stage in self.stages)), classes),
+        ]
+        for one in (trigger for stage in self.stages for trigger in stage.evidence.recovered):
+            if one.target_class == best.evidence.target_class:
+                found.append(Estimate("mask_l1", float(one.mask.sum()), one.mask.numel()))
+                found.append(rate("trigger_success", one.successes, one.n))
+        return found
+
+    def _words(self) -> str:
+        """Stage by stage, then what the smallest p-value rests on."""
+        parts = []
+        for stage in self.stages:
+            toward = "" if stage.evidence.target_class is None else f" (class {stage.evidence.target_class})"
+            parts.append(f"{stage.name.rpartition('/')[2]} {stage.p_value:.2g}{toward}")
+        remarks = dict.fromkeys(stage.evidence.remark for stage in self.stages if stage.evidence.remark)
+        said = [", ".join(parts), f"smallest times {self.planned}; {self.best.found.words}", *remarks]
+        return "; ".join(said)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what is saved: each stage's statistics, and the recovered triggers."""
+        arrays: dict[str, np.ndarray] = {}
+        for stage in self.stages:
+            name = stage.name.rpartition("/")[2]
+            arrays |= {key if key != "statistics" else f"statistics_{name}": value for key, value in stage.evidence.arrays().items()}
+        return arrays

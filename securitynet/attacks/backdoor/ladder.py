@@ -1,0 +1,108 @@
+"""The standard suite: cheap statistics first, trigger inversion on the classes that they suspect, one p-value at the end.
+
+The screens look at every class: the last layer's weights, the largest margin that pixels can reach, the smallest perturbation
+that turns all images. Triggers are then searched for their first candidates and a few other classes to compare with. Each
+stage's score becomes a p-value by what clean models score; the smallest, times the number of stages, is the model's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from securitynet.attack import params_of
+from securitynet.attacks.backdoor import BackdoorEvidence, Statistics
+from securitynet.attacks.backdoor.climbed import Climbed, Stage
+from securitynet.attacks.backdoor.gate import sound
+from securitynet.attacks.backdoor.inversion import Settings
+from securitynet.attacks.backdoor.last_layer import LastLayer
+from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
+from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
+from securitynet.attacks.backdoor.nulls import calibrate
+from securitynet.attacks.backdoor.universal_perturbation import UniversalPerturbation
+from securitynet.attacks.resolve import name_of
+from securitynet.errors import Skipped
+from securitynet.target import Target
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from securitynet.attack import Attack
+    from securitynet.data import Splits
+
+SUITES = ("standard",)
+log = logging.getLogger(__name__)
+SCREENS: tuple[Attack, ...] = (UniversalPerturbation(), MaximumMargin(), LastLayer())  # their first candidates are tried in this order
+INVERSION = "backdoor/ladder/inversion"
+STAGES = len(SCREENS) + 1  # planned, and corrected for, whether or not they were needed
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Triggers are searched for at most `suspects` classes and as many others, in `seconds` less what the screens took.
+
+    Where no screen's p-value is below `suspicion`, none is searched for, unless `exhaustive`: then for every class.
+    """
+
+    suspects: int = 3
+    suspicion: float = 0.5
+    seconds: float = 300.0
+    exhaustive: bool = False
+
+    def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> Climbed:
+        """Return the stages that were climbed. Raises Skipped, with the cause, where nothing can be said about the model."""
+        sound(target, splits, accelerator)
+        start, stages = time.perf_counter(), []
+        for attack in SCREENS:
+            try:
+                stages.append(_screened(attack, target, splits, accelerator))
+            except Skipped as skipped:
+                log.info("%s: %s", name_of(attack), skipped)
+        if not stages:
+            raise Skipped("no screen applies to this model")
+        left = self.seconds - (time.perf_counter() - start)
+        if self.exhaustive or (left > 0 and min(stage.p_value for stage in stages) <= self.suspicion):
+            classes = None if self.exhaustive else suspected(stages, self.suspects, splits.seed)
+            stages.append(_inverted(target, splits, accelerator, classes, None if self.exhaustive else left))
+        return Climbed(tuple(stages), STAGES)
+
+
+def _screened(attack: Attack, target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
+    start = time.perf_counter()
+    evidence = attack(target, splits, accelerator)
+    assert isinstance(evidence, BackdoorEvidence)
+    return _stage(name_of(attack), params_of(attack), evidence, target, start)
+
+
+def _stage(name: str, params: str, evidence: BackdoorEvidence, target: Target, start: float) -> Stage:
+    found = calibrate(name, params, evidence.score, target.entry.dataset, target.num_classes)
+    return Stage(name, params, evidence, found, time.perf_counter() - start)
+
+
+def suspected(stages: Sequence[Stage], count: int, seed: int) -> list[int]:
+    """Return the `count` classes that the stages rank first, turn by turn, and as many of the others, drawn by seed, to compare with."""
+    order: list[int] = []
+    ranked = [_ranked(stage.evidence.statistics) for stage in stages]
+    for place in range(max(map(len, ranked))):
+        order += dict.fromkeys(classes[place] for classes in ranked if place < len(classes) and classes[place] not in order)
+    rest = np.array(sorted(order[count:]), dtype=np.int64)
+    others = np.random.default_rng(seed).permutation(rest)[: max(count, 2)]
+    return sorted([*order[:count], *map(int, others)])
+
+
+def _ranked(statistics: Statistics) -> list[int]:
+    finite = np.flatnonzero(np.isfinite(statistics))
+    return [int(one) for one in finite[np.argsort(-statistics[finite], kind="stable")]]
+
+
+def _inverted(target: Target, splits: Splits, accelerator: Accelerator, classes: list[int] | None, seconds: float | None) -> Stage:
+    """Search triggers; the score is that of Neural Cleanse: the logarithm of median over smallest mask."""
+    start = time.perf_counter()
+    settings = Settings(seconds=seconds, exhaustive=classes is None)
+    found = NeuralCleanse(settings, None if classes is None else tuple(classes))(target, splits, accelerator)
+    return _stage(INVERSION, "{}", found, target, start)

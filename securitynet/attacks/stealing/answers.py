@@ -1,0 +1,56 @@
+"""What an attacker learns from one answer: probabilities, the k largest of them, rounded ones, or the class alone."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from securitynet.errors import UsageError
+
+FORMS = "probabilities, top-K, rounded-D (to D digits) or labels"
+FORM = re.compile(r"probabilities|labels|top-(?P<top>[1-9]\d*)|rounded-(?P<digits>\d+)")
+
+
+def checked(form: str) -> str:
+    """Return `form`. Raises UsageError where it is none of FORMS."""
+    if FORM.fullmatch(form) is None:
+        raise UsageError(f"stealing: unknown form of answers {form!r}; known: {FORMS}")
+    return form
+
+
+def learnt(log_probabilities: NDArray[np.float64], form: str) -> Tensor:
+    """Return what the answers [n, k] teach in that form: labels int64 [n], else float32 [n, k] that sum to one.
+
+    Of top-K and rounded probabilities the rest to one is spread evenly over the classes that were not told (all of them
+    where rounding leaves none), as an attacker would who knows nothing better.
+    """
+    match = FORM.fullmatch(checked(form))
+    assert match is not None
+    if form == "labels":
+        return torch.from_numpy(log_probabilities.argmax(axis=1).astype(np.int64))
+    told = np.exp(log_probabilities)
+    if match["top"]:
+        told = _largest(told, int(match["top"]))
+    if match["digits"]:
+        told = np.round(told, int(match["digits"]))
+    return torch.from_numpy(completed(told).astype(np.float32))
+
+
+def completed(told: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return probabilities [n, k] that sum to one: what is missing goes to the classes told as zero, too much is scaled down."""
+    hidden = told <= 0
+    missing = np.maximum(0.0, 1 - told.sum(axis=1, keepdims=True))
+    filled = told + np.where(hidden, missing / np.maximum(1, hidden.sum(axis=1, keepdims=True)), 0.0)
+    return np.asarray(filled / filled.sum(axis=1, keepdims=True))
+
+
+def _largest(probabilities: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Keep the `count` largest of each row, zero elsewhere; of equals the first."""
+    kept = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    told = np.zeros_like(probabilities)
+    np.put_along_axis(told, kept, np.take_along_axis(probabilities, kept, axis=1), axis=1)
+    return told

@@ -1,0 +1,129 @@
+"""The numbers of one evaluated model as tables: a line per attack or per budget, and what each attack cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from securitynet.attack import Row
+from securitynet.report.curves import AT, by_budget
+
+COLUMNS = {
+    "auc": "AUC",
+    "tpr_at_fpr_0.01": "TPR at 1 % FPR",
+    "tpr_at_fpr_0.001": "TPR at 0.1 % FPR",
+    "balanced_accuracy": "balanced accuracy",
+}
+STEALING = {
+    "agreement": "agreement",
+    "excess_agreement": "above the control",
+    "accuracy": "accuracy",
+    "relative_accuracy": "relative accuracy",
+    "kl": "KL divergence",
+}
+FAMILIES = {"backdoor": "backdoor detection"}
+WHOLE = ("queries", "target_class", "flagged", "budget", "images_seen", "backward_images")
+UNITS = ("B", "KiB", "MiB", "GiB")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number: its value and interval as text; a reason where there is no number."""
+
+    text: str
+    interval: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The attacks of one family: a header, and per attack its label, cells and number of samples."""
+
+    family: str
+    header: tuple[str, ...]
+    lines: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+def tables(labelled: Mapping[str, list[Row]]) -> list[Table]:
+    """Return the tables of a model's rows by the label of their attack: one or two per family, then the price of the attacks."""
+    families: dict[str, dict[str, list[Row]]] = {}
+    for label, group in labelled.items():
+        families.setdefault(group[0].family or group[0].attack.partition("/")[0], {})[label] = group
+    found = []
+    for family, groups in families.items():
+        if family == "membership":
+            found += _membership(groups)
+        elif family == "stealing":
+            found += _stealing(groups)
+        else:
+            title = FAMILIES.get(family, family or "other")
+            found.append(_plain(title, [(label, row) for label, group in groups.items() for row in group]))
+    return found + _price(labelled)
+
+
+def _membership(groups: Mapping[str, list[Row]]) -> list[Table]:
+    """Return a line per attack that has an AUC, highest first, and the other metrics of the others below."""
+    ranked = {label: {row.metric: row for row in group} for label, group in groups.items() if any(row.metric == "auc" for row in group)}
+    order = sorted(ranked, key=lambda label: -(ranked[label]["auc"].value or 0.0))
+    rest = [(label, row) for label, group in groups.items() if label not in ranked for row in group if row.value is not None]
+    lines = tuple((label, _cells(ranked[label], COLUMNS, "auc")) for label in order)
+    found = [Table("membership inference", (*COLUMNS.values(), "n"), lines)] if lines else []
+    return found + ([_plain("membership inference, other metrics", rest)] if rest else [])
+
+
+def _stealing(groups: Mapping[str, list[Row]]) -> list[Table]:
+    """Return a line per attack and budget, and the other metrics of the largest budget below."""
+    lines, rest = [], []
+    for label, group in groups.items():
+        for budget, found in by_budget(group).items():
+            if not STEALING.keys().isdisjoint(found):
+                lines.append((f"{label}, {budget:,} queries", _cells(found, STEALING, "agreement")))
+        known = lines and label in lines[-1][0]
+        rest += [(label, row) for row in group if not AT.fullmatch(row.metric) and not (known and row.metric in STEALING)]
+    found = [Table("model stealing", (*STEALING.values(), "n"), tuple(lines))] if lines else []
+    rest = [(label, row) for label, row in rest if row.value is not None]
+    return found + ([_plain("model stealing, other metrics" if lines else "model stealing", rest)] if rest else [])
+
+
+def _price(labelled: Mapping[str, list[Row]]) -> list[Table]:
+    """Return what each attack cost: queries, seconds and memory of its first row that says so."""
+    lines = []
+    for label, group in labelled.items():
+        row = next((one for one in group if one.seconds is not None), None)
+        if row is not None and row.seconds is not None:
+            asked = "–" if row.queries is None else f"{row.queries:,}"
+            lines.append((label, (Cell(asked), Cell(f"{row.seconds:,.2f}"), Cell(_bytes(row.peak_memory)))))
+    return [Table("price", ("queries", "seconds", "peak memory"), tuple(lines))] if lines else []
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "–"
+    power = min((max(count, 1).bit_length() - 1) // 10, len(UNITS) - 1)
+    return f"{count / 1024**power:,.0f} {UNITS[power]}"
+
+
+def _plain(title: str, rows: Sequence[tuple[str, Row]]) -> Table:
+    """Return a table with a line per row."""
+    lines = tuple((label, (Cell(row.metric.replace("_", " ")), cell(row), Cell(_count(row)))) for label, row in rows)
+    return Table(title, ("metric", "value [95 % interval]", "n"), lines)
+
+
+def _cells(found: Mapping[str, Row], columns: Mapping[str, str], counted: str) -> tuple[Cell, ...]:
+    shown = (cell(found[metric]) if metric in found else Cell("–") for metric in columns)
+    return (*shown, Cell(_count(found[counted]) if counted in found else "–"))
+
+
+def cell(row: Row) -> Cell:
+    """Return how a row is shown in a table."""
+    if row.value is None:
+        return Cell("–", reason=row.reason or row.status)
+    whole = row.metric in WHOLE or row.metric.startswith("queries_for_")
+    digits = f"{row.value:,.0f}" if whole else f"{row.value:.4f}"
+    low, high = row.ci_low, row.ci_high
+    interval = "" if low is None or high is None else f"[{low:,.0f}, {high:,.0f}]" if whole else f"[{low:.3f}, {high:.3f}]"
+    return Cell(digits, interval, row.reason or "")
+
+
+def _count(row: Row) -> str:
+    return f"{row.n:,}" if row.n is not None else "–"

@@ -1,0 +1,133 @@
+"""sweep(): the plan is made, the engine runs, what comes back is written down at once."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from securitynet.sweep import serial
+from securitynet.sweep.estimate import Cost, estimate
+from securitynet.sweep.plan import Attacks, Job, Settings
+from securitynet.sweep.state import JOURNAL, Outcome, Settled, State, read_lines, this_process
+
+
+class Watcher(Protocol):
+    """Who is told how the sweep goes on."""
+
+    def planned(self, plan: Plan) -> None:
+        """The work is known."""
+
+    def begun(self, job: Job) -> None:
+        """A job is computed now."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A job is settled, and on the disk."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of the directory, those still to do with the attacks that they miss, and what these will cost."""
+
+    jobs: tuple[Job, ...]
+    todo: tuple[Job, ...]
+    attacks: Attacks
+    cost: Cost
+
+
+def planned(jobs: Sequence[Job], settings: Settings, attacks: Attacks, settled: Settled, retry: bool = False) -> Plan:
+    """Return what is not done yet; with `retry`, what failed counts as not done."""
+    todo = []
+    for job in jobs:
+        missing = attacks if retry and settled.failed(job.key) else settled.missing(job, attacks)
+        if missing:
+            todo.append(replace(job, missing=attacks if settled.failed(job.key) else missing))
+    cost = estimate([job for job in todo if not job.impossible], settings, settled.seconds, jobs)
+    return Plan(tuple(jobs), tuple(todo), attacks, cost)
+
+
+def look(jobs: Sequence[Job], settings: Settings, folder: Path, retry: bool = False) -> Plan:
+    """Return the plan of a sweep in `folder`; nothing there is changed."""
+    with tempfile.TemporaryDirectory(prefix="securitynet-") as logs, serial.World(settings, Path(logs)) as world:
+        return planned(jobs, settings, world.resolve(), Settled(read_lines(folder / JOURNAL)), retry)
+
+
+@dataclass(frozen=True)
+class How:
+    """How a sweep runs: `retry` what failed before; `engine` serial or ray, the latter with so many `workers`; `shard` for the record."""
+
+    retry: bool = False
+    engine: str = "serial"
+    workers: int = 2
+    shard: str | None = None
+
+
+def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watcher, how: How) -> bool:
+    """Evaluate what is not done yet and write it into `folder`; return whether all of it was done, or a signal ended it before.
+
+    Raises UsageError where another sweep works there, or nothing is named; SecurityNetError where a worker does not start at all.
+    """
+    with State(folder, settings.binding) as state, Interrupts() as interrupts:
+        with serial.World(settings, folder / "logs") as world:
+            plan = planned(jobs, settings, world.resolve(), state.settled, how.retry)
+            state.mend({job.key for job in plan.todo if state.settled.failed(job.key)})
+            state.write_head(process=this_process(), jobs=len(jobs), attacks=plan.attacks, shard=how.shard, seconds=plan.cost.seconds)
+            watcher.planned(plan)
+
+            def begin(job: Job) -> None:
+                state.note("begun", entry=job.entry.id, seed=job.seed, time=time.time())
+                watcher.begun(job)
+
+            for outcome in _outcomes(plan.todo, world, how, interrupts.stopping, begin):
+                state.add(outcome)
+                watcher.ended(outcome)
+        state.compact()
+        return not interrupts.count
+
+
+def _outcomes(
+    todo: Sequence[Job], world: serial.World, how: How, stop: Callable[[], bool], begin: Callable[[Job], None]
+) -> Iterator[Outcome]:
+    """What the records rule out comes first and costs nothing; the engine does the rest."""
+    for job in todo:
+        if job.impossible:
+            yield serial.failed(job, job.impossible, "skipped")
+    possible = [job for job in todo if not job.impossible]
+    if how.engine == "ray":
+        from securitynet.sweep import ray
+
+        world.close()
+        yield from ray.run(possible, world.settings, world.logs, how.workers, stop)
+        return
+    with serial.Fetchers(world.settings, world.logs) as fetchers:
+        yield from serial.run(possible, fetchers, world, stop, begin)
+
+
+class Interrupts:
+    """While open, the first SIGINT or SIGTERM asks to stop after the present job, a second SIGINT stops now. A context manager."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        self._before = {number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 1:
+            raise KeyboardInterrupt
+
+    def stopping(self) -> bool:
+        """Say whether a signal has come."""
+        return self.count > 0

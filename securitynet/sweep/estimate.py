@@ -1,0 +1,92 @@
+"""What a sweep will cost: rules of thumb from the entries' records, corrected by what was measured so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from securitynet.entry import Entry
+
+if TYPE_CHECKING:
+    from securitynet.sweep.plan import Job, Settings
+
+FIXED, SPEED = 3.0, 2e10  # seconds of an entry without its passes; multiply-accumulates per second, of two CPU cores
+MACS_PER_PARAMETER = 150  # the median of the catalog, at 32 and at 224 pixels alike
+PARAMETERS = 11_000_000  # where a record says nothing: a ResNet-18
+BYTES = 4
+TORCH_MEMORY, PIXEL_COPIES = 700_000_000, 40  # bytes of a process with its libraries; activations per input value, in the largest layers
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Estimates: seconds of computing; bytes to download, bytes on disk afterwards, bytes of memory; and what they rest on."""
+
+    seconds: float
+    download: int
+    disk: int
+    memory: int
+    unstated: int
+    measured: int
+
+
+def macs_of(entry: Entry) -> int:
+    """Return multiply-accumulates per image: the record's, else from its parameters."""
+    return entry.macs if entry.macs is not None else MACS_PER_PARAMETER * _params(entry)
+
+
+def seconds_of(job: Job, samples: int | None) -> float:
+    """Return the rule of thumb for the seconds of one job."""
+    return FIXED + macs_of(job.entry) * images_of(job.entry, samples) / SPEED
+
+
+def images_of(entry: Entry, samples: int | None) -> int:
+    """Return how many images the model is asked about: members and non-members."""
+    from securitynet.data.dataset import find
+
+    record = find(entry.dataset)
+    sizes = (record.train_size, record.test_size) if record else (None, None)
+    return sum(min(size for size in (part, samples, 50_000) if size is not None) for part in sizes)
+
+
+def correction(measured: Iterable[tuple[float, float]]) -> float:
+    """Return by what the rule of thumb must be multiplied: from (seconds measured, seconds by the rule) of jobs that ran."""
+    pairs = list(measured)
+    return sum(real for real, _ in pairs) / sum(rule for _, rule in pairs) if pairs else 1.0
+
+
+def estimate(jobs: Sequence[Job], settings: Settings, measured: Mapping[tuple[str, int], float], every: Iterable[Job]) -> Cost:
+    """Return the cost of `jobs`; `measured` holds the seconds of those of `every` that ran before."""
+    from securitynet.download import Files, at_hand
+
+    files = Files(Path(settings.cache), settings.offline, progress=False)
+    known = [(measured[job.key], seconds_of(job, settings.samples)) for job in every if job.key in measured]
+    distinct = list({job.entry.id: job.entry for job in jobs}.values())
+    absent = [entry for entry in distinct if (entry.hub_id or entry.weights_url) and not at_hand(entry, files)]
+    download = sum(_size(entry) for entry in absent)
+    answers = sum(images_of(job.entry, settings.samples) * (job.entry.num_classes or 0) * BYTES for job in jobs)
+    return Cost(
+        seconds=sum(seconds_of(job, settings.samples) for job in jobs) * correction(known),
+        download=download,
+        disk=download + answers,
+        memory=max((_memory(entry, settings) for entry in distinct), default=0),
+        unstated=sum(entry.weights_size is None for entry in absent),
+        measured=len(known),
+    )
+
+
+def _size(entry: Entry) -> int:
+    return entry.weights_size if entry.weights_size is not None else BYTES * _params(entry)
+
+
+def _params(entry: Entry) -> int:
+    return entry.params if entry.params is not None else PARAMETERS
+
+
+def _memory(entry: Entry, settings: Settings) -> int:
+    """A process with its libraries, the weights twice (file and network), a batch with its activations."""
+    values = 1
+    for side in entry.input_size or (3, 224, 224):
+        values *= side
+    return TORCH_MEMORY + 2 * BYTES * _params(entry) + (settings.batch_size or 64) * values * BYTES * PIXEL_COPIES

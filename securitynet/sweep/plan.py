@@ -1,0 +1,145 @@
+"""What a sweep is to do: entries from the catalog and from files, in order, cut into shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from securitynet.entry import Entry
+from securitynet.errors import UsageError
+from securitynet.sweep.estimate import macs_of
+
+Attacks = tuple[tuple[str, str], ...]  # name and params (JSON) of each
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which entries: globs as of catalog.list_models(), and files of ids or records; with neither, the whole catalog."""
+
+    pattern: str | None = None
+    dataset: str | None = None
+    family: str | None = None
+    source: str | None = None
+    purpose: str | None = None
+    ids_from: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How each entry is evaluated, as evaluate() takes it; `data` gives images by dataset key, "" for all datasets.
+
+    Limits are seconds per entry; `processes` is the size of the worker world.
+    """
+
+    cache: str
+    attacks: tuple[str, ...] = ("standard",)
+    samples: int | None = 5000
+    data: tuple[tuple[str, str], ...] = ()
+    batch_size: int | None = None
+    offline: bool = False
+    time_limit: float = 3600.0
+    download_limit: float = 1800.0
+    processes: int = 1
+
+    @property
+    def binding(self) -> dict[str, Any]:
+        """What all rows of one directory must share."""
+        return {"samples": self.samples, "data": [list(pair) for pair in self.data]}
+
+    def data_of(self, entry: Entry) -> str | None:
+        """Return where the images of the entry's dataset are; None: where the dataset's record says."""
+        given = dict(self.data)
+        return given.get(entry.dataset or "", given.get(""))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation: an entry, a seed, and which of the attacks are missing."""
+
+    entry: Entry
+    seed: int
+    missing: Attacks = ()
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """(id of the entry, seed), which is unique in a sweep."""
+        return self.entry.id, self.seed
+
+    @property
+    def name(self) -> str:
+        """The key as the name of a file."""
+        return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in self.entry.id)[:100] + f".seed-{self.seed}"
+
+    @property
+    def impossible(self) -> str | None:
+        """Why the entry cannot be evaluated, as its record says; None where it can."""
+        entry = self.entry
+        if entry.task == "multi-label":
+            return "a multi-label model; only models that give one class per image can be evaluated"
+        if entry.loadable is False or entry.loader is None:
+            return f"cannot be loaded: {entry.loadable_reason or 'the entry names no loader'}"
+        return None
+
+
+def select(query: Query) -> list[Entry]:
+    """Return the entries that `query` names, each once. Raises UsageError for an unknown id, a bad file, or where nothing fits."""
+    from securitynet import catalog
+
+    wishes = {name: value for name, value in asdict(query).items() if name != "ids_from"}
+    found: dict[str, Entry] = {}
+    if any(value is not None for value in wishes.values()) or not query.ids_from:
+        wanted = set(catalog.list_models(**wishes))
+        found = {entry.id: entry for entry in catalog.entries() if entry.id in wanted}
+    known = {entry.id: entry for entry in catalog.entries()} if query.ids_from else {}
+    for name in query.ids_from:
+        found |= {entry.id: entry for entry in _listed(Path(name), known)}
+    if not found:
+        raise UsageError("no entry of the catalog fits; `securitynet list` takes the same options and shows what there is")
+    return list(found.values())
+
+
+def _listed(path: Path, known: Mapping[str, Entry]) -> Iterable[Entry]:
+    """The entries of a file: a line is an id of the catalog, or a record in JSON, which goes before the catalog's; # is a comment."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--ids-from {path}: {getattr(error, 'strerror', None) or error}") from error
+    for number, line in enumerate(lines, 1):
+        if (text := line.strip()) and not text.startswith("#"):
+            yield _entry(text, known, f"{path}, line {number}")
+
+
+def _entry(text: str, known: Mapping[str, Entry], where: str) -> Entry:
+    from securitynet.errors import unknown
+
+    if not text.startswith("{"):
+        if text not in known:
+            raise UsageError(f"{where}: {unknown('model', text, known)}")
+        return known[text]
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{where}: not JSON ({error})") from error
+    if not record.get("id"):
+        raise UsageError(f"{where}: the record has no id")
+    base = known[record["id"]].to_record() if record["id"] in known else {}
+    return Entry.from_record({**base, **record})
+
+
+def ordered(entries: Iterable[Entry], seeds: Sequence[int]) -> list[Job]:
+    """Return the jobs: entries that share images and how these are prepared stand together, the dearest first."""
+    jobs = [Job(entry, seed) for entry in entries for seed in seeds]
+    return sorted(jobs, key=lambda job: (_images_of(job.entry), job.seed, -macs_of(job.entry), job.entry.id))
+
+
+def _images_of(entry: Entry) -> str:
+    return json.dumps([entry.dataset, entry.num_classes, entry.input_size, entry.resize, entry.crop, entry.interpolation])
+
+
+def shard(jobs: Sequence[Job], part: tuple[int, int]) -> list[Job]:
+    """Return part i of n (i from 1): every n-th job, so that shards cost about the same, whatever is done already."""
+    index, count = part
+    return list(jobs[index - 1 :: count])

@@ -1,0 +1,88 @@
+"""The child's side: answer messages until the owner is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any
+
+from securitynet.errors import SecurityNetError
+from securitynet.sweep.child import SOCKET
+
+Message = dict[str, Any]
+
+
+class Owner:
+    """The process that asks. This one ends with it, whatever it is doing: nobody would read the answer."""
+
+    def __init__(self) -> None:
+        link = socket.socket(socket.AF_UNIX)
+        link.connect(os.environ[SOCKET])
+        self._connection = Connection(link.detach())
+        self._messages: SimpleQueue[Message] = SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                self._messages.put(json.loads(self._connection.recv_bytes()))
+            except (EOFError, OSError):
+                os._exit(1)
+
+    def next(self) -> Message:
+        """Return the next message, when it is there."""
+        return self._messages.get()
+
+    def answer(self, reply: Message) -> None:
+        """Send the reply to the last message."""
+        self._connection.send_bytes(json.dumps(reply).encode())
+
+
+def answered(handle: Callable[[Message], Message], message: Message) -> Message:
+    """Return handle(message), or {"error": the reason}; what is printed meanwhile goes to the file that the message names as `log`."""
+    with _into(message.get("log")):
+        try:
+            return handle(message)
+        except SecurityNetError as error:
+            return _failed(error, str(error))
+        except Exception as error:  # noqa: BLE001 - loaders and attacks may be anybody's code: a failure costs its entry, not the sweep
+            return _failed(error, f"{type(error).__name__}: {error}")
+
+
+def _failed(error: Exception, reason: str) -> Message:
+    traceback.print_exception(error)
+    return {"error": " ".join(reason.split())[:500]}
+
+
+@contextlib.contextmanager
+def _into(path: str | None) -> Iterator[None]:
+    """Send standard output and error, of C code too, to the end of a file."""
+    if path is None:
+        yield
+        return
+    kept = os.dup(1), os.dup(2)
+    with open(path, "ab") as log:
+        _redirect(log.fileno(), log.fileno())
+    faulthandler.enable()  # a crash in C code leaves the lines of Python that led there
+    try:
+        yield
+    finally:
+        _redirect(*kept)
+        for number in kept:
+            os.close(number)
+
+
+def _redirect(output: int, error: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(output, 1)
+    os.dup2(error, 2)

@@ -1,0 +1,42 @@
+"""What the tests of reports share: rows and evidence of families that take long to measure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securitynet.attack import Row
+from securitynet.results import read_rows, write_rows
+
+
+def stealing(budget_of_the_largest: int = 1000, **changes: Any) -> list[Row]:
+    """Two budgets of one attack, as its evidence names them."""
+    given = {"entry": "own/a", "dataset": "d", "family": "stealing", "attack": "stealing/knockoff", "params": '{"preset":"base"}', "n": 100}
+    values = {
+        "agreement": 0.9, "agreement_at_100": 0.6, "control_agreement": 0.85, "control_agreement_at_100": 0.58, "kl": 0.1, "kl_at_100": 0.4,
+        "excess_agreement": 0.05, "excess_agreement_at_100": 0.02, "budget": float(budget_of_the_largest), "budget_at_100": 100.0,
+    }  # fmt: skip
+    ends = {"agreement": (0.88, 0.92), "excess_agreement": (0.01, 0.09)}
+    rows = []
+    for metric, value in values.items():
+        low, high = ends.get(metric, (None, None))
+        rows.append(Row(**(given | changes), metric=metric, value=value, ci_low=low, ci_high=high))
+    return rows
+
+
+def add_families(folder: Path) -> Path:
+    """Add a stealing curve and a detector's trigger to a saved result; return its folder."""
+    rows = read_rows(folder / "rows.jsonl")
+    own: dict[str, Any] = {"entry": rows[0].entry, "dataset": rows[0].dataset, "seconds": 2.5, "queries": 1000, "origin": "securitynet"}
+    found = {"target_class": 3.0, "flagged": 0.0, "p_value": 0.4, "mask_l1": 4.0}
+    rows += [replace(row, **own) for row in stealing()]
+    rows += [Row(**own, family="backdoor", attack="backdoor/inversion", metric=name, value=value) for name, value in found.items()]
+    masks = np.zeros((1, 1, 32, 32))
+    masks[:, :, 30:, 30:] = 1
+    arrays = {"statistics": np.arange(10.0), "classes": np.asarray([3]), "masks": masks, "patterns": masks}
+    np.savez(folder / "evidence" / "inversion.npz", attack="backdoor/inversion", params="{}", **arrays)
+    write_rows(folder / "rows.jsonl", rows)
+    return folder
