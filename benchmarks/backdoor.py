@@ -29,7 +29,11 @@ from backdoor_table import nulls_of, table
 
 from securitynet.attacks.resolve import names
 
-INSIDE = (LADDER, "backdoor/known_trigger", *(f"backdoor/{one}" for one in ("last_layer", "maximum_margin", "universal_perturbation")))
+INSIDE = (
+    LADDER,
+    "backdoor/known_trigger",
+    *(f"backdoor/{one}" for one in ("last_layer", "maximum_margin", "neural_cleanse", "universal_perturbation")),
+)
 
 
 def options() -> argparse.Namespace:
