@@ -174,6 +174,7 @@ def _cached(target: Target, key: str, accelerator: Accelerator) -> np.ndarray | 
 def _ask(target: Target, split: Split, accelerator: Accelerator, batch_size: int | None, progress: bool, blanks: bool) -> np.ndarray:
     from accelerate.utils.memory import find_executable_batch_size, should_reduce_batch_size
 
+    target.module.to(accelerator.device)  # here: weights that move in inference mode take no gradients afterwards
     start = batch_size or (512 if accelerator.device.type == "cuda" else 64)
     try:
         return _pass(target, split, accelerator, start, progress, blanks)
