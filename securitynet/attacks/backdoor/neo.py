@@ -3,7 +3,8 @@
 As published it looks for a block of known size in images. Restated for a model whose trigger nobody knows, of any size: per
 class, the image that leads to it most surely is sought from noise; a block of half its sides, then of a quarter and an
 eighth, is looked for inside the block before, each time the one of nine places that leads clean images to the class best. The
-statistic is the share of clean images led there, averaged over the three sizes. With `suspects`, images at hand are judged.
+statistic is the share of clean images led there, averaged over the three sizes; the score, the largest share plus half of what
+it has over the median class. With `suspects`, images at hand are judged.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Neo:
         remarks = [remark for remark in (clean.remark, found.remark) if remark]
         return BackdoorEvidence(
             statistics=found.statistics,
-            score=float(found.statistics[first] - np.nanmedian(found.statistics)),
+            score=float(1.5 * found.statistics[first] - 0.5 * np.nanmedian(found.statistics)),
             target_class=first,
             p_value=None,
             forward=found.forward + len(clean.pixels),

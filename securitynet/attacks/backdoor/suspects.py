@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 Scores = NDArray[np.float64]
-CLEAN = 128  # clean images: one half to compare with, the other to work with
+CLEAN = 64  # clean images: one half to compare with, the other to work with
 MOSTLY = 0.95  # share of clean images that score lower than a flagged one
 MEANING = "p-value of the suspicious images against clean ones: that the model answers them as it answers images with a trigger"
 
