@@ -23,6 +23,8 @@ from securitynet.attacks.stealing.thief import Settings, Thief
 from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet
 from securitynet.errors import DataError, Skipped, UsageError
+from securitynet.hub import push_model
+from securitynet.loaders import load_model
 from securitynet.metrics.intervals import Estimate
 from securitynet.training import Recipe
 
@@ -50,9 +52,8 @@ def by_name(evidence: StealingEvidence) -> dict[str, Estimate]:
 
 
 def test_the_name_is_the_path() -> None:
-    assert [name_of(one) for one in resolve("stealing:standard")] == ["stealing/knockoff"]
-    full = resolve("stealing:full")
-    assert {name_of(one) for one in full} == {"stealing/knockoff"}
+    assert "stealing/knockoff" in [name_of(one) for one in resolve("stealing:standard")]
+    full = [one for one in resolve("stealing:full") if name_of(one) == "stealing/knockoff"]
     assert [asdict(one)["preset"] for one in full] == ["base", "wide_surrogate", "ood_queries"]  # type: ignore[call-overload]
 
 
@@ -239,7 +240,7 @@ def test_published_weights_are_where_a_copy_may_start(module: nn.Module, acceler
     target = target_of(module)
     thief = Thief.of(target, splits_of(target), accelerator, replace(SMALL, surrogate="builtin/digits-regular", surrogate_args=None))
     start, again, other = thief.fresh(), thief.fresh(), thief.fresh(1)
-    zoo = securitynet.loaders.load_model("builtin/digits-regular")
+    zoo = load_model("builtin/digits-regular")
     ours, theirs = start.module[1].state_dict(), zoo.module[1].state_dict()  # type: ignore[index]
     differ = [name for name in ours if ours[name].shape != theirs[name].shape or not torch.equal(ours[name], theirs[name])]
     assert differ == ["fc.weight", "fc.bias"] and start.num_classes == 4
@@ -330,7 +331,7 @@ def test_a_copy_is_a_model_like_any_other(module: nn.Module, accelerator: Accele
     thief = Thief.of(target, splits_of(target), accelerator, replace(SMALL, least_steps=1, recipe=replace(QUICK, epochs=1)))
     positions = np.arange(60)
     copy = thief.fit(positions, thief.answer(positions))
-    securitynet.push_model(copy, "tester/stolen-copy", annotation={"licence": "MIT"})
-    again = securitynet.load_model("hf-hub:tester/stolen-copy", cache_dir=tmp_path)
+    push_model(copy, "tester/stolen-copy", annotation={"licence": "MIT"})
+    again = load_model("hf-hub:tester/stolen-copy", cache_dir=tmp_path)
     pixels = torch.rand(5, 1, 8, 8)
     assert torch.equal(again.module(pixels), copy.module(pixels)) and again.entry.architecture == "nets:tinyvgg"
