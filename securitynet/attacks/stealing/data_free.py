@@ -69,12 +69,12 @@ class DataFree:
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> StealingEvidence:
         """Return one copy per repeat. There is no control on true labels: no image has any."""
-        thief = Thief.of(target, splits, accelerator, self.settings)
-        size = thief.test.transform.input_size
-        if max(size[1:]) > LARGEST:
+        size = target.entry.input_size or ()
+        if max(size[1:], default=0) > LARGEST:
             raise Skipped(f"data-free extraction is for images of at most {LARGEST} x {LARGEST} pixels, these have {size[1]} x {size[2]}")
         if accelerator.num_processes > 1:
             raise Skipped("data-free extraction runs in one process")
+        thief = Thief.of(target, splits, accelerator, self.settings)
         runs = [Extraction(self, thief, repeat) for repeat in range(self.settings.repeats)]
         copies = [run.copy() for run in runs]
         thief.add_queries(sum(run.oracle.asked for run in runs))
