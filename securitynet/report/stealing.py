@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securitynet.errors import UsageError
-from securitynet.report.roc import COLOURS, _matplotlib, _plain, _write, drawable
+from securitynet.report.roc import COLOURS, _matplotlib, _plain, drawable, write_figure
 from securitynet.report.scored import labels_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def curves(rows: Iterable[Row]) -> list[Curve]:
     """Return the curves among `rows`, those of one seed, in order. A metric without a budget in its name is of the largest."""
     rows = [row for row in rows if row.family == "stealing"]
     keys = list(dict.fromkeys((row.attack, row.params) for row in rows))
-    labels = [label.removeprefix("stealing/") for label in labels_of(keys)]
+    labels = [label.removeprefix("stealing/").replace("settings ", "") for label in labels_of(keys)]
     return [_curve([row for row in rows if (row.attack, row.params) == key], label) for key, label in zip(keys, labels, strict=True)]
 
 
@@ -85,7 +85,7 @@ def curve_figure(result: Result, path: str | os.PathLike[str]) -> Path:
     n = found[0].line("agreement")[-1][1].n or 0
     figure.text(0.08, 0.93, f"{result.entry.id} on {result.splits.dataset}", fontsize=12, fontweight="bold", parse_math=False)
     figure.text(0.08, 0.03, CAPTION.format(n=n), fontsize=8, color="#444444", linespacing=1.35)
-    _write(figure, path)
+    write_figure(figure, path)
     return path
 
 

@@ -51,7 +51,7 @@ def clean_images(target: Target, splits: Splits, count: int, accelerator: Accele
     return Clean(pixels, answers(target, pixels, accelerator).argmax(1), remark)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def answers(target: Target, pixels: Tensor, accelerator: Accelerator, batch_size: int = 64) -> Tensor:
     """Return the logits float32 [n, k] of pixels [n, c, ...]."""
     module = target.module.to(accelerator.device).eval()
