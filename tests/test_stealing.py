@@ -50,9 +50,8 @@ def by_name(evidence: StealingEvidence) -> dict[str, Estimate]:
 
 
 def test_the_name_is_the_path() -> None:
-    assert [name_of(one) for one in resolve("stealing:standard")] == ["stealing/knockoff"]
-    full = resolve("stealing:full")
-    assert {name_of(one) for one in full} == {"stealing/knockoff"}
+    assert "stealing/knockoff" in [name_of(one) for one in resolve("stealing:standard")]
+    full = [one for one in resolve("stealing:full") if name_of(one) == "stealing/knockoff"]
     assert [asdict(one)["preset"] for one in full] == ["base", "wide_surrogate", "ood_queries"]  # type: ignore[call-overload]
 
 

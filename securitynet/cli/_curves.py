@@ -28,7 +28,7 @@ def curves_view(rows: Sequence[Row], width: int) -> RenderableType:
     """Return a table of all curves among `rows` for so many columns of text, a sentence for each, and why others gave none."""
     found = curves(rows)
     table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    table.add_column("stealing", no_wrap=True)
+    table.add_column("stealing")
     table.add_column("queries", justify="right", no_wrap=True)
     shown = list(COLUMNS) if width >= WIDE else [metric for metric in COLUMNS if metric not in ("agreement_on_errors", "kl")]
     for metric in shown:

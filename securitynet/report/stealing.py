@@ -46,7 +46,7 @@ def curves(rows: Iterable[Row]) -> list[Curve]:
     """Return the curves among `rows`, those of one seed, in order. A metric without a budget in its name is of the largest."""
     rows = [row for row in rows if row.family == "stealing"]
     keys = list(dict.fromkeys((row.attack, row.params) for row in rows))
-    labels = [label.removeprefix("stealing/") for label in labels_of(keys)]
+    labels = [label.removeprefix("stealing/").replace("settings ", "") for label in labels_of(keys)]
     return [_curve([row for row in rows if (row.attack, row.params) == key], label) for key, label in zip(keys, labels, strict=True)]
 
 
