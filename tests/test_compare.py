@@ -17,6 +17,7 @@ from securitynet.metrics import membership
 from securitynet.metrics.intervals import Estimate, difference
 from securitynet.metrics.paired import auc_difference, interval_difference, rate_difference, tpr_difference
 from securitynet.report.compare import compare, find_saved
+from securitynet.report.grid import columns, grid
 from securitynet.report.saved import read_saved
 
 Sides = tuple[np.ndarray, np.ndarray]
@@ -153,3 +154,19 @@ def test_command_page_and_errors(tmp_path: Path, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     with pytest.raises(UsageError, match="no folder of"):
         find_saved("own/none", tmp_path / "nowhere")
+
+
+def test_one_metric_of_every_attack_under_every_defence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = {"none": "own/model", "one": "own/model+top-k:3", "two": "own/model+noise:0.1+label-only"}
+    folders = {name: saved(tmp_path / name, id, scores(seed, 1.0)) for seed, (name, id) in enumerate(ids.items())}
+    found = grid([read_saved(folder) for folder in folders.values()], "auc")
+    assert found.columns == ("none", "top-k:3", "noise:0.1+label-only")
+    loss = next(line for line in found.lines if line.attack == "membership/loss")
+    assert [row.value if row else None for row in loss.rows] == [membership.auc(*scores(seed, 1.0)).value for seed in range(3)]
+    assert columns(["own/model", "own/model-2"]) == ("own/model", "own/model-2")
+    command = ["compare", *map(str, folders.values()), "--metric", "auc"]
+    assert main([*command, "--json"]) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert {cell["model"] for cell in cells if cell["attack"] == "membership/loss"} == set(found.columns)
+    assert main(command) == 0 and "[" in capsys.readouterr().out
+    assert main([*command[:-1], "auk"]) == 2 and "did you mean auc" in capsys.readouterr().err

@@ -6,11 +6,13 @@ rates at fixed false alarms, McNemar's test for accuracies). The first model is 
 examples:
   securitynet compare results/digits-overfit results/digits-regular
   securitynet compare builtin/digits-overfit builtin/digits-regular --within results --output compare.html
+  securitynet compare results/none results/top-k:1 results/label-only --metric auc
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,9 @@ from securitynet.cli import DONE
 from securitynet.cli._options import add_json, print_json
 
 if TYPE_CHECKING:
+    from securitynet.attack import Row
     from securitynet.report.compare import Comparison
+    from securitynet.report.saved import Saved
 
 SHORT = {"balanced_accuracy": "bal. acc.", "auc": "AUC"}
 HELP = "compare saved results, paired where they can be"
@@ -29,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="A B", help="folders of `evaluate --output`, or ids of models saved in --within")
     parser.add_argument("--within", type=Path, default=Path("results"), metavar="DIR", help="where ids are looked for (default: results)")
     parser.add_argument("--output", type=Path, metavar="FILE.html", help="write a page too")
+    parser.add_argument("--metric", metavar="NAME", help="instead, one table of this metric: attacks down, models or defences across")
     add_json(parser)
 
 
@@ -36,7 +41,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the differences, or everything as JSON."""
     from securitynet.report.compare import compare, find_saved, write_comparison
 
-    found = compare([find_saved(name, args.within) for name in args.models])
+    models = [find_saved(name, args.within) for name in args.models]
+    if args.metric:
+        return _show_grid(models, args.metric, args.json)
+    found = compare(models)
     path = write_comparison(found, args.output) if args.output else None
     if args.json:
         print_json([one.to_record() for one in found])
@@ -49,6 +57,32 @@ def run(args: argparse.Namespace) -> int:
 
         Console().print(Text(f"saved {path}", style="dim"), soft_wrap=True)
     return DONE
+
+
+def _show_grid(models: Sequence[Saved], metric: str, as_json: bool) -> int:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from securitynet.report.grid import grid
+
+    found = grid(models, metric)
+    if as_json:
+        print_json(found.to_record())
+        return DONE
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in (_metric(metric), *found.columns):
+        table.add_column(Text(name), overflow="fold")
+    for line in found.lines:
+        table.add_row(Text(line.label), *(Text(_cell(row)) for row in line.rows))
+    Console().print(table)
+    return DONE
+
+
+def _cell(row: Row | None) -> str:
+    if row is None or row.value is None:
+        return "-"
+    return f"{row.value:.3f}" if row.ci_low is None else f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]"
 
 
 def _show(one: Comparison) -> None:

@@ -39,7 +39,8 @@ CERTAIN = -14.0  # logarithm of the smallest probability that counts, about 1e-6
 class DataFree:
     """`budget` queries for each copy: per round `batch` * (`directions` + 1) for the generator, `batch` * `steps` for the copy.
 
-    `loss`: l1 or kl, see generator.disagreement(). `epsilon`: length of a difference, before the sigmoid. Of `settings` count
+    `loss`: l1 or kl, see generator.disagreement(). `replay`: batches of earlier answers that the copy learns again per round,
+    as in MAZE (Kariyappa et al., CVPR 2021); 0 is DFME's scheme. `epsilon`: length of a difference, before the sigmoid. Of `settings` count
     the surrogate, its recipe's learning rate, momentum and weight decay, and the repeats, each of which has its own queries.
     """
 
@@ -53,23 +54,27 @@ class DataFree:
     generator_rate: float = 5e-4
     loss: str = "l1"
     replay: int = 20
-    diversity: float = 1.0
     settings: Settings = BASE
 
     def __post_init__(self) -> None:
         if self.loss not in ("l1", "kl") or self.settings.answers != "probabilities":
             raise UsageError("stealing: data-free extraction needs probabilities, and loss l1 or kl")
-        if min(self.budget, self.batch) < 2 or min(self.steps, self.directions, self.latent, self.width) < 1 or self.epsilon <= 0:
+        if (
+            min(self.budget, self.batch) < 2
+            or self.replay < 0
+            or min(self.steps, self.directions, self.latent, self.width) < 1
+            or self.epsilon <= 0
+        ):
             raise UsageError("stealing: budget and batch are at least 2; steps, directions, latent, width and epsilon above zero")
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> StealingEvidence:
         """Return one copy per repeat. There is no control on true labels: no image has any."""
-        thief = Thief.of(target, splits, accelerator, self.settings)
-        size = thief.test.transform.input_size
-        if max(size[1:]) > LARGEST:
+        size = target.entry.input_size or ()
+        if max(size[1:], default=0) > LARGEST:
             raise Skipped(f"data-free extraction is for images of at most {LARGEST} x {LARGEST} pixels, these have {size[1]} x {size[2]}")
         if accelerator.num_processes > 1:
             raise Skipped("data-free extraction runs in one process")
+        thief = Thief.of(target, splits, accelerator, self.settings)
         runs = [Extraction(self, thief, repeat) for repeat in range(self.settings.repeats)]
         copies = [run.copy() for run in runs]
         thief.add_queries(sum(run.oracle.asked for run in runs))
@@ -169,8 +174,6 @@ class Extraction:
 
         points = self.generator(self._noise(self.attack.batch))
         slope = forward_differences(value, points.detach(), self.attack.directions, self.attack.epsilon, self.random)
-        if self.attack.diversity:
-            slope = _unit(slope) + self.attack.diversity * _unit(variety_slope(network, points.detach()))
         ascent.zero_grad()
         points.backward(-slope / len(slope))
         ascent.step()
@@ -207,14 +210,3 @@ class Extraction:
 
     def _noise(self, count: int) -> Tensor:
         return torch.randn(count, self.attack.latent, generator=self.random).to(self.device)
-
-
-def variety_slope(network: nn.Module, points: Tensor) -> Tensor:
-    """Return the gradient, by `points` [n, ...], of the entropy of the copy's mean answer: it grows as the images' classes differ."""
-    points = points.detach().requires_grad_()
-    mean = network(points.sigmoid()).float().softmax(dim=1).mean(dim=0)
-    return torch.autograd.grad(-(mean * mean.clamp_min(1e-12).log()).sum(), points)[0]
-
-
-def _unit(slope: Tensor) -> Tensor:
-    return slope / slope.norm().clamp_min(1e-12)

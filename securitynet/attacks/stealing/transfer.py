@@ -111,7 +111,7 @@ def _ascent(module: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
 
 def _wrong(target: Target, images: Tensor, labels: Tensor, accelerator: Accelerator) -> int:
     part = made_up(images.mul(255).round().to(torch.uint8), labels.numpy())
-    return int((query(target, part, accelerator).predictions != part.labels).sum())
+    return int((query(target, part, accelerator, blanks=False).predictions != part.labels).sum())
 
 
 def made_up(images: Tensor, labels: np.ndarray | None = None) -> Split:
