@@ -101,7 +101,7 @@ class Run:
     def __init__(self, network: nn.Module, data: Data, recipe: Recipe, accelerator: Accelerator) -> None:
         self.network, self.data, self.recipe, self.accelerator = network.to(accelerator.device), data, recipe, accelerator
         self.layout = torch.channels_last if recipe.channels_last and data.images.ndim == 4 else torch.contiguous_format
-        _laid_out(network, self.layout)
+        network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.model = accelerator.prepare_model(network) if accelerator.num_processes > 1 else network
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimiser: torch.optim.Optimizer
@@ -136,7 +136,7 @@ class Run:
         """Take the wrappers off and leave the network in eval mode, with its gradients dropped."""
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.optimiser.zero_grad()
-        _laid_out(self.network, torch.contiguous_format)
+        self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.network.eval()
 
     def _rate(self, step: int, steps: int) -> None:
@@ -193,13 +193,6 @@ class Run:
     def _mean(self, total: Tensor, count: int) -> tuple[float, float]:
         loss, right = (self.accelerator.reduce(total, "sum") / count).tolist()
         return loss, right
-
-
-def _laid_out(network: nn.Module, layout: torch.memory_format) -> None:
-    """Lay weights [o, i, h, w] out as `layout` says; they stay the same parameters, which an optimiser may hold."""
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
 def _right(logits: Tensor, targets: Tensor) -> Tensor:
