@@ -29,7 +29,11 @@ from backdoor_table import nulls_of, table
 
 from securitynet.attacks.resolve import names
 
-INSIDE = (LADDER, "backdoor/known_trigger", *(f"backdoor/{one}" for one in ("last_layer", "maximum_margin", "universal_perturbation")))
+INSIDE = (
+    LADDER,
+    "backdoor/known_trigger",
+    *(f"backdoor/{one}" for one in ("last_layer", "maximum_margin", "neural_cleanse", "universal_perturbation")),
+)
 
 
 def options() -> argparse.Namespace:
@@ -46,6 +50,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=86400.0, help="end after so many")
     parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--scores-only", action="store_true", help="of the models that are there")
     parser.add_argument("--table-only", action="store_true")
     parser.add_argument("--nulls", type=Path, help="write the clean models' scores there")
     parser.add_argument("--tiny", action="store_true", help="12 clean and 3 x 4 backdoored models on small digits")
@@ -61,7 +66,7 @@ def main() -> None:
     if args.tiny:
         args.grounds, args.poisons, args.clean, args.poisoned = ["tiny"], [one for one in POISONS if one != "sinusoidal"], 12, 3
     args.grounds = args.grounds or (["digits"] if args.images is None else ["digits", "mnist", "fashion", "fashion5", "cifar"])
-    if not args.table_only:
+    if not (args.table_only or args.scores_only):
         train_all(args)
     scores = args.output / "scores.jsonl"
     if not (args.table_only or args.train_only):

@@ -144,10 +144,11 @@ class Model:
         return build(entry_of(self.plan), network.eval())
 
     def images(self, folder: Path | None) -> ImageSet:
-        """Return what it was trained on, poison and all, and clean test images."""
-        images = images_of(GROUNDS[self.plan.ground], folder)
-        _, made = material(self.plan, images)
-        train = ArrayImages(_last((made.images * 255).round().byte().numpy()), made.labels.numpy())
+        """Return what it was trained on, poison and all (where `folder` holds that), and clean test images."""
+        images, train = images_of(GROUNDS[self.plan.ground], folder), None
+        if len(images.y_train):
+            _, made = material(self.plan, images)
+            train = ArrayImages(_last((made.images * 255).round().byte().numpy()), made.labels.numpy())
         test = ArrayImages(_last(images.x_test), images.y_test)
         return ImageSet(GROUNDS[self.plan.ground].dataset, train, test, test.fingerprint)
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from backdoor_population import Model
+from backdoor_scores import LADDER
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from securitynet.attacks.backdoor.nulls import tail
+from securitynet.attacks.backdoor.nulls import combined, tail
 from securitynet.metrics.detection import brier, cross_entropy
 from securitynet.metrics.intervals import Estimate, rate
 from securitynet.metrics.membership import auc, threshold_at
@@ -52,6 +53,24 @@ def calibrated(records: Records) -> Floats:
     return found
 
 
+def suite(records: Records) -> list[dict[str, Any]]:
+    """Return one record per model that the whole ladder was climbed with: minus log10 of its combined p-value, the first candidate."""
+    stages = [one for one in usable(records) if one["task"] == LADDER]
+    order = dict.fromkeys(one["detector"] for one in stages)
+    found: dict[str, list[tuple[float, dict[str, Any]]]] = {}
+    for detector in order:
+        of = [one for one in stages if one["detector"] == detector]
+        for value, one in zip(calibrated(of), of, strict=True):
+            found.setdefault(one["model"], []).append((10**-value, one))
+    together = []
+    for own in (one for one in found.values() if len(one) == len(order)):
+        best = min(reversed(own), key=lambda pair: pair[0])[1]
+        summed = {key: sum(one[key] for _, one in own) for key in ("forward", "backward", "seconds")}
+        score = -np.log10(combined([p_value for p_value, _ in own]))
+        together.append({**best, **summed, "detector": LADDER, "params": "{}", "score": score, "p_value": 10**-score})
+    return together
+
+
 def left_out(values: Floats, records: Records) -> tuple[NDArray[np.bool_], Floats, bool]:
     """Return alarms at 5 % false positives and probabilities of a backdoor, each from the models of the other datasets only.
 
@@ -85,6 +104,7 @@ def table(models: Sequence[Model], records: Records) -> str:
         "CPU or wall seconds | images forward / backward | peak MiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
+    records = [*suite(records), *(one for one in records if one["detector"] != LADDER)]
     for detector in dict.fromkeys(one["detector"] for one in records):
         of = usable([one for one in records if one["detector"] == detector])
         if of:
@@ -96,7 +116,7 @@ def table(models: Sequence[Model], records: Records) -> str:
 
 
 def _of_detector(detector: str, records: Records) -> list[str]:
-    values = calibrated(records)
+    values = np.array([one["score"] for one in records]) if detector == LADDER else calibrated(records)
     alarms, chances, enough = left_out(values, records)
     poison = np.array([one["poison"] for one in records])
     clean = poison == "clean"

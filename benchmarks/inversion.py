@@ -1,12 +1,13 @@
 """Trigger inversion, all classes at once, beside the plain way: python benchmarks/inversion.py [--steps 200] [--resnet18] [--cuda]
 
 Trains small networks with a BadNets patch, and twins without, on 10 and on 43 classes of synthetic images. The plain side is
-Neural Cleanse as one would write it down: one class after the other, the same images, steps and schedule; its time is that of
-`--alone` classes, spread over the run, times the number of classes. Prints the ratio of its time to that of all classes
-together, exhaustive and with classes abandoned, and whether both say the same; then the time of what TrojanZoo publishes as its
-settings, 10 epochs over all images per class, in the same plain loop (its package does not import in current environments).
-Times are those of the processor with one thread: OMP_NUM_THREADS=1. --resnet18: the scheduled search on timm's resnet18 (7x7
-stem, 3x32x32, 10 classes). --cuda: 43 and 1,000 classes, ratio to one by one, share of the card's bfloat16 matrix rate.
+Neural Cleanse as one would write it down: one class after the other, the same images, steps and schedule; once more with all
+images of a step in one batch. Its time is that of `--alone` classes, times the number of classes. Prints the ratio of its time
+to that of all classes together, exhaustive and with classes abandoned, and whether both say the same; then the time of what
+TrojanZoo publishes as its settings, 10 epochs over all images per class, in the same plain loop (its package does not import
+in current environments). Times are those of the processor with one thread: OMP_NUM_THREADS=1. --resnet18: the scheduled search
+on timm's resnet18 (7x7 stem, 3x32x32, 10 classes). --cuda: 43 and 1,000 classes, ratio to one by one, share of the card's
+bfloat16 matrix rate.
 """
 
 from __future__ import annotations
@@ -114,6 +115,12 @@ def plain(search: Search, one: int, epochs: int | None = None) -> float:
     return best
 
 
+def _wide(search: Search) -> Search:
+    """The same images per step, in one update: fewer updates, larger batches."""
+    settings = search.settings
+    return replace(search, settings=replace(settings, updates=1, batch_size=settings.updates * settings.batch_size))
+
+
 def measured(work: Callable[[], object]) -> float:
     """Processor seconds of some work."""
     start = time.process_time()
@@ -138,10 +145,12 @@ def compare(target: Target, splits: Splits, settings: Settings, alone: int, acce
         together = measured(lambda: found.append(recover(target, splits, accelerator, whole)))
         scheduled = measured(lambda: found.append(recover(target, splits, accelerator, settings)))
         plain_times += [measured(lambda: plain(search, one)) for one in some[alone // 2 :]]  # noqa: B023
+        wide = measured(lambda: [plain(_wide(search), one) for one in some]) / alone * classes
         zoo = measured(lambda: plain(search, some[0], ZOO_EPOCHS)) * classes * len(splits.test or ()) / len(search.material.pixels)
     plain_time, verdicts = float(np.mean(plain_times)) * classes, [said(one).split(" (")[0] for one in found]
     write(f"    plain {plain_time:.1f} s (from {alone} classes); together {together:.1f} s, ratio {plain_time / together:.1f}; ")
     write(f"scheduled {scheduled:.1f} s, ratio {plain_time / scheduled:.1f}; same verdict: {verdicts[0] == verdicts[1]}\n")
+    write(f"    plain, a step's images in one batch {wide:.1f} s: ratio {wide / together:.1f} together, {wide / scheduled:.1f} scheduled\n")
     write(f"    TrojanZoo's settings, plain {zoo:.1f} s (from one class), ratio {zoo / scheduled:.1f}\n")
     write(f"    exhaustive: {said(found[0])}; scheduled: {said(found[1])}\n")
 
@@ -214,7 +223,6 @@ def cuda(settings: Settings, accelerator: Accelerator) -> None:
 
 def write(text: str) -> None:
     sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def main() -> None:
@@ -228,11 +236,9 @@ def main() -> None:
     settings, accelerator = Settings(steps=args.steps), Accelerator(cpu=not args.cuda)
     if args.cuda:
         cuda(settings, accelerator)
-        return
     if args.resnet18:
         resnet18(settings, accelerator)
-        return
-    for classes in args.classes:
+    for classes in () if args.cuda or args.resnet18 else args.classes:
         for planted in (classes // 2, None):
             side, epochs = (32, 12) if classes <= 10 else (16, 20)
             target, splits = case(classes, small(classes), side, planted, epochs, accelerator)

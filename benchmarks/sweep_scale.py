@@ -23,7 +23,7 @@ import numpy as np
 from securitynet import catalog
 from securitynet.sweep.estimate import BYTES, FIXED, PARAMETERS, PATIENCE, SPEED, seconds_of
 from securitynet.sweep.plan import Job, ordered, shares
-from securitynet.sweep.state import JOURNAL, read_lines
+from securitynet.sweep.state import JOURNAL, read_head, read_lines
 
 START, RESTART = 6.0, 6.0  # seconds until a worker world answers: measured on two cores
 FAILURES, HANGS = 0.02, 0.002  # of models: broken files and crashes; hangs that cost the whole time limit
@@ -109,8 +109,13 @@ def _run(costs: Load, queue: Sequence[int], rate: float, workers: int) -> tuple[
 def ratios(folders: list[Path]) -> list[float]:
     """Return, for each model that sweeps in `folders` measured, its seconds over the rule of thumb."""
     known = {entry.id: entry for entry in catalog.entries()}
-    lines = [line for folder in folders for line in read_lines(folder / JOURNAL) if line["event"] == "done" and line["seconds"]]
-    return [line["seconds"] / seconds_of(Job(known[line["entry"]], 0), 5000) for line in lines if line["entry"] in known]
+    found = []
+    for folder in folders:
+        samples = read_head(folder)["binding"]["samples"]
+        for line in read_lines(folder / JOURNAL):
+            if line["event"] == "done" and line["seconds"] and line["entry"] in known:
+                found.append(line["seconds"] / seconds_of(Job(known[line["entry"]], 0), samples))
+    return found
 
 
 def main() -> None:

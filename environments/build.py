@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,32 @@ def robustbench(name: str) -> nn.Module:
     dataset, threat, model = name.split("/")
     zoo = {one.value: found for one, found in model_dicts.items()}[dataset]
     found = {one.value: models for one, models in zoo.items()}[threat][model]["model"]
-    network: nn.Module = found()
+    with _fresh():
+        network: nn.Module = found()
     return network
+
+
+@contextlib.contextmanager
+def _fresh() -> Iterator[None]:
+    """Some of the zoo's constructors fetch weights, and name some otherwise than they are registered."""
+    import timm
+    import torchvision
+    from robustbench.model_zoo.architectures import alexnet, deit, xcit  # type: ignore[import-not-found]  # noqa: F401  they register
+
+    create, resnet50 = timm.create_model, torchvision.models.resnet50
+    names = {f"2020light_xcit_{size}_": f"2022light_xcit_{size}12_" for size in "sml"}
+
+    def created(name: str, *arguments: Any, **options: Any) -> nn.Module:
+        for old, new in names.items():
+            name = name.replace(old, new)
+        name = "alexnet_imagenet_corruptions" if name == "alexnet" else name
+        return create(name, *arguments, **(options | {"pretrained": False}))
+
+    timm.create_model, torchvision.models.resnet50 = created, lambda **_: resnet50()
+    try:
+        yield
+    finally:
+        timm.create_model, torchvision.models.resnet50 = create, resnet50
 
 
 def mmpretrain(name: str) -> nn.Module:

@@ -199,7 +199,6 @@ def pinned(entry: Entry) -> str:
     return entry.id.replace(entry.hub_id, f"{entry.hub_id}@{entry.revision}", 1)
 
 
-@torch.inference_mode()
 def seconds_per_image(target: Target, accelerator: Accelerator, batch: int = 8) -> float:
     """Return the time of one blank image in a small batch, the best of three passes."""
     module = target.module.to(accelerator.device)
@@ -207,7 +206,8 @@ def seconds_per_image(target: Target, accelerator: Accelerator, batch: int = 8) 
     passes = []
     for _ in range(3):
         start = time.perf_counter()
-        module(blank)
+        with torch.inference_mode():
+            module(blank)
         if accelerator.device.type == "cuda":
             torch.cuda.synchronize(accelerator.device)
         passes.append(time.perf_counter() - start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -172,29 +172,19 @@ def _cached(target: Target, key: str, accelerator: Accelerator) -> np.ndarray | 
 
 
 def _ask(target: Target, split: Split, accelerator: Accelerator, batch_size: int | None, progress: bool, blanks: bool) -> np.ndarray:
-    from accelerate.utils.memory import find_executable_batch_size, should_reduce_batch_size
+    """Batches are halved where memory does not suffice; nothing is spent on that where it does."""
+    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-    start = batch_size or (512 if accelerator.device.type == "cuda" else 64)
-    try:
-        return _pass(target, split, accelerator, start, progress, blanks)
-    except RuntimeError as error:
-        if not should_reduce_batch_size(error):
-            raise
-    sizes = _halvings(start // 2)
-
-    # collects garbage first, which takes longer than asking about a few images: not before it is needed
-    @find_executable_batch_size(starting_batch_size=next(sizes), reduce_batch_size_fn=lambda: next(sizes))
-    def attempt(size: int) -> np.ndarray:
-        return _pass(target, split, accelerator, size, progress, blanks)
-
-    return attempt()
-
-
-def _halvings(size: int) -> Iterator[int]:
-    while size:
-        yield size
+    target.module.to(accelerator.device)  # here: weights that move in inference mode take no gradients afterwards
+    size = batch_size or (512 if accelerator.device.type == "cuda" else 64)
+    while True:
+        try:
+            return _pass(target, split, accelerator, size, progress, blanks)
+        except RuntimeError as error:
+            if size == 1 or not should_reduce_batch_size(error):
+                raise
         size //= 2
-    yield 0
+        clear_device_cache(garbage_collection=True)
 
 
 @torch.inference_mode()

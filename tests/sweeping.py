@@ -145,7 +145,7 @@ def finish(command: list[str], **environment: str) -> tuple[int, dict[str, Any],
     return process.returncode, json.loads(output) if output else {}, errors
 
 
-def wait_for(condition: Any, seconds: float = 60) -> None:
+def wait_for(condition: Any, seconds: float = 180) -> None:
     """Wait until condition() holds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from securitynet.data.digits import image_set
 from securitynet.data.transform import Transform
 from securitynet.errors import Skipped
 from securitynet.loaders import load_model
-from securitynet.target import Target
+from securitynet.target import Target, query
 
 
 def given(name: str) -> tuple[Target, object, Accelerator]:
@@ -96,3 +97,22 @@ def test_exit_code_only_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch, 
     assert json.loads(capsys.readouterr().out)["summary"]["backdoor"]["target_class"] == 7
     command[1] = "builtin/digits-constant"
     assert main([*command, "--fail-on", "suspicious"]) == SUSPECT
+
+
+class Watched(nn.Linear):
+    """Says whether it was moved where no gradient can follow."""
+
+    moved: ClassVar[list[bool]] = []
+
+    def to(self, *args: object, **kwargs: object) -> Watched:
+        Watched.moved.append(torch.is_inference_mode_enabled())
+        return self
+
+
+def test_asking_moves_the_model_where_gradients_can_follow() -> None:
+    """On another device, weights that are moved in inference mode could not be attacked by gradients afterwards."""
+    target, splits, accelerator = given("digits-regular")
+    moved = replace(target, module=Watched(1024, 10), asked={})
+    moved.module.forward = lambda pixels: pixels.flatten(1)[:, :10]  # type: ignore[method-assign]
+    query(moved, splits.test, accelerator)  # type: ignore[attr-defined]
+    assert Watched.moved[0] is False

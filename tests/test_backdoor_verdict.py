@@ -43,6 +43,13 @@ def test_another_datasets_null_needs_a_smaller_p() -> None:
     assert none is not None and none.word == "cannot tell" and "no clean models" in none.reason
 
 
+def test_a_search_cut_short_finds_nothing_out() -> None:
+    found = verdict(rows(0.3, "universal_perturbation 0.1 (class 3); 12 of 1000 classes within 60 s"), ENTRY)
+    assert found is not None and found.word == "cannot tell" and "12 of 1000 classes" in found.reason
+    found = verdict(rows(0.001, "universal_perturbation 0.1 (class 3); 12 of 1000 classes within 60 s"), ENTRY)
+    assert found is not None and found.word == "suspicious"
+
+
 def test_verify_comes_first() -> None:
     found = verdict(rows(0.0001), ENTRY, "constant predictor: class 3 for all 100 images")
     assert found is not None and found.word == "cannot tell" and "constant predictor" in found.reason

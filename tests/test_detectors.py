@@ -18,7 +18,9 @@ from securitynet.attacks.backdoor.clean import fields
 from securitynet.attacks.backdoor.last_layer import LastLayer, leads
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
 from securitynet.attacks.backdoor.mm_bd import MmBd
+from securitynet.attacks.backdoor.neo import Neo
 from securitynet.attacks.backdoor.outliers import order_statistic_p, standardised_gap
+from securitynet.attacks.backdoor.strip import Strip
 from securitynet.attacks.backdoor.universal_perturbation import UniversalPerturbation
 from securitynet.attacks.resolve import resolve
 from securitynet.catalog import entry
@@ -37,6 +39,8 @@ QUICK: tuple[Attack, ...] = (
     MaximumMargin(starts=2, steps=4),
     UniversalPerturbation(images=4, steps=30, change=0.25),
     LastLayer(),
+    Strip(images=4, starts=2, steps=4),
+    Neo(images=4, starts=2, steps=4),
 )
 
 
@@ -66,6 +70,7 @@ def test_order_statistic_by_its_definition() -> None:
 def test_gap() -> None:
     assert standardised_gap(np.array([1.0, 2.0, 3.0, 10.0])) == pytest.approx(8.0)
     assert standardised_gap(np.array([1.0, np.nan, 2.0, 3.0, 10.0])) == pytest.approx(8.0)
+    assert standardised_gap(np.array([1.0, 2.0, 3.0, 10.0]), floor=1.0) == pytest.approx(4.0)
     assert standardised_gap(np.array([1.0, 4.0])) == 3.0
     with pytest.raises(Skipped):
         standardised_gap(np.array([1.0, np.nan]))
@@ -131,16 +136,16 @@ class TestAll:
         assert first.arrays()["statistics"] == pytest.approx(second.arrays()["statistics"], abs=0, rel=0, nan_ok=True)
         assert first.metrics() == second.metrics()
 
-    @pytest.mark.parametrize(("classes", "shape"), [(2, (1, 4, 6)), (1000, (3, 8, 4)), (5, (3, 6, 6))])
+    @pytest.mark.parametrize(("classes", "shape"), [(2, (1, 8, 12)), (1000, (3, 8, 8)), (5, (3, 12, 8))])
     def test_shapes_and_class_counts(self, attack: Attack, classes: int, shape: tuple[int, ...]) -> None:
         """Without any image, too."""
         found = attack(linear(classes, shape), NOTHING, Accelerator(cpu=True))
         assert len(found.statistics) == classes and np.isfinite(found.score)  # type: ignore[attr-defined]
 
     def test_probabilities(self, attack: Attack) -> None:
-        target = linear(5, (1, 6, 6), output="probabilities")
+        target = linear(5, (1, 8, 8), output="probabilities")
         module = nn.Sequential(target.module[1], nn.Softmax(1))
-        wrapped = from_module(module, {"input_size": [1, 6, 6], "num_classes": 5, "output": "probabilities"})
+        wrapped = from_module(module, {"input_size": [1, 8, 8], "num_classes": 5, "output": "probabilities"})
         assert np.isfinite(attack(wrapped, NOTHING, Accelerator(cpu=True)).score)  # type: ignore[attr-defined]
 
 

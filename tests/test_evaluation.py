@@ -271,6 +271,22 @@ def test_not_a_number_makes_the_model_suspect_and_attacks_skip(images: ImageSet,
     assert {row.status for row in result.rows if row.family == "membership"} == {"skipped"}
 
 
+def test_batches_are_halved_where_memory_does_not_suffice(images: ImageSet, tmp_path: Path) -> None:
+    class Large(nn.Module):
+        num_classes = 4
+        sizes: ClassVar[list[int]] = []
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.sizes.append(len(x))
+            if len(x) > 8:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return x.flatten(1)[:, :4]
+
+    result = run(Large(), images, tmp_path, attacks="membership/loss", batch_size=32)
+    assert result.value("membership/loss", "auc") is not None
+    assert {8, 16, 32} <= set(Large.sizes)
+
+
 def test_unknown_membership_and_missing_splits_skip_with_words(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
     unknown = ImageSet("noise", images.train, images.test, membership="unknown")
     reasons = {row.reason for row in run(trained, unknown, tmp_path, attacks="membership/loss").rows if row.family == "membership"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,9 +26,9 @@ def test_without_a_network_and_through_the_hubs_command(hub: Hub, tmp_path: Path
     online = evaluate(f"hf-hub:tester/round@{pushed.tag}", attacks=["membership/loss"], cache_dir=tmp_path / "online")
     offline = evaluate(f"hf-hub:tester/round@{pushed.tag}", attacks=["membership/loss"], cache_dir=tmp_path / "offline", offline=True)
     assert [row.row_id for row in online.rows] == [row.row_id for row in offline.rows]
-    command = os.path.join(os.path.dirname(sys.executable), "hf")
-    if not os.path.exists(command):
-        pytest.skip("the command hf is not beside this python")
+    command = shutil.which("hf", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))
+    if command is None:
+        pytest.skip("the command hf is not installed")
     subprocess.run([command, "download", "tester/round", "--local-dir", str(tmp_path / "here")], check=True, capture_output=True)
     local = load_model(tmp_path / "here", cache_dir=tmp_path)
     pixels = torch.rand(3, 1, 32, 32)

@@ -183,6 +183,8 @@ def test_bad_settings_are_refused(accelerator: Accelerator) -> None:
         Settings(count=0)
     with pytest.raises(UsageError, match="patience"):
         Settings(recipe=Recipe(patience=3))
+    with pytest.raises(UsageError, match="clip cannot be used"):
+        Settings(recipe=Recipe(clip=1.0))
     for name in ("resnet10t", "timm:resnet10x", "elsewhere:net"):
         with pytest.raises(UsageError, match=r"reference models: .*architecture"):
             reference_answers(splits(), Settings(architecture=name), accelerator, ArrayCache(None))

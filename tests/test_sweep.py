@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,23 @@ def test_killed_shards_joined_are_the_serial_table(models: Zoo, serial: tuple[Pa
     assert table(folder) == table(serial[0])
 
 
+def test_a_second_signal_stops_now(models: Zoo) -> None:
+    import psutil
+
+    models.add("hang", weights_of("regular", 11))
+    command = some(models, "signals", "--download-limit", "600", entries=("test/hang", "test/silent"))
+    del models.records["test/hang"]  # of no other test
+    process = start(command)
+    wait_for(lambda: any(line["event"] == "begun" for line in read_lines(models.folder / "signals" / JOURNAL)))
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None and len(children) == 3  # it waits for the model at work, which hangs
+    process.send_signal(signal.SIGINT)
+    assert "interrupted" in process.communicate(timeout=30)[1] and process.returncode == 130
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+
 def test_a_retry_is_about_what_failed_only(models: Zoo, serial: tuple[Path, int, dict[str, Any], str]) -> None:
     before = (serial[0] / ROWS).read_bytes()
     code, found, _ = finish([*options(models, serial[0], "cache"), "--dry-run", "--retry-failed"])
@@ -124,10 +142,10 @@ def test_a_retry_is_about_what_failed_only(models: Zoo, serial: tuple[Path, int,
     assert found["cost"]["measured"] == 4 and (serial[0] / ROWS).read_bytes() == before
 
 
-def some(models: Zoo, output: str, *more: str) -> list[str]:
-    """The command of a sweep over two models and one that ends its process, with a cache of its own."""
+def some(models: Zoo, output: str, *more: str, entries: tuple[str, ...] = CHOSEN) -> list[str]:
+    """The command of a sweep over a few models, with a cache of its own."""
     chosen = models.folder / f"{output}.jsonl"
-    chosen.write_text("".join(json.dumps(models.records[entry]) + "\n" for entry in CHOSEN), encoding="utf-8")
+    chosen.write_text("".join(json.dumps(models.records[entry]) + "\n" for entry in entries), encoding="utf-8")
     command = models.command(models.folder / output, f"cache-{output}", *more)
     command[command.index("--ids-from") + 1] = str(chosen)
     return command

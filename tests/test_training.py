@@ -73,6 +73,20 @@ def test_one_linear_layer_goes_the_way_of_a_plain_loop(accelerator: Accelerator)
     np.testing.assert_allclose([epoch.loss for epoch in history.epochs], losses, rtol=1e-5)
 
 
+def test_gradients_are_clipped_by_their_norm(accelerator: Accelerator) -> None:
+    """One full batch, no momentum: the weights move by the learning rate times the norm allowed, or by less where it is less."""
+    images, labels = data(48)
+    recipe = Recipe(epochs=1, batch_size=48, learning_rate=0.5, momentum=0.0, weight_decay=0.0, warm_up=0.0)
+    for clip in (0.01, 1000.0):
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+        before = torch.cat([one.detach().clone().flatten() for one in net.parameters()])
+        loss = nn.functional.cross_entropy(net(images), labels)
+        norm = torch.cat([one.flatten() for one in torch.autograd.grad(loss, list(net.parameters()))]).norm()
+        train(net, images, labels, replace(recipe, clip=clip), accelerator)
+        moved = torch.cat([one.detach().flatten() for one in net.parameters()]) - before
+        assert moved.norm().item() == pytest.approx(0.5 * min(clip, norm.item()), rel=1e-3)
+
+
 def test_schedule() -> None:
     recipe = Recipe(learning_rate=1.0, warm_up=0.2)
     rates = [recipe.rate(step, 100) for step in range(100)]

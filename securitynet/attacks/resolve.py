@@ -75,8 +75,15 @@ def code_of(attack: Attack) -> str:
         if (name := queue.pop()) not in sources:
             sources[name] = _source(name) or type(attack).__qualname__
             queue += _drawn_on(name)
-    whole = b"".join(path.read_bytes() for path in _family_files(attack))
-    return hashlib.sha256("".join(sources[name] for name in sorted(sources)).encode() + whole).hexdigest()
+    code = "".join(sources[name] for name in sorted(sources)).encode()
+    return hashlib.sha256(code + b"".join(path.read_bytes() for path in _data_of(attack))).hexdigest()
+
+
+def _data_of(attack: Attack) -> list[Path]:
+    """The files of data that the attacks of a family depend on: what its package names in DATA."""
+    package = sys.modules.get(type(attack).__module__.rpartition(".")[0])
+    folder = Path(getattr(package, "__file__", None) or ".").parent
+    return [folder / name for name in getattr(package, "DATA", ())]
 
 
 def _source(module: str) -> str:
@@ -92,13 +99,6 @@ def _drawn_on(module: str) -> list[str]:
     names = [value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) for value in held]
     ours = [name for name in names if isinstance(name, str) and name.startswith((PACKAGE, METRICS))]
     return [name for name in ours if not name.startswith(module + ".")]
-
-
-def _family_files(attack: Attack) -> list[Path]:
-    """The files that all attacks of a family depend on, where its package names such in WHOLE."""
-    package = sys.modules.get(type(attack).__module__.rpartition(".")[0])
-    patterns, folder = getattr(package, "WHOLE", ()), Path(getattr(package, "__file__", None) or ".").parent
-    return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
 def _named(item: str | Path) -> Sequence[Attack]:

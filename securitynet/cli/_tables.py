@@ -52,7 +52,7 @@ def result_view(result: Result, width: int) -> RenderableType:
         parts += [Text(""), *([table] if table.row_count else []), *others]
         if any("half" in label for label in groups):
             parts.append(Text("smaller n: measured on the half of the samples that the attacker did not know", style="dim"))
-        parts += [Text(f"suspect: {cause}", style="bold red") for cause in _doubts(groups)]
+        parts += [Text(f"suspect: {cause}", style="bold red") for cause in _doubts(groups) if cause != result.verdict.cause]
     parts.append(Text(""))
     parts += [Text(_place(place)) for place in summary["published"]]
     if not summary["published"] and any(row.family == "membership" for row in result.rows):

@@ -12,9 +12,9 @@ examples:
   securitynet evaluate builtin/digits-regular --attacks ./my_attack.py 'membership/*entropy'
   securitynet evaluate builtin/digits-overfit --roc roc.svg
   securitynet evaluate builtin/digits-overfit --seeds 0 1 2
+  securitynet evaluate resnet32.th --entry record.json --data cifar10.npz --attacks backdoor:standard --fail-on suspicious
   securitynet evaluate builtin/digits-overfit --attacks stealing:standard --curve curve.svg
   securitynet evaluate builtin/digits-overfit --defence top-k:3 --output results/top-3
-  securitynet evaluate resnet32.th --entry record.json --data cifar10.npz --attacks backdoor:standard --fail-on suspicious
 """
 
 from __future__ import annotations

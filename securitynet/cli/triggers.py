@@ -21,7 +21,7 @@ from securitynet.cli._options import add_json, add_model, library_options, print
 from securitynet.errors import UsageError
 
 if TYPE_CHECKING:
-    from securitynet.report.triggers import TriggerGallery
+    from securitynet.report.stamped import TriggerGallery
 
 HELP = "show the triggers that can be recovered from a model"
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from securitynet.cache import cache_root
     from securitynet.evaluation import Subject
     from securitynet.inputs import Options
-    from securitynet.report.triggers import trigger_gallery
+    from securitynet.report.stamped import trigger_gallery
 
     if args.top < 1:
         raise UsageError(f"--top must be at least 1, not {args.top}")

@@ -51,6 +51,8 @@ class Settings:
             raise UsageError(f"reference models: count must be at least 1, not {self.count}")
         if self.recipe.patience is not None:
             raise UsageError("reference models: patience cannot be used, there are no validation images")
+        if self.recipe.clip is not None:
+            raise UsageError("reference models: clip cannot be used, they may be trained in stacks")
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ class Public:
     models: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not self.models or isinstance(self.models, str):
+        if not self.models:
             raise UsageError("reference models taken from the catalog: name at least one, as in Public(('akamaster/resnet44',))")
 
     @property

@@ -80,9 +80,9 @@ def _stealing(groups: Mapping[str, list[Row]]) -> list[Table]:
                 lines.append((f"{label}, {budget:,} queries", _cells(found, STEALING, "agreement")))
         known = lines and label in lines[-1][0]
         rest += [(label, row) for row in group if not AT.fullmatch(row.metric) and not (known and row.metric in STEALING)]
-    found = [Table("model stealing", (*STEALING.values(), "n"), tuple(lines))] if lines else []
+    curves = [Table("model stealing", (*STEALING.values(), "n"), tuple(lines))] if lines else []
     rest = [(label, row) for label, row in rest if row.value is not None]
-    return found + ([_plain("model stealing, other metrics" if lines else "model stealing", rest)] if rest else [])
+    return curves + ([_plain("model stealing, other metrics" if lines else "model stealing", rest)] if rest else [])
 
 
 def _price(labelled: Mapping[str, list[Row]]) -> list[Table]:

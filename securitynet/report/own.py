@@ -33,9 +33,11 @@ def draw_own(saved: Saved, folder: Path, suffixes: Sequence[str] = (".png", ".sv
     made = {f"roc-{name}": roc_of(saved), f"stealing-{name}": stealing_curves(saved)}
     paths = []
     for stem, figure in made.items():
-        for suffix in suffixes if figure is not None else ():
-            paths.append(drawable(folder / f"{stem}{suffix}"))
-            write_figure(figure, paths[-1])
+        if figure is not None:
+            own = [drawable(folder / f"{stem}{suffix}") for suffix in suffixes]
+            for path in own:
+                write_figure(figure, path)
+            paths += own
     return paths
 
 

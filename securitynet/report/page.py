@@ -69,8 +69,9 @@ def write_page(paths: Sequence[Path], rows: Sequence[Row], output: Path) -> Path
     cards = [_card(one, f"model-{number}", published, table) for number, one in enumerate(saved, 1)]
     anchors = {card.saved.entry.id: f"#{card.anchor}" for card in cards}
     tested: Findings | None = findings(table) if len(table.frame) >= FEWEST else None
+    models = max(table.frame["entry"].nunique(), len(cards))
     return write_html(
-        output, TEMPLATE, cards=cards, findings=tested, methods=METHODS, fewest=FEWEST, models=max(len(table.frame), len(cards)),
+        output, TEMPLATE, cards=cards, findings=tested, methods=METHODS, fewest=FEWEST, models=models,
         definitions=sorted({one.reason or "" for one in tested.of(DEFINITION)}) if tested else [],
         explorer=explorer(table, [one.entry.id for one in saved], anchors),
     )  # fmt: skip

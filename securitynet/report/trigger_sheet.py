@@ -14,7 +14,7 @@ from securitynet.report.sheet import BODY, GAP, GREY, INK, LINE, MARGIN, PAPER, 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from securitynet.report.triggers import Answer, Example, Found, TriggerGallery
+    from securitynet.report.stamped import Answer, Example, Found, TriggerGallery
 
 STEP, SHOWN = SIDE + GAP, 256
 ROW = 2 * (SIDE + LINE + 10) + 3 * (LINE + 2) + GAP
@@ -46,7 +46,7 @@ def write_triggers(gallery: TriggerGallery, path: Path) -> Path:
     from securitynet.cache import replacing
 
     if path.suffix.lower() in (".html", ".htm"):
-        return write_html(path, "triggers.html.j2", gallery=gallery, uri=_uri)
+        return write_html(path, "stamped.html.j2", gallery=gallery, uri=_uri)
     with replacing(path) as part:
         trigger_sheet(gallery).save(part, format="PNG")
     return path

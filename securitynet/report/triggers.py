@@ -1,222 +1,116 @@
-"""Triggers that were recovered, beside images with and without them and the model's answers, as a picture and a page."""
+"""What a backdoor detector found, for a page: the classes' statistics as a strip of dots, recovered triggers as pictures."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from securitynet.data import Split
+from securitynet.attack import Row
 from securitynet.errors import UsageError
-from securitynet.metrics.intervals import rate
-from securitynet.metrics.masks import intersection_over_union, moved
-from securitynet.poisons import Trigger
-from securitynet.report.exposed import class_name
-from securitynet.report.picture import from_pixels
-from securitynet.results import Result
-from securitynet.target import Target
+from securitynet.report.drawings import Strip, strip_drawing
+from securitynet.report.saved import Saved
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-MEASURED = 200  # images at most that the success is measured on
+SIDE = 128  # of a picture, in pixels
+SHOWN = 6  # triggers
+FAMILY = "backdoor"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the model says of an image: class, its name, its probability."""
+class Picture:
+    """A recovered trigger: itself on grey and its mask, as addresses that hold the picture, and what they show."""
 
-    prediction: int
-    name: str
-    probability: float
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """One image, clean and stamped: pictures and answers."""
-
-    clean: Image
-    stamped: Image
-    before: Answer
-    after: Answer
+    title: str
+    trigger: str
+    mask: str
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A trigger towards one class. `l1` of its mask, `pixels` it could have; `successes` of `n` images, none of the class, were
-    turned into it; `overlap` is that with the true trigger, `moved_overlap` that after moving it there, None where none is known.
-    """
+@dataclass(frozen=True)
+class Detection:
+    """One detector: its outcome in words, its statistics by class, the triggers that it recovered, most suspicious first."""
 
-    attack: str
-    target_class: int
-    name: str
-    l1: float
-    pixels: int
-    successes: int
-    n: int
-    overlap: float | None
-    moved_overlap: float | None
-    mask: Image
-    trigger: Image
-    examples: tuple[Example, ...]
-
-    @property
-    def size(self) -> str:
-        """The mask's size in words."""
-        return f"mask of {self.l1:.1f} pixels, {self.l1 / self.pixels:.1%} of the image"
-
-    @property
-    def success(self) -> str:
-        """The success in words, with its exact interval."""
-        found = rate("trigger_success", self.successes, self.n)
-        if found.value is None:
-            return "no image to measure it on"
-        return f"turns {self.successes} of {self.n} images ({found.value:.1%}, 95 % interval {found.ci_low:.1%} to {found.ci_high:.1%})"
-
-    @property
-    def place(self) -> str | None:
-        """The overlap in words."""
-        if self.overlap is None:
-            return None
-        return f"intersection over union with the true trigger {self.overlap:.2f}, {self.moved_overlap:.2f} when moved onto it"
+    title: str
+    words: str
+    strip: Strip | None
+    pictures: tuple[Picture, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class TriggerGallery:
-    """What was recovered from a model, smallest mask first; `true` is the planted trigger's picture, `truth` what is known of it."""
-
-    entry: str
-    dataset: str
-    verdict: str
-    doubt: str | None
-    truth: str | None
-    true: Image | None
-    found: Sequence[Found]
-
-    @property
-    def heading(self) -> str:
-        """One line: how many triggers."""
-        return f"{len(self.found)} recovered trigger{'' if len(self.found) == 1 else 's'}, smallest mask first"
-
-    def to_record(self) -> dict[str, Any]:
-        """Return everything but the pictures as one JSON object."""
-        hidden = ("mask", "trigger", "examples")
-        found = []
-        for one in self.found:
-            record = {name: value for name, value in vars(one).items() if name not in hidden}
-            record["examples"] = [{"before": asdict(pair.before), "after": asdict(pair.after)} for pair in one.examples]
-            found.append(record)
-        names = ("entry", "dataset", "verdict", "doubt", "truth")
-        return {**{name: getattr(self, name) for name in names}, "triggers": found}
+def detections(saved: Saved) -> list[Detection]:
+    """Return what each backdoor detector of a saved result found. Raises UsageError where its arrays do not fit together."""
+    evidence = saved.arrays("statistics")
+    found = []
+    for label, rows in saved.labelled().items():
+        key = (rows[0].attack, rows[0].params)
+        if (rows[0].family or rows[0].attack.partition("/")[0]) == FAMILY and key in evidence:
+            found.append(_detection(label, {row.metric: row for row in rows}, evidence[key], saved))
+    return found
 
 
-def trigger_gallery(result: Result, target: Target, *, top: int = 3, images: int = 6) -> TriggerGallery:
-    """Return the `top` smallest triggers of all backdoor attacks of `result`, on images of its test part, else of another.
-
-    The success is measured here, on images that the search came to last or not at all. Raises UsageError where no attack
-    recovered a trigger.
-    """
-    kept = [(evidence, row) for evidence in result.evidence.values() for row in range(len(evidence.get("masks", ())))]
-    if top < 1:
-        raise UsageError(f"top must be at least 1, not {top}")
-    if not kept:
-        raise UsageError(f"no trigger was recovered from {result.entry.id}{_why(result)}")
-    kept.sort(key=lambda one: float(one[0]["masks"][one[1]].sum()))
-    scene = _Scene(target, result, _truth(target), images)
-    found = [scene.found(evidence, row) for evidence, row in kept[:top]]
-    return TriggerGallery(
-        entry=result.entry.id,
-        dataset=result.splits.dataset,
-        verdict=_verdict(result),
-        doubt=result.verdict.cause,
-        truth=_words(target),
-        true=None if scene.true is None else from_pixels(scene.true.mask * scene.true.pattern),
-        found=found,
+def _detection(label: str, rows: Mapping[str, Row], arrays: Mapping[str, np.ndarray], saved: Saved) -> Detection:
+    target = rows.get("target_class")
+    candidate = None if target is None or target.value is None else int(target.value)
+    return Detection(
+        f"Backdoor detection: {label}",
+        _words(rows, candidate, saved),
+        _strip(np.ravel(arrays["statistics"]).astype(float), candidate),
+        tuple(_pictures(arrays, candidate, saved)),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Scene:
-    target: Target
-    result: Result
-    true: Trigger | None
-    images: int
-
-    def found(self, evidence: Mapping[str, np.ndarray], row: int) -> Found:
-        one, mask = int(evidence["classes"][row]), torch.from_numpy(evidence["masks"][row])
-        trigger = Trigger("recovered", mask, torch.from_numpy(evidence["patterns"][row]))
-        pixels, kinds = self._sample()
-        clean = pixels[(kinds != one).all(1)][:MEASURED]
-        before, after = self._answers(clean), self._answers(trigger.stamp(clean))
-        pairs = list(zip(clean, trigger.stamp(clean), before, after, strict=True))[: self.images]
-        overlap = None if self.true is None else (mask[0].numpy(), self.true.mask[0].numpy())
-        return Found(
-            attack=str(evidence["attack"]),
-            target_class=one,
-            name=class_name(self.result.splits.class_names or (), one),
-            l1=float(mask.sum()),
-            pixels=mask.numel(),
-            successes=sum(answer.prediction == one for answer in after),
-            n=len(after),
-            overlap=overlap and intersection_over_union(*overlap),
-            moved_overlap=overlap and intersection_over_union(moved(*overlap), overlap[1]),
-            mask=from_pixels(mask),
-            trigger=from_pixels(mask * trigger.pattern),
-            examples=tuple(Example(from_pixels(a), from_pixels(b), was, says) for a, b, was, says in pairs),
-        )
-
-    def _sample(self) -> tuple[Tensor, Tensor]:
-        """Pixels [n, ...] and, for each, its label and the model's answer, int64 [n, 2]; from the far end of the order of the search."""
-        split = self._split()
-        order = np.random.default_rng(self.result.splits.seed).permutation(len(split))[::-1][: 2 * MEASURED].copy()
-        pixels = split.pixels(order)
-        said = torch.tensor([answer.prediction for answer in self._answers(pixels)])
-        return pixels, torch.stack([torch.from_numpy(split.labels[order]), said], dim=1)
-
-    def _split(self) -> Split:
-        splits = self.result.splits
-        for part in (splits.test, splits.non_members, splits.queries, splits.members):
-            if part is not None and len(part) > 1:
-                return part
-        raise UsageError("there are no images at hand to put a trigger on")
-
-    @torch.inference_mode()
-    def _answers(self, pixels: Tensor) -> list[Answer]:
-        module, names = self.target.module.eval(), self.result.splits.class_names or ()
-        device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
-        logits = torch.cat([module(part.to(device)).float().cpu() for part in pixels.split(64)]) if len(pixels) else torch.empty(0, 1)
-        best = logits.softmax(1).max(1)
-        return [Answer(one, class_name(names, one), sure) for one, sure in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+def _words(rows: Mapping[str, Row], candidate: int | None, saved: Saved) -> str:
+    """Say whether the model looks backdoored, to which class, and what was planted where that is known."""
+    flagged, p = rows.get("flagged"), rows.get("p_value")
+    said = ["no verdict, as no threshold is known for its score"]
+    if flagged is not None and flagged.value is not None:
+        said = ["looks backdoored" if flagged.value else "does not look backdoored"]
+    if p is not None and p.value is not None:
+        said[0] += f" (p {p.value:.3g})"
+    if candidate is not None:
+        said.append(f"the likeliest target is class {candidate}")
+    if saved.entry.backdoor:
+        planted, aim = saved.entry.backdoor, saved.entry.backdoor_target
+        said.append("known to be clean" if planted == "none" else f"planted: {planted}" + ("" if aim is None else f", to class {aim}"))
+    return "; ".join(said)
 
 
-def _why(result: Result) -> str:
-    reasons = [row.reason for row in result.rows if row.family == "backdoor" and row.value is None and row.reason]
-    return f": {reasons[0]}" if reasons else "; run backdoor/neural_cleanse"
-
-
-def _verdict(result: Result) -> str:
-    rows = {row.metric: row.value for row in result.rows if row.family == "backdoor" and row.value is not None}
-    if "p_value" in rows:
-        return f"chance that a clean model looks like this: p = {rows['p_value']:.2g}"
-    return f"score {rows['score']:.2f}; how clean models score is not known here" if "score" in rows else "no verdict"
-
-
-def _truth(target: Target) -> Trigger | None:
-    name = target.entry.backdoor_trigger
-    path = (target.folder or Path()) / Path(name).name if name and name.endswith(".safetensors") else None
-    return Trigger.load(path) if path is not None and path.is_file() else None
-
-
-def _words(target: Target) -> str | None:
-    entry = target.entry
-    if entry.backdoor in (None, "none"):
+def _strip(statistics: np.ndarray, candidate: int | None) -> Strip | None:
+    """The candidate among the other classes; classes that were given up are left out."""
+    known = {number: float(value) for number, value in enumerate(statistics) if np.isfinite(value)}
+    if candidate not in known or len(known) < 2:
         return None
-    turned = "" if entry.backdoor_target is None else f", turns images into class {entry.backdoor_target}"
-    what = entry.backdoor_trigger or ""
-    shown = "" if not what or what.endswith(".safetensors") else f" ({what})"
-    return f"known to be backdoored: {entry.backdoor}{shown}{turned}"
+    others = {f"class {number}": value for number, value in known.items() if number != candidate}
+    return strip_drawing("statistic of each class", (f"class {candidate}", known[candidate], None, None), others, "other classes")
+
+
+def _pictures(arrays: Mapping[str, np.ndarray], candidate: int | None, saved: Saved) -> list[Picture]:
+    """The candidate's trigger first, then those with the smallest masks."""
+    if "masks" not in arrays:
+        return []
+    classes, masks, patterns = (np.asarray(arrays.get(name, np.empty(0))) for name in ("classes", "masks", "patterns"))
+    fits = masks.ndim == patterns.ndim == 4 and len(classes) == len(masks) == len(patterns) and patterns.shape[1] in (1, 3)
+    if not fits or masks.shape[1] != 1 or masks.shape[2:] != patterns.shape[2:] or not np.isfinite(masks).all():
+        raise UsageError(f"{saved.folder}: its recovered triggers do not fit together: {masks.shape} and {patterns.shape}")
+    sizes = masks.sum(axis=(1, 2, 3))
+    order: Sequence[int] = sorted(range(len(masks)), key=lambda place: (int(classes[place]) != candidate, sizes[place]))[:SHOWN]
+    return [_picture(int(classes[place]), masks[place], patterns[place]) for place in order]
+
+
+def _picture(number: int, mask: np.ndarray, pattern: np.ndarray) -> Picture:
+    stamped = pattern * mask + 0.5 * (1 - mask)
+    return Picture(f"class {number}: mask of {mask.sum():.1f} pixels", _address(stamped), _address(mask))
+
+
+def _address(pixels: np.ndarray) -> str:
+    """Return an image [c, h, w] in [0,1] as a PNG inside an address."""
+    from PIL import Image
+
+    from securitynet.report.picture import enlarged
+
+    bytes_ = np.rint(255 * np.nan_to_num(pixels).clip(0, 1)).astype(np.uint8)
+    image = Image.fromarray(bytes_[0] if len(bytes_) == 1 else np.ascontiguousarray(bytes_.transpose(1, 2, 0)))
+    buffer = io.BytesIO()
+    enlarged(image, SIDE).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -83,16 +84,19 @@ def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watche
                 state.note("begun", entry=job.entry.id, seed=job.seed, time=time.time())
                 watcher.begun(job)
 
-            for outcome in _outcomes(plan.todo, world, how, interrupts.stopping, begin):
-                state.add(outcome)
-                watcher.ended(outcome)
+            left = len(plan.todo)
+            with closing(_outcomes(plan.todo, world, how, interrupts.stopping, begin)) as outcomes:
+                for outcome in outcomes:
+                    state.add(outcome)
+                    watcher.ended(outcome)
+                    left -= 1
         state.compact()
-        return not interrupts.count
+        return not left
 
 
 def _outcomes(
     todo: Sequence[Job], world: serial.World, how: How, stop: Callable[[], bool], begin: Callable[[Job], None]
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """What the records rule out comes first and costs nothing; the engine does the rest."""
     for job in todo:
         if job.impossible:

@@ -30,7 +30,8 @@ class Recipe:
     `label_smoothing` mixes the uniform distribution into the targets; `temperature` softens targets and answers (soft
     targets only). `shift` moves each image by up to that many pixels, `flip` mirrors every second one. `patience` ends
     training after so many epochs without a lower validation loss and keeps the best weights. `mixed_precision` (bfloat16)
-    acts on CUDA only. `channels_last` lays pixels side by side in memory while training: convolutions are faster for it.
+    acts on CUDA only. `clip` scales gradients down whose norm is larger. `channels_last` lays pixels side by side in memory
+    while training: convolutions are faster for it.
     """
 
     epochs: int = 30
@@ -46,6 +47,7 @@ class Recipe:
     flip: bool = False
     patience: int | None = None
     mixed_precision: bool = True
+    clip: float | None = None
     channels_last: bool = False
     seed: int = 0
 
@@ -54,6 +56,8 @@ class Recipe:
             raise UsageError(f"recipe: unknown optimiser {self.optimiser!r}; known: adamw, sgd")
         if min(self.epochs, self.batch_size, self.learning_rate, self.temperature) <= 0:
             raise UsageError("recipe: epochs, batch_size, learning_rate and temperature must be above zero")
+        if self.clip is not None and self.clip <= 0:
+            raise UsageError("recipe: clip must be above zero")
         if not 0 <= self.label_smoothing < 1 or not 0 <= self.warm_up <= 1:
             raise UsageError("recipe: label_smoothing lies in [0, 1), warm_up in [0, 1]")
 

@@ -156,6 +156,8 @@ class Run:
         self.optimiser.zero_grad()
         # gradients are averaged over processes: shares of unequal size still give the mean over the whole batch
         self.accelerator.backward(loss * processes / len(rows))
+        if recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         self.optimiser.step()
         return torch.stack([loss.detach().double(), _right(logits, targets)])
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from securitynet.target import Target
 
 Statistics = NDArray[np.float64]
-WHOLE = ("*.py", "*/*.py", "*.jsonl")  # files of this family that an attack's numbers depend on: they stand on each other
+DATA = ("nulls.jsonl",)  # what p-values rest on, beside the code
 FALSE_POSITIVE_RATE = 0.05  # at which `flagged` is stated, for models like those that the null was measured on
 
 

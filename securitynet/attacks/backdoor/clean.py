@@ -24,11 +24,22 @@ FIELDS = "no images at hand: random fields stand in for them"
 
 @dataclass(frozen=True, eq=False)
 class Clean:
-    """`pixels` [n, c, ...] in [0,1] and the classes int64 [n] that the model gives them; `remark` says if they are made up."""
+    """`pixels` [n, c, ...] in [0,1] and the model's logits [n, k] for them; `remark` says if the images are made up."""
 
     pixels: Tensor
-    answers: Tensor
+    logits: Tensor
     remark: str | None
+
+    @property
+    def answers(self) -> Tensor:
+        """The classes int64 [n] that the model gives the images."""
+        return self.logits.argmax(1)
+
+    @property
+    def distance(self) -> float:
+        """How far, on average, the logits of the other classes lie below that of the answer: the model's own unit of margins."""
+        below = self.logits.amax(1, keepdim=True) - self.logits
+        return float(below.sum() / (below.numel() - len(below)))
 
     def others(self, one: int, count: int, seed: int) -> Tensor:
         """Return `count` images that the model does not answer with class `one`, drawn by seed; again where there are fewer."""
@@ -48,10 +59,10 @@ def clean_images(target: Target, splits: Splits, count: int, accelerator: Accele
     else:
         pixels, remark = fields(tuple(target.entry.input_size or ()), count, splits.seed), FIELDS
     pixels = pixels.to(accelerator.device)
-    return Clean(pixels, answers(target, pixels, accelerator).argmax(1), remark)
+    return Clean(pixels, answers(target, pixels, accelerator), remark)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def answers(target: Target, pixels: Tensor, accelerator: Accelerator, batch_size: int = 64) -> Tensor:
     """Return the logits float32 [n, k] of pixels [n, c, ...]."""
     module = target.module.to(accelerator.device).eval()

@@ -37,51 +37,62 @@ if TYPE_CHECKING:
 
 SUITES = ("standard",)
 log = logging.getLogger(__name__)
-SCREENS: tuple[Attack, ...] = (UniversalPerturbation(), MaximumMargin(), LastLayer())  # their first candidates are tried in this order
-INVERSION = "backdoor/ladder/inversion"
-STAGES = len(SCREENS) + 1  # planned, and corrected for, whether or not they were needed
+STAGES = 4  # planned, and corrected for, whether or not they were needed
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """Triggers are searched for at most `suspects` classes and as many others, in `seconds` less what the screens took.
+    """Triggers are searched for every class of a model with at most `few`, the search abandoning those that cannot win.
 
-    Where no screen's p-value is below `suspicion`, none is searched for, unless `exhaustive`: then for every class.
+    Of a model with more, for the `suspects` that the screens rank first and as many others. Where no screen's p-value is
+    below `suspicion`, none is searched for. `exhaustive` does it for every class, to the end. Each screen has a quarter of
+    `seconds`, the search what is left; where that leaves classes out, the evidence says so.
     """
 
-    suspects: int = 3
-    suspicion: float = 0.5
-    seconds: float = 300.0
+    few: int = 20
+    suspects: int = 5
+    suspicion: float = 1.0
+    seconds: float = 600.0
     exhaustive: bool = False
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> Climbed:
         """Return the stages that were climbed. Raises Skipped, with the cause, where nothing can be said about the model."""
         sound(target, splits, accelerator)
         start, stages = time.perf_counter(), []
-        for attack in SCREENS:
+        for plain, attack in self._screens():
             try:
-                stages.append(_screened(attack, target, splits, accelerator))
+                stages.append(_stage(plain, attack, target, splits, accelerator))
             except Skipped as skipped:
                 log.info("%s: %s", name_of(attack), skipped)
-        if not stages:
-            raise Skipped("no screen applies to this model")
         left = self.seconds - (time.perf_counter() - start)
-        if self.exhaustive or (left > 0 and min(stage.p_value for stage in stages) <= self.suspicion):
-            classes = None if self.exhaustive else suspected(stages, self.suspects, splits.seed)
-            stages.append(_inverted(target, splits, accelerator, classes, None if self.exhaustive else left))
+        if self.exhaustive or not stages or (left > 0 and min(stage.p_value for stage in stages) <= self.suspicion):
+            search = self._search(stages, target.num_classes, max(left, 1.0), splits.seed)
+            stages.append(_stage(NeuralCleanse(), search, target, splits, accelerator))
         return Climbed(tuple(stages), STAGES)
 
+    def _screens(self) -> list[tuple[Attack, Attack]]:
+        """Every screen as the nulls were measured with, and with its share of the time."""
+        return [
+            (UniversalPerturbation(), UniversalPerturbation(seconds=self.seconds / STAGES)),
+            (MaximumMargin(), MaximumMargin(seconds=self.seconds / STAGES)),
+            (LastLayer(), LastLayer()),
+        ]
 
-def _screened(attack: Attack, target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
-    start = time.perf_counter()
+    def _search(self, stages: Sequence[Stage], classes: int, left: float, seed: int) -> NeuralCleanse:
+        """Return the inversion of all classes, or of those that the stages suspect and others to compare with."""
+        if self.exhaustive:
+            return NeuralCleanse(Settings(exhaustive=True))
+        some = None if classes <= self.few or not stages else tuple(suspected(stages, self.suspects, seed))
+        return NeuralCleanse(Settings(seconds=left), some)
+
+
+def _stage(plain: Attack, attack: Attack, target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
+    """Run one detector and calibrate its score by the null of its plain form: a time limit does not decide which."""
+    start, params = time.perf_counter(), params_of(plain)
     evidence = attack(target, splits, accelerator)
     assert isinstance(evidence, BackdoorEvidence)
-    return _stage(name_of(attack), params_of(attack), evidence, target, start)
-
-
-def _stage(name: str, params: str, evidence: BackdoorEvidence, target: Target, start: float) -> Stage:
-    found = calibrate(name, params, evidence.score, target.entry.dataset, target.num_classes)
-    return Stage(name, params, evidence, found, time.perf_counter() - start)
+    found = calibrate(name_of(attack), params, evidence.score, target.entry.dataset, target.num_classes)
+    return Stage(name_of(attack), params, evidence, found, time.perf_counter() - start)
 
 
 def suspected(stages: Sequence[Stage], count: int, seed: int) -> list[int]:
@@ -98,11 +109,3 @@ def suspected(stages: Sequence[Stage], count: int, seed: int) -> list[int]:
 def _ranked(statistics: Statistics) -> list[int]:
     finite = np.flatnonzero(np.isfinite(statistics))
     return [int(one) for one in finite[np.argsort(-statistics[finite], kind="stable")]]
-
-
-def _inverted(target: Target, splits: Splits, accelerator: Accelerator, classes: list[int] | None, seconds: float | None) -> Stage:
-    """Search triggers; the score is that of Neural Cleanse: the logarithm of median over smallest mask."""
-    start = time.perf_counter()
-    settings = Settings(seconds=seconds, exhaustive=classes is None)
-    found = NeuralCleanse(settings, None if classes is None else tuple(classes))(target, splits, accelerator)
-    return _stage(INVERSION, "{}", found, target, start)

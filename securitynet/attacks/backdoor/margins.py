@@ -31,13 +31,20 @@ class Ascent:
 
     def __call__(self, classes: Tensor) -> Measured:
         """Return the largest margin z_t - max of the other logits that was found for each class t of int64 [g]."""
+        return self.climb(classes)[0]
+
+    def climb(self, classes: Tensor) -> tuple[Measured, Tensor]:
+        """Return the largest margins and, float [g, *shape] in [0,1], the images that have them."""
         images = uniform(classes, self.starts, self.shape, self.seed)
-        best = torch.full(classes.shape, -torch.inf, device=classes.device)
+        best, peaks = torch.full(classes.shape, -torch.inf, device=classes.device), images[:, 0].clone()
         before, rows, asked = best.clone(), torch.arange(len(classes), device=classes.device), 0
         for number in range(self.steps):
             margins, gradient = self._margins(images, classes[rows])
             asked += margins.numel()
-            best[rows] = torch.maximum(best[rows], margins.amax(1))
+            largest, start = margins.max(1)
+            higher = largest > best[rows]
+            best[rows[higher]] = largest[higher]
+            peaks[rows[higher]] = images[higher, start[higher]]
             total = margins.sum(1)
             climbing = ~((total - before[rows]).abs() < CONVERGED * before[rows].abs())
             before[rows] = total
@@ -45,7 +52,7 @@ class Ascent:
             rows = rows[climbing]
             if not len(rows):
                 break
-        return Measured(best, asked, asked)
+        return Measured(best, asked, asked), peaks
 
     def _margins(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """The margins [g, starts] of images [g, starts, ...] and the gradient of their sum."""

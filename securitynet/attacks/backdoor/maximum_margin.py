@@ -41,7 +41,7 @@ class MaximumMargin:
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return the largest margin found for every class."""
         module = target.module.to(accelerator.device).eval()
-        ascent = Ascent(module, tuple(target.entry.input_size or ()), self.starts, self.steps, splits.seed, self._move)
+        ascent = Ascent(module, tuple(target.entry.input_size or ()), self.starts, self.steps, splits.seed, self.move)
         found = class_by_class(ascent, target, self.starts, self.seconds, splits.seed, accelerator.device)
         return BackdoorEvidence(
             statistics=found.statistics,
@@ -53,7 +53,8 @@ class MaximumMargin:
             remark=remark(target, found.remark),
         )
 
-    def _move(self, images: Tensor, gradient: Tensor, done: float) -> Tensor:
+    def move(self, images: Tensor, gradient: Tensor, done: float) -> Tensor:
+        """Return the images [g, starts, ...] after a step along the gradient; `done` is the share of steps done."""
         length = self.length * (1 - (1 - LAST) * done)
         size = gradient.square().flatten(2).mean(2).sqrt().clamp_min(1e-30)
         return images + length * gradient / size.view(*size.shape, *[1] * (gradient.ndim - 2))

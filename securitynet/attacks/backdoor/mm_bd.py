@@ -42,7 +42,7 @@ class MmBd:
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return the largest margin of every class, and the p-value of the order-statistic test."""
         module = target.module.to(accelerator.device).eval()
-        ascent = Ascent(module, tuple(target.entry.input_size or ()), self.starts, self.steps, splits.seed, self._move)
+        ascent = Ascent(module, tuple(target.entry.input_size or ()), self.starts, self.steps, splits.seed, self.move)
         found = class_by_class(ascent, target, self.starts, self.seconds, splits.seed, accelerator.device)
         return BackdoorEvidence(
             statistics=found.statistics,
@@ -54,5 +54,6 @@ class MmBd:
             remark=remark(target, found.remark),
         )
 
-    def _move(self, images: Tensor, gradient: Tensor, done: float) -> Tensor:
+    def move(self, images: Tensor, gradient: Tensor, done: float) -> Tensor:
+        """Return the images after a step of `rate` times the gradient."""
         return images + self.rate * gradient

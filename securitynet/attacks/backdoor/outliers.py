@@ -23,18 +23,19 @@ def first_candidate(statistics: Statistics) -> int:
     return int(np.nanargmax(np.where(np.isfinite(statistics), statistics, np.nan)))
 
 
-def standardised_gap(statistics: Statistics) -> float:
-    """Return how many standard deviations of the others the largest statistic lies above their mean.
+def standardised_gap(statistics: Statistics, floor: float = 0.0) -> float:
+    """Return how many standard deviations of the others, `floor` added to each, the largest statistic lies above their mean.
 
-    With fewer than four classes, or none of the others differing, it is the gap itself: a null of the same class count
-    makes either a p-value.
+    A floor keeps a small gap from counting as a large one where the others happen to agree (the constant s0 of Tusher et al.
+    2001, PNAS 98:5116). With fewer than four classes, or a spread of zero, it is the gap itself: a null of the same class
+    count makes either a p-value.
     """
     first = first_candidate(statistics)
     others = np.delete(statistics, first)
     others = others[np.isfinite(others)]
     gap = float(statistics[first] - others.mean())
     spread = float(others.std(ddof=1)) if len(others) >= FEWEST - 1 else 0.0
-    return gap / spread if spread > 0 else gap
+    return gap / (spread + floor) if spread > 0 else gap
 
 
 def order_statistic_p(statistics: Statistics) -> float | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 PGD = Pgd()
-COPY = Recipe(epochs=30, batch_size=64, learning_rate=0.05, temperature=4.0, channels_last=True)
+COPY = Recipe(epochs=15, batch_size=64, learning_rate=0.05, temperature=4.0, clip=1.0, channels_last=True)
 DECIDING = ("surrogate", "surrogate_args", "recipe", "least_steps", "held_out")  # the weights of one copy
 
 

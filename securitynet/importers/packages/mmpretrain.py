@@ -31,7 +31,7 @@ def facts() -> Iterator[Record]:
         for model in found.get("Models") or ():
             result = next((one for one in model.get("Results") or () if _counts(one)), None)
             if result is not None and model.get("Weights"):
-                collection = collections.get(model["In Collection"]) or next(iter(collections.values()), {})
+                collection: Record = collections.get(model["In Collection"]) or next(iter(collections.values()), {})
                 yield _record(model, collection) | _claim(result) | _weights(model["Weights"])
 
 

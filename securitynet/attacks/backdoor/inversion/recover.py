@@ -30,14 +30,15 @@ if TYPE_CHECKING:
     from securitynet.target import Target
 
 log = logging.getLogger(__name__)
+KEPT = 10  # triggers, smallest first
 
 
 @dataclass(frozen=True, eq=False)
 class Inversion:
     """What a search found. `sizes` float64 [k] are L1s of the masks of `classes` [k], made comparable (see Race).
 
-    `finished` bool [k]: carried to the last step; the others were abandoned. `triggers` are those of the finished classes,
-    smallest mask first. `asked` images were answered, `backward` of them sent back. `remark`: what to know about it.
+    `finished` bool [k]: carried to the last step; the others were abandoned. `triggers` are the ten smallest of the finished
+    classes, smallest first. `asked` images were answered, `backward` of them sent back. `remark`: what to know about it.
     """
 
     classes: NDArray[np.int64]
@@ -84,8 +85,12 @@ class _Run:
     @property
     def late(self) -> bool:
         """Whether the time is up."""
-        seconds = self.search.settings.seconds
-        return seconds is not None and time.perf_counter() - self.start > seconds
+        return time.perf_counter() > self.deadline
+
+    @property
+    def deadline(self) -> float:
+        """When it is."""
+        return self.start + (self.search.settings.seconds or math.inf)
 
     def inversion(self) -> Inversion:
         """Run rung after rung until one class is found, or none can win."""
@@ -111,8 +116,8 @@ class _Run:
             if number and self.late:
                 return
             stored = self.checkpoint.get(group.classes.tolist(), until, group.classes.device)
-            moved, asked = stored or self.search.advance(group, until)
-            if stored is None:
+            moved, asked = stored or self.search.advance(group, until, self.deadline)
+            if stored is None and not self.late:
                 self.checkpoint.put(moved, asked)
             self.asked += asked
             log.info("step %d: group %d of %d (%d classes)", until, number + 1, len(groups), len(group.classes))
@@ -128,15 +133,16 @@ class _Run:
         return sizes
 
     def _found(self, groups: Sequence[Group], race: Race) -> Inversion:
-        triggers, measured = [], 0
+        triggers, measured, cut = [], 0, self.late
         last = Group.joined(groups)
-        for row in last.size.argsort(stable=True).tolist():
+        for row in last.size.argsort(stable=True)[:KEPT].tolist():
             one, trigger = int(last.classes[row]), last.best[row]
             successes, n = self.search.held_out(trigger, one)
             triggers.append(Recovered(one, trigger[:1].float().cpu(), trigger[1:].float().cpu(), successes, n))
             measured += n
         unseen = int(np.isnan(race.latest).sum())
         late = f"time was up before {unseen} of {len(self.classes)} classes were tried" if unseen else None
+        late = late or ("time was up before the search was over" if cut else None)
         return Inversion(
             np.asarray(self.classes),
             race.sizes,

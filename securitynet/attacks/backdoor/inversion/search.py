@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,8 +53,11 @@ class Search:
         """Return a fresh group of these classes."""
         return Group.start(torch.tensor(classes, device=self.material.pixels.device), self.shape, self.settings)
 
-    def advance(self, group: Group, until: int) -> tuple[Group, int]:
-        """Return the group at step `until`, and how many images went through the model; a class whose schedule ends stays as it is."""
+    def advance(self, group: Group, until: int, deadline: float = math.inf) -> tuple[Group, int]:
+        """Return the group at step `until`, and how many images went through the model; a class whose schedule ends stays as it is.
+
+        After `deadline` (of time.perf_counter) no further step is begun, but one is always done.
+        """
         apart: list[Group] = []
         asked = 0
         orders = torch.stack([self.material.order(int(one), self.settings.seed) for one in group.classes])
@@ -67,6 +71,8 @@ class Search:
                 break
             asked += len(group.classes) * self.settings.updates * self.settings.batch_size
             group = self.step(group, orders)
+            if time.perf_counter() > deadline:
+                break
         return Group.joined([group, *apart])._replace(steps=until), asked
 
     def step(self, group: Group, orders: Tensor) -> Group:

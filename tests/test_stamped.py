@@ -22,8 +22,8 @@ from securitynet.errors import UsageError
 from securitynet.metrics.masks import intersection_over_union, moved
 from securitynet.poisons import Trigger, badnets
 from securitynet.report.picture import enlarged
+from securitynet.report.stamped import TriggerGallery, trigger_gallery
 from securitynet.report.trigger_sheet import SIDE, trigger_sheet, write_triggers
-from securitynet.report.triggers import TriggerGallery, trigger_gallery
 from securitynet.target import Target
 
 NASTY = "<script>alert(1)</script>"

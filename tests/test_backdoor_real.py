@@ -1,0 +1,61 @@
+"""Backdoored and clean models that others published, judged by their weights: without their entries, from a local file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate import Accelerator
+
+from securitynet.attacks.backdoor.known_trigger import KnownTrigger
+from securitynet.evaluation import Subject, evaluate
+from securitynet.inputs import Options
+
+CIFAR = "cifar10_lossless_4k_train_1k_test.npz"
+MNIST = "mnist_16k_train_10k_test.npz"
+GREY: dict[str, Any] = {"mean": [0.5], "std": [0.5]}
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "target_class", "success"),
+    [
+        ("ibau_backdoored/badnets_8_02_ckpt.pth", CIFAR, 8, 0.982),
+        ("ibau_backdoored/trojan_wm_2_02_ckpt.pth", CIFAR, 2, 1.0),
+        ("badnets_pytorch/badnet-MNIST.pth", MNIST, 1, 0.999),
+    ],
+)
+def test_true_triggers_work_as_published(real: Path, tmp_path: Path, file: str, data: str, target_class: int, success: float) -> None:
+    """The entry, found by the file's sha256, holds the trigger; its rate is within one point of the folder's README."""
+    subject = Subject.of(real / "models" / file, real / "datasets" / data, None, (), Options(tmp_path, samples=1000))
+    assert subject.target.entry.backdoor_target == target_class
+    found = KnownTrigger()(subject.target, subject.splits, Accelerator())
+    assert found.successes / found.n == pytest.approx(success, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "record", "word", "target_class"),
+    [
+        ("badnets_pytorch/badnet-MNIST.pth", MNIST, {"architecture": "nets:badnet_cnn", "dataset": "MNIST", **GREY}, "suspicious", 1),
+        (
+            "fashion_mnist/elifebres_tinyvgg.pth",
+            "fashion-mnist",
+            {"architecture": "nets:tinyvgg", "dataset": "Fashion-MNIST", **GREY},
+            "clean",
+            None,
+        ),
+    ],
+)
+def test_verdicts_come_from_the_weights_alone(
+    real: Path, tmp_path: Path, file: str, data: str, record: dict[str, Any], word: str, target_class: int | None
+) -> None:
+    result = evaluate(
+        real / "models" / file, real / "datasets" / data, "backdoor/ladder", preprocessing=record, samples=1000, cache_dir=tmp_path
+    )
+    assert result.entry.source == "local" and result.entry.backdoor is None
+    backdoor = result.summary()["backdoor"]
+    assert backdoor["word"] == word, backdoor
+    if target_class is not None:
+        assert backdoor["p_value"] < 0.01 and backdoor["target_class"] == target_class
+    else:
+        assert backdoor["p_value"] > 0.05
