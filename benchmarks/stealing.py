@@ -123,10 +123,10 @@ def loop(args: argparse.Namespace) -> None:
                 taken = _timed(lambda net: bare(net, images, targets, recipe, device), network, device)
             if turn:  # the first turn warms up
                 seconds[name].append(taken)
-    ratio = statistics.median(a / b for a, b in zip(seconds["ours"], seconds["bare"], strict=True))
-    rates = {name: count / statistics.median(found) for name, found in seconds.items()}
+    ratios = [statistics.median(a[what] / b[what] for a, b in zip(seconds["ours"], seconds["bare"], strict=True)) for what in (0, 1)]
+    rates = {name: count / statistics.median(wall for wall, _ in found) for name, found in seconds.items()}
     write(f"{type(make()).__name__} on {device}, batch {batch}: ours {rates['ours']:,.0f}, bare {rates['bare']:,.0f} images/s")
-    write(f"time ours / bare: {ratio:.3f} (median of {args.turns} turns)")
+    write(f"time ours / bare: wall {ratios[0]:.3f}, processor {ratios[1]:.3f} (medians of {args.turns} turns)")
     if cuda:
         operations = 2 * 3 * macs(make(), size) * rates["ours"]
         peak = matrix_rate(device)
@@ -134,13 +134,14 @@ def loop(args: argparse.Namespace) -> None:
         write(f"training reaches {operations / 1e12:.1f} TFLOP/s (forward and backward, 3 x 2 x MACs), {operations / peak:.1%} of that")
 
 
-def _timed(work: Callable[[nn.Module], object], network: nn.Module, device: torch.device) -> float:
+def _timed(work: Callable[[nn.Module], object], network: nn.Module, device: torch.device) -> tuple[float, float]:
+    """Return seconds on the wall and of the processor."""
     network.to(device)
     _wait(device)
-    start = time.perf_counter()
+    wall, processor = time.perf_counter(), time.process_time()
     work(network)
     _wait(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 def _wait(device: torch.device) -> None:

@@ -26,6 +26,8 @@ from securitynet.errors import DataError, Skipped, UsageError
 from securitynet.hub import push_model
 from securitynet.loaders import load_model
 from securitynet.metrics.intervals import Estimate
+from securitynet.results import read_rows
+from securitynet.target import query
 from securitynet.training import Recipe
 
 ATTACK = Knockoff(budgets=(10, 60, 300), settings=SMALL)
@@ -93,7 +95,7 @@ def test_queries_are_counted_exactly(module: nn.Module, accelerator: Accelerator
     target = target_of(counting)
     splits = splits_of(target)
     thief = Thief.of(target, splits, accelerator, SMALL)
-    securitynet.target.query(target, thief.test, accelerator)
+    query(target, thief.test, accelerator)
     counting._seen.clear()
     order = thief.pool.order(0)
     thief.answer(order[:70])
@@ -307,7 +309,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_rows(module: nn.Module, tmp_
     assert [code for code, _ in codes] == [-9, -9]
     code, shown = run("parts", 0)
     assert code == 0 and shown == 0  # all answers were cached before the first training
-    rows = [securitynet.results.read_rows(tmp_path / cache / "saved" / "rows.jsonl") for cache in ("whole", "parts")]
+    rows = [read_rows(tmp_path / cache / "saved" / "rows.jsonl") for cache in ("whole", "parts")]
     price = {"seconds": None, "peak_memory": None, "date": None}
     stealing = [[replace(row, **price) for row in some if row.family == "stealing"] for some in rows]
     assert stealing[0] == stealing[1] and len(stealing[0]) > 20

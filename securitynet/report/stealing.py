@@ -73,15 +73,17 @@ def curve_figure(result: Result, path: str | os.PathLike[str]) -> Path:
     found = [curve for curve in curves(result.rows) if curve.line("agreement")]
     if not found:
         raise UsageError(f"{result.entry.id}: no stealing attack of this result gave a curve to draw")
-    figure = _matplotlib()(figsize=(9.2, 4.9), dpi=160)
-    panels = [figure.add_axes((left, 0.24, 0.4, 0.6)) for left in (0.08, 0.57)]
+    figure = _matplotlib()(figsize=(9.2, 5.2), dpi=160)
+    panels = [figure.add_axes((left, 0.32, 0.4, 0.53)) for left in (0.08, 0.57)]
     for curve, colour in zip(found, COLOURS * len(found), strict=False):
         for axes, metrics in zip(panels, (("agreement", "control_agreement"), ("accuracy", "control_accuracy")), strict=True):
             _draw(axes, curve, metrics, colour)
     _levels(panels, found[0], result)
     for axes, title in zip(panels, ("Agreement with the target", "Accuracy"), strict=True):
-        _dress(axes, title)
-    panels[0].legend(loc="lower right", frameon=False, fontsize=8)
+        _dress(axes, title, sorted({budget for curve in found for budget in curve.points}))
+    handles, labels = panels[0].get_legend_handles_labels()
+    named = dict(zip(labels, handles, strict=True))
+    figure.legend(named.values(), named.keys(), loc="center left", bbox_to_anchor=(0.07, 0.17), ncols=2, frameon=False, fontsize=8)
     n = found[0].line("agreement")[-1][1].n or 0
     figure.text(0.08, 0.93, f"{result.entry.id} on {result.splits.dataset}", fontsize=12, fontweight="bold", parse_math=False)
     figure.text(0.08, 0.03, CAPTION.format(n=n), fontsize=8, color="#444444", linespacing=1.35)
@@ -140,8 +142,9 @@ def _levels(panels: Sequence[Axes], curve: Curve, result: Result) -> None:
             axes.annotate(words, (0.02, level), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", fontsize=8)
 
 
-def _dress(axes: Axes, title: str) -> None:
+def _dress(axes: Axes, title: str, budgets: Sequence[int]) -> None:
     axes.set(xscale="log")
+    axes.set_xticks(budgets)
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel("queries", fontsize=10)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
