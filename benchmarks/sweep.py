@@ -45,9 +45,9 @@ from securitynet.entry import Entry
 from securitynet.evaluation import evaluate
 for line in sys.stdin:
     told = json.loads(line)
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     evaluate(Entry.from_record(told["record"]), told["data"], told["attacks"], cache_dir=told["cache"])
-    print(time.perf_counter() - start, flush=True)
+    print(time.perf_counter() - start, time.process_time() - used, flush=True)
 """
 
 
@@ -117,29 +117,37 @@ def overhead(folder: Path, count: int, rounds: int, attacks: list[str]) -> None:
     ):
         assert warm.stdin is not None and warm.stdout is not None
 
-        def ask(record: dict[str, Any]) -> float:
+        def ask(record: dict[str, Any]) -> tuple[float, float]:
             told = {"record": record, "data": str(folder / "images.npz"), "attacks": attacks, "cache": str(folder / "cache-warm")}
             print(json.dumps(told), file=warm.stdin, flush=True)
-            return float(warm.stdout.readline())  # type: ignore[union-attr]
+            took, used = warm.stdout.readline().split()  # type: ignore[union-attr]
+            return float(took), float(used)
 
         ask(records[0])  # warms it up
-        alone, per_model, fixed = [], [], []
+        alone, work, per_model, fixed, used = [], 0.0, [], [], 0.0
         for turn in range(rounds):
             part = records[1:][turn::rounds]
-            alone += [ask(record) for record in part]
+            for wall, processor in map(ask, part):
+                alone.append(wall)
+                work += processor
+            before = processor_time()
             took, output = sweep(folder, f"turn-{turn}", part, attacks)
-            times = [line["evaluated"] for line in done(output)]
-            ends = sorted(end for _, end in times)
+            used += processor_time() - before
+            ends = sorted(line["evaluated"][1] for line in done(output))
             per_model += [later - sooner for sooner, later in itertools.pairwise(ends)]
             fixed.append(took - len(part) * statistics.median(later - sooner for sooner, later in itertools.pairwise(ends)))
         warm.stdin.close()
     one, other, start = statistics.median(alone), statistics.median(per_model), statistics.median(fixed)
-    say(f"in one warm process: median {one:.3f} s a model, {len(alone)} models, {sum(alone):.1f} s")
-    say(f"in sweeps: median {other:.3f} s a model from end to end ({other / one - 1:+.1%}); start and end of a sweep {start:.1f} s")
-    for size in (len(alone), 100, 1000):
-        say(f"a sweep of {size}: {(start + size * (other - one)) / (size * one):+.1%} above the warm process")
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    say(f"processor time of all children: {used.ru_utime + used.ru_stime:.0f} s")
+    say(f"in one warm process: median {one:.3f} s a model ({len(alone)} models), processor time {work:.1f} s")
+    say(f"in {rounds} sweeps: median {other:.3f} s a model ({other / one - 1:+.1%}), processor time {used:.1f} s")
+    say(f"each sweep takes {start:.1f} s beside its models")
+    say(f"so a sweep of 100 takes {(start + 100 * (other - one)) / (100 * one):+.1%} of the warm process' time in addition")
+
+
+def processor_time() -> float:
+    """Return the processor seconds of all child processes that have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def overlap(folder: Path, count: int, attacks: list[str]) -> None:

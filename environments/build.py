@@ -73,11 +73,11 @@ LIBRARIES: dict[str, Callable[[str], nn.Module]] = {"robustbench": robustbench, 
 
 
 def report(name: str, network: nn.Module) -> dict[str, Any]:
-    """Return what a network is: trainable parameters, and the widths of its layers, among which its classes must be."""
+    """Return what a network is: parameters that are trained, all of them, and the widths of its layers, among which its classes must be."""
     widths = {int(part.out_features) for part in network.modules() if isinstance(getattr(part, "out_features", None), int)}
     widths |= {int(part.out_channels) for part in network.modules() if isinstance(getattr(part, "out_channels", None), int)}
     params = sum(one.numel() for one in network.parameters() if one.requires_grad)
-    return {"name": name, "params": params, "outputs": sorted(widths)}
+    return {"name": name, "params": params, "all": sum(one.numel() for one in network.parameters()), "outputs": sorted(widths)}
 
 
 def build(make: Callable[[str], nn.Module], name: str) -> dict[str, Any]:

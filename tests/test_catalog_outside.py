@@ -40,7 +40,7 @@ def environment(tmp_path: Path) -> dict[str, Any]:
 def test_the_script_reports_what_it_builds(environment: dict[str, Any]) -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), "mmpretrain", "build"], input="good\nbroken\n", **environment)
     good, broken = map(json.loads, done.stdout.splitlines())
-    assert good == {"name": "good", "params": 4 * 3 + 3 + 3 * 10 + 10, "outputs": [3, 10]}
+    assert good == {"name": "good", "params": 55, "all": 55, "outputs": [3, 10]}
     assert broken == {"name": "broken", "problem": "RuntimeError: no such network"}
 
 
@@ -65,7 +65,7 @@ def builder(folder: Path, text: str) -> str:
 
 def test_answers_are_compared_with_the_records(tmp_path: Path) -> None:
     entry = replace(catalog.entry("robustbench/cifar10/Linf/Engstrom2019Robustness"), params=5)
-    answer = "    print(json.dumps({'name': name, 'params': 5, 'outputs': [3, 10]}), flush=True)\n"
+    answer = "    print(json.dumps({'name': name, 'params': 5, 'all': 5, 'outputs': [3, 10]}), flush=True)\n"
     command = builder(tmp_path, answer)
     others = [replace(entry, params=6), replace(entry, num_classes=11)]
     assert [one.problem for one in construct_outside([entry, *others], command)] == [

@@ -20,7 +20,8 @@ from securitynet.errors import UsageError
 from securitynet.metrics import membership
 from securitynet.report.curves import by_budget, stealing_charts
 from securitynet.report.drawings import roc_drawing, strip_drawing
-from securitynet.report.measured import titles_of
+from securitynet.report.hypotheses import outcomes
+from securitynet.report.measured import measured, titles_of
 from securitynet.report.numbers import Cell, tables
 from securitynet.report.saved import Evidence, Saved
 from securitynet.report.triggers import detections
@@ -129,3 +130,15 @@ def test_columns_are_named_by_what_differs() -> None:
     measures = [f"stealing/knockoff{json.dumps(params)}:agreement" for params in (base, soft)]
     assert titles_of(measures[:1]) == ["stealing agreement"]
     assert titles_of(measures) == ["stealing agreement (settings answers labels)", "stealing agreement (settings answers probabilities)"]
+
+
+def test_settings_and_smaller_budgets_are_no_outcomes() -> None:
+    """Each would be one more test to correct for."""
+    table = measured([*stealing(), Row(entry="own/a", dataset="d", attack="membership/loss", metric="tpr_at_fpr_0.01", value=0.1)], {})
+    assert [name.rpartition(":")[2] for name in outcomes(table)] == [
+        "agreement",
+        "control_agreement",
+        "kl",
+        "excess_agreement",
+        "tpr_at_fpr_0.01",
+    ]

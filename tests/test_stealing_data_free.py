@@ -170,7 +170,7 @@ def test_an_interrupted_run_asks_only_what_it_had_not_asked(tmp_path: Path) -> N
 def test_a_copy_learns_without_data(loss: str) -> None:
     target, splits, _ = case(Linear(2.0), n=200)
     small = replace(QUICK, surrogate="nets:tinyvgg", surrogate_args='{"size": 8, "in_channels": 1}')
-    attack = DataFree(budget=8000, batch=32, latent=16, width=8, loss=loss, settings=small)
+    attack = DataFree(budget=8000, batch=32, latent=16, width=8, replay=20, loss=loss, settings=small)
     found = {one.metric: one for one in attack(target, splits, Accelerator()).metrics()}
     assert found["control_agreement"].value is None and "no true labels" in (found["control_agreement"].reason or "")
     assert (found["excess_agreement"].value or 0) > 0.08 and (found["excess_agreement"].ci_low or 0) > 0

@@ -126,6 +126,8 @@ def test_what_an_answer_teaches() -> None:
     np.testing.assert_allclose(learnt(logs, "rounded-1").numpy()[0], np.array([0.6, 0.3, 0.1, 0.0]), atol=1e-7)
     np.testing.assert_allclose(learnt(logs, "rounded-0").numpy()[0], [1, 0, 0, 0], atol=1e-7)
     np.testing.assert_allclose(learnt(logs, "rounded-0").numpy()[1], [0.25] * 4)  # nothing is left: nothing is known
+    flat = learnt(np.log([[0.14] * 7 + [0.02]]), "rounded-1").numpy()[0]
+    assert flat[7] == 0, "what rounding took away does not make the least likely class the likeliest"
 
 
 def test_completed_answers_sum_to_one() -> None:

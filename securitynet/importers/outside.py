@@ -16,7 +16,8 @@ from securitynet.importers.construct import Built, difference
 def construct_outside(entries: Sequence[Entry], command: str) -> Iterator[Built]:
     """Give the names of `entries` to `command`, one a line; yield what became of each as it answers.
 
-    The command answers with a line of JSON per name: `name`, `params` (trainable) and `outputs` (widths of layers), or `problem`.
+    The command answers with a line of JSON per name: `name`, `params` (trainable), `all` (with those that the publisher froze)
+    and `outputs` (widths of layers), or `problem`.
     Raises UsageError where it cannot be started, does not answer for each name in turn, or fails.
     """
     try:
@@ -50,4 +51,4 @@ def _problem(entry: Entry, answer: dict[str, Any]) -> str | None:
         return str(answer["problem"])
     if entry.num_classes not in answer["outputs"]:
         return f"none of its layers has {entry.num_classes} outputs, the record's number of classes"
-    return difference(entry, {int(answer["params"])})
+    return difference(entry, {int(answer["params"]), int(answer["all"])})

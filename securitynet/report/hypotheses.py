@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,9 @@ LEVEL = 0.05
 FINDING, NOTHING, DEFINITION, UNTESTED = "finding", "no finding", "definition", "not tested"
 LEFT_OUT = (
     "balanced_accuracy", "advantage", "tpr_at_fpr_0.1", "tpr_at_fpr_0.001", "tnr_at_fnr_0.1", "tnr_at_fnr_0.001",
-    "queries", "target_class", "flagged",
+    "queries", "target_class", "flagged", "budget", "images_seen", "backward_images",
 )  # fmt: skip
+SMALLER = re.compile(r".+_at_\d+")  # a metric of stealing with fewer queries than the most
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Tested:
 
 def outcomes(table: Measured) -> list[str]:
     """Return the measures of attacks that are tested: of those that say the same, one."""
-    return [name for name in table.attacks() if parts_of(name)[2] not in LEFT_OUT]
+    metrics = {name: parts_of(name)[2] for name in table.attacks()}
+    return [name for name, metric in metrics.items() if metric not in LEFT_OUT and not SMALLER.fullmatch(metric)]
 
 
 def correlations(table: Measured) -> list[Tested]:

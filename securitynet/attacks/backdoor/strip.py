@@ -95,16 +95,17 @@ def blended_margins(settings: Strip, ascent: Ascent, clean: Clean, classes: Tens
     return Measured(margins.view(len(classes), -1).mean(1), climbed.forward + margins.numel(), climbed.backward)
 
 
-def scores(target: Target, images: Tensor, reference: Tensor, accelerator: Accelerator, opacity: float = 0.5) -> NDArray[np.float64]:
+def scores(target: Target, images: Tensor, reference: Tensor, accelerator: Accelerator) -> NDArray[np.float64]:
     """Return minus STRIP's entropy [n] of `images` [n, c, h, w], larger is more suspicious.
 
-    The entropy, in nats, is that of the model's probabilities over the classes, averaged over the blends with every image
-    of `reference` [m, c, h, w] (ART's code sums over the images instead, which turns the test around).
+    The entropy, in nats, is that of the model's probabilities over the classes, averaged over the sums, cut off at 1, with
+    every image of `reference` [m, c, h, w]: as the authors' code superimposes, so that a trigger stays at full strength.
+    (ART's code takes the entropy over the images instead of the classes, which turns the test around.)
     """
     found = []
     for image in images.to(reference.device):
-        blends = reference + opacity * (image - reference)
-        found.append(float(entropies(answers(target, blends, accelerator)).mean()))
+        both = (reference + image).clamp(0, 1)
+        found.append(float(entropies(answers(target, both, accelerator)).mean()))
     return -np.asarray(found, dtype=np.float64)
 
 

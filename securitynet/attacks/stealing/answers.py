@@ -25,8 +25,8 @@ def checked(form: str) -> str:
 def learnt(log_probabilities: NDArray[np.float64], form: str) -> Tensor:
     """Return what the answers [n, k] teach in that form: labels int64 [n], else float32 [n, k] that sum to one.
 
-    Of top-K and rounded probabilities the rest to one is spread evenly over the classes that were not told (all of them
-    where rounding leaves none), as an attacker would who knows nothing better.
+    Of the K largest, the rest to one is spread evenly over the other classes, as an attacker would who knows nothing better;
+    rounded ones are scaled (to the uniform distribution where rounding leaves nothing), which keeps the order of the classes.
     """
     match = FORM.fullmatch(checked(form))
     assert match is not None
@@ -37,6 +37,8 @@ def learnt(log_probabilities: NDArray[np.float64], form: str) -> Tensor:
         told = _largest(told, int(match["top"]))
     if match["digits"]:
         told = np.round(told, int(match["digits"]))
+        told[~told.any(axis=1)] = 1.0
+        told /= told.sum(axis=1, keepdims=True)
     return torch.from_numpy(completed(told).astype(np.float32))
 
 

@@ -44,7 +44,7 @@ class DataFree:
     the surrogate, its recipe's learning rate, momentum and weight decay, and the repeats, each of which has its own queries.
     """
 
-    budget: int = 500_000
+    budget: int = 200_000
     batch: int = 256
     steps: int = 5
     directions: int = 1
@@ -53,7 +53,7 @@ class DataFree:
     width: int = 16
     generator_rate: float = 5e-4
     loss: str = "l1"
-    replay: int = 20
+    replay: int = 10
     settings: Settings = BASE
 
     def __post_init__(self) -> None:

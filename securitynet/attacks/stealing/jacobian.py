@@ -17,6 +17,7 @@ from securitynet.attacks.stealing import Copy, StealingEvidence
 from securitynet.attacks.stealing.answers import learnt
 from securitynet.attacks.stealing.knockoff import BASE
 from securitynet.attacks.stealing.thief import Settings, Thief
+from securitynet.attacks.stealing.transfer import same
 from securitynet.errors import Skipped, UsageError
 from securitynet.target import Target
 
@@ -54,6 +55,7 @@ class Jacobian:
         for _ in range(self.rounds):
             guide = copies[-1].surrogates[0].module
             beside = augmented(guide, images, told if told.ndim == 1 else told.argmax(1), self.step, accelerator.device)
+            beside = same(beside, accelerator)
             more = learnt(thief.ask(beside).log_probabilities, self.settings.answers)
             images, told = torch.cat([images, beside]), torch.cat([told, more])
             true = None if true is None else torch.cat([true, true])

@@ -79,7 +79,7 @@ def transfer(copy: Target, target: Target, split: Split, accelerator: Accelerato
     if not len(right):
         return Transfer(0, 0, 0, 0, 0)
     pixels, labels = split.pixels(np.sort(right)), torch.from_numpy(split.labels[np.sort(right)])
-    crafted = craft(copy.module, pixels, labels, settings, generator, accelerator.device)
+    crafted = same(craft(copy.module, pixels, labels, settings, generator, accelerator.device), accelerator)
     signs = torch.randint(0, 2, pixels.shape, generator=generator).mul(2).sub(1) * settings.epsilon / 255
     fooled, fooled_copy = (_wrong(one, crafted, labels, accelerator) for one in (target, copy))
     noise = _wrong(target, (pixels + signs).clamp(0, 1), labels, accelerator)
@@ -99,6 +99,15 @@ def craft(module: nn.Module, pixels: Tensor, labels: Tensor, settings: Pgd, gene
             moved = torch.minimum(torch.maximum(moved, image - radius), image + radius).clamp(0, 1)
         made.append(moved.mul(255).round().div(255).cpu())
     return torch.cat(made)
+
+
+def same(images: Tensor, accelerator: Accelerator) -> Tensor:
+    """Return the first process's images on all: they ask about one split together, and gradients may differ in the last bit."""
+    if accelerator.num_processes == 1:
+        return images
+    from accelerate.utils import broadcast
+
+    return broadcast(images.to(accelerator.device)).cpu()
 
 
 def _ascent(module: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
