@@ -101,7 +101,7 @@ class Run:
     def __init__(self, network: nn.Module, data: Data, recipe: Recipe, accelerator: Accelerator) -> None:
         self.network, self.data, self.recipe, self.accelerator = network.to(accelerator.device), data, recipe, accelerator
         self.layout = torch.channels_last if recipe.channels_last and data.images.ndim == 4 else torch.contiguous_format
-        network.to(memory_format=self.layout)  # type: ignore[call-overload]
+        network.to(memory_format=self.layout)
         self.model = accelerator.prepare_model(network) if accelerator.num_processes > 1 else network
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimiser: torch.optim.Optimizer
@@ -136,7 +136,7 @@ class Run:
         """Take the wrappers off and leave the network in eval mode, with its gradients dropped."""
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.optimiser.zero_grad()
-        self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.network.to(memory_format=torch.contiguous_format)
         self.network.eval()
 
     def _rate(self, step: int, steps: int) -> None:
