@@ -25,15 +25,11 @@ from backdoor_images import images_of, pack
 from backdoor_plans import GROUNDS, POISONS, Plan, plans
 from backdoor_population import Model, archive, models
 from backdoor_scores import LADDER, Task, recorded, run
-from backdoor_table import nulls_of, table
+from backdoor_table import STAGES, nulls_of, table
 
 from securitynet.attacks.resolve import names
 
-INSIDE = (
-    LADDER,
-    "backdoor/known_trigger",
-    *(f"backdoor/{one}" for one in ("last_layer", "maximum_margin", "neural_cleanse", "universal_perturbation")),
-)
+INSIDE = (LADDER, "backdoor/known_trigger", *STAGES)  # the ladder gives them
 
 
 def options() -> argparse.Namespace:

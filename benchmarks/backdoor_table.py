@@ -18,6 +18,7 @@ from securitynet.metrics.intervals import Estimate, rate
 from securitynet.metrics.membership import auc, threshold_at
 
 FPR, FEWEST = 0.05, 60
+STAGES = tuple(f"backdoor/{one}" for one in ("maximum_margin", "neo", "strip", "last_layer", "neural_cleanse"))  # the ladder's
 Floats = NDArray[np.float64]
 Records = Sequence[dict[str, Any]]
 
@@ -54,16 +55,14 @@ def calibrated(records: Records) -> Floats:
 
 
 def suite(records: Records) -> list[dict[str, Any]]:
-    """Return one record per model that the whole ladder was climbed with: minus log10 of its combined p-value, the first candidate."""
-    stages = [one for one in usable(records) if one["task"] == LADDER]
-    order = dict.fromkeys(one["detector"] for one in stages)
+    """Return one record per model that all stages of the ladder were run on: minus log10 of its combined p-value, the first candidate."""
     found: dict[str, list[tuple[float, dict[str, Any]]]] = {}
-    for detector in order:
-        of = [one for one in stages if one["detector"] == detector]
+    for detector in STAGES:
+        of = list({one["model"]: one for one in usable(records) if one["detector"] == detector}.values())
         for value, one in zip(calibrated(of), of, strict=True):
             found.setdefault(one["model"], []).append((10**-value, one))
     together = []
-    for own in (one for one in found.values() if len(one) == len(order)):
+    for own in (one for one in found.values() if len(one) == len(STAGES)):
         best = min(reversed(own), key=lambda pair: pair[0])[1]
         summed = {key: sum(one[key] for _, one in own) for key in ("forward", "backward", "seconds")}
         score = -np.log10(combined([p_value for p_value, _ in own]))

@@ -29,14 +29,14 @@ def test_three_words_and_their_reasons() -> None:
     assert found is not None and (found.word, found.target_class, found.p_value) == ("suspicious", 3, 0.004)
     assert "p = 0.004 towards class 3" in found.reason and "40 clean models" in found.reason
     clean = verdict(rows(0.2), ENTRY)
-    assert clean is not None and clean.word == "clean" and "above 0.05" in clean.reason
+    assert clean is not None and clean.word == "clean" and "above 0.02" in clean.reason
     unknown = verdict(rows(None, "cannot tell: constant predictor"), ENTRY)
     assert unknown is not None and (unknown.word, unknown.reason) == ("cannot tell", "constant predictor")
     assert verdict([], ENTRY) is None and verdict([Row(family="membership", metric="auc", value=0.5)], ENTRY) is None
 
 
 def test_another_datasets_null_needs_a_smaller_p() -> None:
-    for p_value, word in ((0.03, "clean"), (0.009, "suspicious")):
+    for p_value, word in ((0.015, "clean"), (0.009, "suspicious")):
         found = verdict(rows(p_value, "calibrated: no (nearest are 40 clean models on MNIST)"), ENTRY)
         assert found is not None and found.word == word and "calibrated: no" in found.reason
     none = verdict(rows(1.0, NO_NULL), ENTRY)
