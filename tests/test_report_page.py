@@ -180,7 +180,7 @@ def test_figures_of_ones_own_curves(folder: Path, tmp_path: Path, capsys: pytest
     names = [Path(path).name for path in json.loads(capsys.readouterr().out)]
     assert {"roc-builtin-digits-overfit.svg", "stealing-builtin-digits-overfit.svg"} <= set(names)
     text = (tmp_path / "stealing-builtin-digits-overfit.svg").read_text(encoding="utf-8")
-    assert "agreement with the model" in text and "1,000" in text
+    assert "Agreement with the target" in text and "1,000" in text
     empty = tmp_path / "rows.jsonl"
     empty.write_text(json.dumps(Row(entry="own/a", attack="other/x", metric="m", value=1.0).to_record()) + "\n")
     assert main(["report", str(empty), "--figures", str(tmp_path)]) == 2 and "nothing to draw" in capsys.readouterr().err

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securitynet.errors import UsageError
+from securitynet.report.curves import AT
 from securitynet.report.roc import COLOURS, _matplotlib, _plain, drawable, write_figure
 from securitynet.report.scored import labels_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from securitynet.attack import Row
     from securitynet.results import Result
 
-AT = re.compile(r"(?P<metric>.+)_at_(?P<budget>\d+)")
 CAPTION = (
     "Solid: copies trained on the target's answers. Dashed: the same networks on the same images with true labels, without the target.\n"
     "Agreement: share of the {n:,} test images, none of them asked about, on which copy and target name the same class; bars: 95 %."
@@ -65,30 +65,38 @@ def curve_table(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def curve_figure(result: Result, path: str | os.PathLike[str]) -> Path:
-    """Draw agreement and accuracy over the number of queries, one colour per attack, into a .png, .svg or .pdf; return its path.
+    """Draw the curves of a result into a .png, .svg or .pdf; return its path.
 
     Raises UsageError where matplotlib is not installed, for another suffix, and where nothing was stolen.
     """
     path = drawable(path)
-    found = [curve for curve in curves(result.rows) if curve.line("agreement")]
-    if not found:
+    figure = curves_drawn(f"{result.entry.id} on {result.splits.dataset}", result.rows)
+    if figure is None:
         raise UsageError(f"{result.entry.id}: no stealing attack of this result gave a curve to draw")
+    write_figure(figure, path)
+    return path
+
+
+def curves_drawn(title: str, rows: Sequence[Row]) -> Figure | None:
+    """Return agreement and accuracy over the number of queries, one colour per attack; None where nothing was stolen."""
+    found = [curve for curve in curves(rows) if curve.line("agreement")]
+    if not found:
+        return None
     figure = _matplotlib()(figsize=(9.2, 5.2), dpi=160)
     panels = [figure.add_axes((left, 0.32, 0.4, 0.53)) for left in (0.08, 0.57)]
     for curve, colour in zip(found, COLOURS * len(found), strict=False):
         for axes, metrics in zip(panels, (("agreement", "control_agreement"), ("accuracy", "control_accuracy")), strict=True):
             _draw(axes, curve, metrics, colour)
-    _levels(panels, found[0], result)
-    for axes, title in zip(panels, ("Agreement with the target", "Accuracy"), strict=True):
-        _dress(axes, title, sorted({budget for curve in found for budget in curve.points}))
+    _levels(panels, found[0], next((row.value for row in rows if row.metric == "test_accuracy"), None))
+    for axes, name in zip(panels, ("Agreement with the target", "Accuracy"), strict=True):
+        _dress(axes, name, sorted({budget for curve in found for budget in curve.points}))
     handles, labels = panels[0].get_legend_handles_labels()
     named = dict(zip(labels, handles, strict=True))
     figure.legend(named.values(), named.keys(), loc="center left", bbox_to_anchor=(0.07, 0.17), ncols=2, frameon=False, fontsize=8)
     n = found[0].line("agreement")[-1][1].n or 0
-    figure.text(0.08, 0.93, f"{result.entry.id} on {result.splits.dataset}", fontsize=12, fontweight="bold", parse_math=False)
+    figure.text(0.08, 0.93, title, fontsize=12, fontweight="bold", parse_math=False)
     figure.text(0.08, 0.03, CAPTION.format(n=n), fontsize=8, color="#444444", linespacing=1.35)
-    write_figure(figure, path)
-    return path
+    return figure
 
 
 def _curve(rows: Sequence[Row], label: str) -> Curve:
@@ -96,7 +104,7 @@ def _curve(rows: Sequence[Row], label: str) -> Curve:
     plain: dict[str, Row] = {}
     for row in rows:
         if match := AT.fullmatch(row.metric):
-            points.setdefault(int(match["budget"]), {})[match["metric"]] = row
+            points.setdefault(int(match[2]), {})[match[1]] = row
         elif row.metric:
             plain[row.metric] = row
     known = {metric for found in points.values() for metric in found} | {"agreement"}
@@ -131,9 +139,8 @@ def _draw(axes: Axes, curve: Curve, metrics: Sequence[str], colour: str) -> None
         )
 
 
-def _levels(panels: Sequence[Axes], curve: Curve, result: Result) -> None:
+def _levels(panels: Sequence[Axes], curve: Curve, accuracy: float | None) -> None:
     """Grey lines: the agreement of always naming one class; the target's own accuracy."""
-    accuracy = next((row.value for row in result.rows if row.metric == "test_accuracy" and row.value is not None), None)
     constant = curve.line("constant_agreement")
     levels = [constant[-1][1].value if constant else None, accuracy]
     for axes, level, words in zip(panels, levels, ("always its most frequent class", "the target"), strict=True):
