@@ -12,13 +12,14 @@ from backdoor_scores import LADDER
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from securitynet.attacks.backdoor.ladder import WEIGHTS
 from securitynet.attacks.backdoor.nulls import combined, tail
 from securitynet.metrics.detection import brier, cross_entropy
 from securitynet.metrics.intervals import Estimate, rate
 from securitynet.metrics.membership import auc, threshold_at
 
 FPR, FEWEST = 0.05, 60
-STAGES = tuple(f"backdoor/{one}" for one in ("maximum_margin", "neo", "strip", "last_layer", "neural_cleanse"))  # the ladder's
+STAGES = tuple(WEIGHTS)
 Floats = NDArray[np.float64]
 Records = Sequence[dict[str, Any]]
 
@@ -63,9 +64,9 @@ def suite(records: Records) -> list[dict[str, Any]]:
             found.setdefault(one["model"], []).append((10**-value, one))
     together = []
     for own in (one for one in found.values() if len(one) == len(STAGES)):
-        best = min(reversed(own), key=lambda pair: pair[0])[1]
+        best = min(own, key=lambda pair: pair[0] / WEIGHTS[pair[1]["detector"]])[1]
         summed = {key: sum(one[key] for _, one in own) for key in ("forward", "backward", "seconds")}
-        score = -np.log10(combined([p_value for p_value, _ in own]))
+        score = -np.log10(combined([p_value for p_value, _ in own], [WEIGHTS[one["detector"]] for _, one in own]))
         together.append({**best, **summed, "detector": LADDER, "params": "{}", "score": score, "p_value": 10**-score})
     return together
 

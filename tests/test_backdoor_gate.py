@@ -72,7 +72,7 @@ def test_suspects_come_turn_by_turn_with_others_to_compare() -> None:
         statistics = np.full(100, np.nan)
         for place, one in enumerate(order):
             statistics[one] = 10.0 - place
-        return Stage("a", "{}", BackdoorEvidence(statistics, 1.0, order[0], None, 0), Calibrated(1.0, True, ""), 0.0)
+        return Stage("a", "{}", BackdoorEvidence(statistics, 1.0, order[0], None, 0), Calibrated(1.0, True, ""), 0.2, 0.0)
 
     stages = [stage(7, 8, 9, 1), stage(20, 7, 21, 2), stage(30, 31, 32, 33)]
     chosen = suspected(stages, 4, seed=0)

@@ -11,6 +11,7 @@ import pytest
 from securitynet.attacks.backdoor.nulls import NO_NULL, Null, calibrate, combined, for_classes, shipped, tail
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
+WEIGHTS = [0.5, 0.2, 0.2, 0.1]
 SHAPES: dict[str, Draw] = {
     "normal": lambda rng, n: rng.normal(size=n),
     "exponential": lambda rng, n: rng.exponential(size=n),
@@ -51,14 +52,15 @@ def test_combination_is_valid_whatever_the_dependence() -> None:
 
     correlated = norm.sf(0.8 * hidden + 0.6 * rng.normal(size=(models, 4)))
     for p_values in (independent, same, correlated):
-        found = np.minimum(1, 4 * p_values.min(axis=1))
-        assert np.allclose(found[:50], [combined(list(row)) for row in p_values[:50]])
+        found = np.minimum(1, (p_values / WEIGHTS).min(axis=1))
+        assert np.allclose(found[:50], [combined(list(row), WEIGHTS) for row in p_values[:50]])
         for level in (0.05, 0.01):
             assert (found <= level).mean() <= level + 3 * math.sqrt(level * (1 - level) / models)
 
 
 def test_stages_that_were_not_needed_are_corrected_for_as_well() -> None:
-    assert combined([0.01, 0.5], 4) == pytest.approx(0.04)
+    assert combined([0.01, 0.5], [0.25, 0.25]) == pytest.approx(0.04)
+    assert combined([0.01, 0.004], [0.5, 0.1]) == pytest.approx(0.02)
     assert combined([0.6, 0.5]) == 1.0 and combined([]) == 1.0
 
 

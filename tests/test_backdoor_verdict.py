@@ -78,16 +78,16 @@ def stage(name: str, p_value: float, target: int, calibrated: bool = True) -> St
     statistics = np.zeros(10)
     statistics[target] = 1.0
     evidence = BackdoorEvidence(statistics, 1.0, target, None, forward=10, backward=5)
-    return Stage(f"backdoor/{name}", "{}", evidence, Calibrated(p_value, calibrated, f"null of {name}"), 0.1)
+    return Stage(f"backdoor/{name}", "{}", evidence, Calibrated(p_value, calibrated, f"null of {name}"), 0.25, 0.1)
 
 
 def test_the_ladder_sums_up_its_stages() -> None:
-    climbed = Climbed((stage("last_layer", 0.3, 1), stage("inversion", 0.002, 7), stage("maximum_margin", 0.5, 2)), 4)
+    climbed = Climbed((stage("last_layer", 0.3, 1), stage("inversion", 0.002, 7), stage("maximum_margin", 0.5, 2)))
     metrics = {one.metric: one for one in climbed.metrics()}
     assert metrics["p_value"].value == 0.008 and metrics["target_class"].value == 7 and metrics["flagged"].value == 1
     words = str(metrics["p_value"].reason)
-    assert "inversion 0.002 (class 7)" in words and "smallest times 4; null of inversion" in words
+    assert "inversion 0.002 (class 7)" in words and "inversion decides, times 4; null of inversion" in words
     assert (climbed.queries, metrics["backward_images"].value) == (30, 15)
     assert set(climbed.arrays()) == {"statistics_last_layer", "statistics_inversion", "statistics_maximum_margin"}
-    other = Climbed((stage("inversion", 0.004, 7, calibrated=False),), 4)
+    other = Climbed((stage("inversion", 0.004, 7, calibrated=False),))
     assert other.p_value == 0.016 and {one.metric: one.value for one in other.metrics()}["flagged"] == 0

@@ -15,12 +15,13 @@ from securitynet.metrics.intervals import Estimate, rate
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One detector's evidence on the way, the p-value that clean models give it, and its time in seconds."""
+    """One detector's evidence on the way, the p-value that clean models give it, its weight in the correction, its seconds."""
 
     name: str
     params: str
     evidence: BackdoorEvidence
     found: Calibrated
+    weight: float
     seconds: float
 
     @property
@@ -31,11 +32,10 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class Climbed:
-    """The stages that were run, of `planned` ones; the p-value is corrected for all that were planned (Bonferroni)."""
+    """The stages that were run. Their weights are shares of all that were planned, so the p-value is corrected for those as well."""
 
     family: ClassVar[str] = "backdoor"
     stages: tuple[Stage, ...]
-    planned: int
 
     @property
     def queries(self) -> int:
@@ -45,12 +45,12 @@ class Climbed:
     @property
     def p_value(self) -> float:
         """The chance that some stage says so much about a clean model."""
-        return combined([stage.p_value for stage in self.stages], self.planned)
+        return combined([stage.p_value for stage in self.stages], [stage.weight for stage in self.stages])
 
     @property
     def best(self) -> Stage:
-        """The stage with the smallest p-value; of equals the last, which looked closest."""
-        return min(reversed(self.stages), key=lambda stage: stage.p_value)
+        """The stage that decides; of equals the last, which looked closest."""
+        return min(reversed(self.stages), key=lambda stage: min(1.0, stage.p_value / stage.weight))
 
     @property
     def level(self) -> float:
@@ -81,7 +81,8 @@ class Climbed:
             toward = "" if stage.evidence.target_class is None else f" (class {stage.evidence.target_class})"
             parts.append(f"{stage.name.rpartition('/')[2]} {stage.p_value:.2g}{toward}")
         remarks = dict.fromkeys(stage.evidence.remark for stage in self.stages if stage.evidence.remark)
-        said = [", ".join(parts), f"smallest times {self.planned}; {self.best.found.words}", *remarks]
+        decides = f"{self.best.name.rpartition('/')[2]} decides, times {1 / self.best.weight:.3g}"
+        said = [", ".join(parts), decides, self.best.found.words, *remarks]
         return "; ".join(said)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 The screens look at every class: the last layer's weights, superposed images, blockers, the largest margin that pixels can
 reach. Triggers are then searched for, among many classes for their first candidates and a few others to compare with. Each
-stage's score becomes a p-value by what clean models score; the smallest, times the number of stages, is the model's.
+stage's score becomes a p-value by what clean models score; the smallest, corrected for the number of stages, is the model's.
 universal_perturbation is left out: it costs as much as the inversion and adds little to it (see docs/backdoor.md).
 """
 
@@ -39,7 +39,13 @@ if TYPE_CHECKING:
 
 SUITES = ("standard",)
 log = logging.getLogger(__name__)
-STAGES = 5  # planned, and corrected for, whether or not they were needed
+WEIGHTS = {  # of each stage in Bonferroni's correction, whether or not it was needed; half goes to the stage that looks closest
+    "backdoor/neural_cleanse": 0.5,
+    "backdoor/maximum_margin": 0.2,
+    "backdoor/neo": 0.1,
+    "backdoor/strip": 0.1,
+    "backdoor/last_layer": 0.1,
+}
 
 
 @dataclass(frozen=True)
@@ -70,12 +76,12 @@ class Ladder:
         if self.exhaustive or not stages or (left > 0 and min(stage.p_value for stage in stages) <= self.suspicion):
             search = self._search(stages, target.num_classes, max(left, 1.0), splits.seed)
             stages.append(_stage(NeuralCleanse(), search, target, splits, accelerator))
-        return Climbed(tuple(stages), STAGES)
+        return Climbed(tuple(stages))
 
     def _screens(self) -> list[tuple[Attack, Attack]]:
         """Every screen as the nulls were measured with, and with its share of the time; the sharpest first."""
         return [
-            (MaximumMargin(), MaximumMargin(seconds=self.seconds / STAGES)),
+            (MaximumMargin(), MaximumMargin(seconds=self.seconds / len(WEIGHTS))),
             (Neo(), Neo()),
             (Strip(), Strip()),
             (LastLayer(), LastLayer()),
@@ -95,7 +101,7 @@ def _stage(plain: Attack, attack: Attack, target: Target, splits: Splits, accele
     evidence = attack(target, splits, accelerator)
     assert isinstance(evidence, BackdoorEvidence)
     found = calibrate(name_of(attack), params, evidence.score, target.entry.dataset, target.num_classes)
-    return Stage(name_of(attack), params, evidence, found, time.perf_counter() - start)
+    return Stage(name_of(attack), params, evidence, found, WEIGHTS[name_of(attack)], time.perf_counter() - start)
 
 
 def suspected(stages: Sequence[Stage], count: int, seed: int) -> list[int]:

@@ -108,9 +108,10 @@ def calibrate(
     return Calibrated(p_value, False, words)
 
 
-def combined(p_values: Sequence[float], count: int | None = None) -> float:
-    """Return one p-value for several tests of one model: min(1, count * smallest), which holds however they depend on each other.
+def combined(p_values: Sequence[float], weights: Sequence[float] | None = None) -> float:
+    """Return one p-value for several tests of one model: the smallest p / weight, at most 1, however the tests depend on each other.
 
-    Bonferroni's correction. `count` is the number of tests planned, also where some were not run because others had spoken.
+    Bonferroni's correction; `weights` (None: all equal) sum to at most one, those of tests that were planned and not run included.
     """
-    return min(1.0, (count or len(p_values)) * min(p_values)) if p_values else 1.0
+    shares = weights or [1 / max(1, len(p_values))] * len(p_values)
+    return min([1.0, *(p_value / share for p_value, share in zip(p_values, shares, strict=True))])
