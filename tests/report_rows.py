@@ -11,6 +11,20 @@ import numpy as np
 from securitynet.attack import Row
 from securitynet.results import read_rows, write_rows
 
+HOSTILE = """own/</script><script>document.title='taken'</script><img src=x onerror="document.title='taken'">'"&"""
+
+
+def rows(count: int = 30, id: str = "own/model") -> list[Row]:
+    """Models of two datasets whose AUC follows their accuracy."""
+    rng, found = np.random.default_rng(0), []
+    for number in range(count):
+        skill = float(rng.uniform(0.5, 0.9))
+        common: dict[str, Any] = {"entry": f"{id}-{number}", "dataset": f"set{number % 2}"}
+        values = {("verify", "test_accuracy"): skill, ("membership/loss", "auc"): 1.2 - 0.8 * skill + float(rng.normal(0, 0.01))}
+        values[("membership/entropy", "auc")] = 0.5 + 0.1 * float(rng.uniform())
+        found += [Row(**common, attack=attack, metric=metric, value=value) for (attack, metric), value in values.items()]
+    return found
+
 
 def stealing(budget_of_the_largest: int = 1000, **changes: Any) -> list[Row]:
     """Two budgets of one attack, as its evidence names them."""

@@ -1,19 +1,19 @@
-"""The report and the leaderboard: what stands on the pages, that hostile text stays text, and how they behave in a real browser."""
+"""The report and the leaderboard: what stands on the pages, that hostile text stays text."""
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import json
 import re
-import shutil
-from collections.abc import Iterator
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from report_rows import add_families
+from report_rows import HOSTILE, add_families, rows
 
 import securitynet
 from securitynet.attack import Row
@@ -25,22 +25,6 @@ from securitynet.report.leaderboard import write_leaderboard
 from securitynet.report.measured import measured
 from securitynet.report.page import write_csv, write_page
 from securitynet.report.saved import read_saved
-
-HOSTILE = """own/</script><script>document.title='taken'</script><img src=x onerror="document.title='taken'">'"&"""
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-def rows(count: int = 30, id: str = "own/model") -> list[Row]:
-    """Models of two datasets whose AUC follows their accuracy."""
-    rng, found = np.random.default_rng(0), []
-    for number in range(count):
-        skill = float(rng.uniform(0.5, 0.9))
-        common: dict[str, Any] = {"entry": f"{id}-{number}", "dataset": f"set{number % 2}"}
-        values = {("verify", "test_accuracy"): skill, ("membership/loss", "auc"): 1.2 - 0.8 * skill + float(rng.normal(0, 0.01))}
-        values[("membership/entropy", "auc")] = 0.5 + 0.1 * float(rng.uniform())
-        found += [Row(**common, attack=attack, metric=metric, value=value) for (attack, metric), value in values.items()]
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +84,21 @@ def test_the_page_asks_nobody_for_anything(page: Path) -> None:
     assert str(policy).startswith("default-src 'none'") and "script-src 'sha256-" in str(policy)
 
 
+def test_plotly_is_the_installed_one_and_needed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offline = pytest.importorskip("plotly.offline", reason="the plot needs plotly")
+    text, script = page.read_text(encoding="utf-8"), offline.get_plotlyjs()
+    assert f'<script type="text/plain" id="plotly">{script}</script>' in text
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in text[: text.index("<style>")]
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.raises(UsageError, match=r"pip install 'securitynet\[plots\]'"):
+        write_page([], rows(2), tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_hostile_names_stay_text(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     elements = Elements(text).found
-    assert [attrs.get("type") for tag, attrs in elements if tag == "script"] == ["application/json", None]
+    assert [attrs.get("type") for tag, attrs in elements if tag == "script"] == ["application/json", "text/plain", None]
     assert not [tag for tag, attrs in elements if any(name.startswith("on") for name in attrs)]
     assert {str(attrs["src"])[:15] for tag, attrs in elements if tag == "img"} == {"data:image/png;"}
     assert f"{HOSTILE}-0" in [row[0] for row in data_of(page)["rows"]]
@@ -133,7 +128,7 @@ def test_a_hostile_record_and_verdict_stay_text(tmp_path: Path) -> None:
     elements = Elements(write_page([folder], [row], tmp_path / "page.html").read_text(encoding="utf-8")).found
     assert not [tag for tag, attrs in elements if tag == "img" or any(name.startswith("on") for name in attrs)]
     assert not [attrs for tag, attrs in elements if tag == "a" and not str(attrs["href"]).startswith("#")]
-    assert len([tag for tag, _ in elements if tag == "script"]) == 2
+    assert len([tag for tag, _ in elements if tag == "script"]) == 3
 
 
 def test_place_among_published_models(tmp_path: Path) -> None:
@@ -189,72 +184,6 @@ def test_figures_of_ones_own_curves(folder: Path, tmp_path: Path, capsys: pytest
 def test_entries_without_metadata_and_with(tmp_path: Path) -> None:
     table = measured(rows(2), {"own/model-0": Entry(id="own/model-0", purpose="benchmark", licence="MIT", year=2020, family="vgg")})
     assert list(table.frame["purpose"]) == ["benchmark", "unstated"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, driven from outside; skips where either is missing."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=path, args=OPTIONS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(params=[1280, 390])
-def tab(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterator[Any]:
-    """The report in a tab that notes messages, errors and requests."""
-    opened = browser.new_page(viewport={"width": request.param, "height": 900}, color_scheme="light" if request.param > 500 else "dark")
-    opened.noted = []
-    opened.on("console", lambda message: opened.noted.append(message.text))
-    opened.on("pageerror", lambda error: opened.noted.append(str(error)))
-    opened.on("request", lambda asked: opened.noted.append(asked.url) if asked.url != page.as_uri() else None)
-    opened.goto(page.as_uri())
-    yield opened
-    opened.close()
-
-
-def test_in_a_browser(tab: Any) -> None:
-    assert tab.evaluate("document.documentElement.scrollWidth") == tab.viewport_size["width"]  # nothing sticks out
-    assert tab.title() == "builtin/digits-overfit: report"
-    lines = tab.locator("#models tbody tr")
-    assert lines.count() == 33 and tab.locator("#count").inner_text() == "33 of 33 models"
-    tab.fill("#search", "model-1 set1")
-    assert tab.locator("#count").inner_text() == "6 of 33 models"  # 1, 11, 13, ..., 19
-    tab.fill("#search", "")
-    tab.select_option("[data-filter='1']", label="set0")
-    assert lines.count() == 16
-    tab.get_by_role("button", name="loss AUC").click()
-    shown = [float(text) for text in lines.locator(f"td:nth-child({_column(tab, 'loss AUC')})").all_inner_texts()]
-    assert shown == sorted(shown, reverse=True)
-    tab.get_by_role("button", name="loss AUC").click()
-    shown = [float(text) for text in lines.locator(f"td:nth-child({_column(tab, 'loss AUC')})").all_inner_texts()]
-    assert shown == sorted(shown) and tab.locator("th[aria-sort=ascending]").count() == 1
-    assert tab.noted == [] and tab.title() != "taken"
-
-
-def _column(tab: Any, title: str) -> int:
-    return int(tab.locator("#models thead th").all_inner_texts().index(title)) + 1
-
-
-def test_hover_and_click_in_a_browser(tab: Any) -> None:
-    dot = tab.locator("#scatter circle.dot").first
-    dot.scroll_into_view_if_needed()
-    dot.hover(force=True)
-    assert tab.locator("#tip").is_visible() and tab.locator("#tip").inner_text().startswith("own/")
-    tab.select_option("#y", label="prediction-correctness AUC")
-    tab.locator("#scatter circle.mine-dot").click(force=True)
-    assert tab.url.endswith("#model-1")
-    assert tab.noted == []
-
-
-def test_axe_finds_nothing_serious(tab: Any) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-    found = axe.Axe().run(tab).response["violations"]
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
 
 
 def test_render_needs_every_value() -> None:

@@ -27,7 +27,9 @@ HELP = "show what results mean, as a page and as figures"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("results", nargs="*", type=Path, metavar="RESULTS", help="folders of `evaluate --output`, files of rows")
-    parser.add_argument("--output", type=Path, metavar="FILE.html", help="the page (default: report.html, with --figures none)")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE.html", help="the page (default: report.html, with --figures none; needs securitynet[plots])"
+    )
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw the figures there (needs securitynet[plots])")
     parser.add_argument("--formats", nargs="+", choices=("png", "svg", "pdf"), default=["png", "svg"], help="of the figures (png svg)")
     parser.add_argument("--csv", type=Path, metavar="FILE.csv", help="write every number of RESULTS there")

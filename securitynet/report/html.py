@@ -1,4 +1,4 @@
-"""Self-contained pages: one file, no request to the network, every text from outside escaped, only our own script runs."""
+"""Self-contained pages: one file, no request to the network, every text from outside escaped, only our own script and plotly's run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from securitynet.cache import replacing
+from securitynet.errors import UsageError
 from securitynet.report.measured import KEYS, Measured, titles_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Explorer = dict[str, Any]
 
 
 def write_html(path: Path, template: str, **values: Any) -> Path:
-    """Render a template of this package into `path`, whole or not at all; return the path."""
+    """Render a template of this package into `path`, whole or not at all; return the path. Raises as `render` does."""
     text = render(template, **values)
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
@@ -29,7 +30,10 @@ def write_html(path: Path, template: str, **values: Any) -> Path:
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template of this package as HTML: autoescaped, with our style and script inside and a policy that allows no other."""
+    """Return a template of this package as HTML: autoescaped, with our style and script inside and a policy that allows no other.
+
+    A page with an `explorer` carries plotly. Raises UsageError where such a page is wanted and plotly is not installed.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -37,10 +41,25 @@ def render(template: str, **values: Any) -> str:
         loader=PackageLoader("securitynet", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["link"] = link
-    script, style = _text("script.html.j2"), _text("style.html.j2")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    return environment.get_template(template).render(script=Markup(script), style=Markup(style), policy=policy, **values)
+    script, style = Markup(_text("script.html.j2")), Markup(_text("style.html.j2"))
+    plotly = Markup(_plotly() if "explorer" in values else "")
+    allowed = " ".join(_allowed(text) for text in (script, plotly) if text)
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
+    return environment.get_template(template).render(script=script, plotly=plotly, style=style, policy=policy, **values)
+
+
+def _plotly() -> str:
+    """Return the JavaScript of the installed plotly."""
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise UsageError("the page's plot needs plotly, which is not installed: pip install 'securitynet[plots]'") from error
+    return str(get_plotlyjs())
+
+
+def _allowed(script: str) -> str:
+    """Return the source of a content security policy that lets this script run and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def _text(name: str) -> str:
