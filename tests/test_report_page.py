@@ -191,3 +191,10 @@ def test_render_needs_every_value() -> None:
 
     with pytest.raises(UndefinedError):
         render("leaderboard.html.j2", models=1)
+
+
+def test_a_brace_in_the_name_of_an_attack_is_part_of_it() -> None:
+    from securitynet.report.measured import parts_of
+
+    assert parts_of("membership/a{x}:auc") == ("membership/a{x}", {}, "auc")
+    assert parts_of('membership/a{"k":2}:auc') == ("membership/a", {"k": 2}, "auc")

@@ -105,7 +105,10 @@ def parts_of(measure: str) -> tuple[str, dict[str, Any], str]:
     """Return attack, hyper-parameters and metric of a measure's name."""
     head, _, metric = measure.rpartition(":")
     attack, brace, rest = head.partition("{")
-    return attack, json.loads(brace + rest) if brace else {}, metric
+    try:
+        return attack, json.loads(brace + rest) if brace else {}, metric
+    except json.JSONDecodeError:  # the brace is part of the attack's own name
+        return head, {}, metric
 
 
 def _plain(value: object) -> str:
