@@ -88,6 +88,6 @@ def test_the_ladder_sums_up_its_stages() -> None:
     words = str(metrics["p_value"].reason)
     assert "inversion 0.002 (class 7)" in words and "inversion decides, times 4; null of inversion" in words
     assert (climbed.queries, metrics["backward_images"].value) == (30, 15)
-    assert set(climbed.arrays()) == {"statistics_last_layer", "statistics_inversion", "statistics_maximum_margin"}
+    assert set(climbed.arrays()) == {"statistics", "statistics_last_layer", "statistics_inversion", "statistics_maximum_margin"}
     other = Climbed((stage("inversion", 0.004, 7, calibrated=False),))
     assert other.p_value == 0.016 and {one.metric: one.value for one in other.metrics()}["flagged"] == 0

@@ -235,6 +235,7 @@ def test_a_budget_beyond_the_pool_is_the_pool(module: nn.Module, accelerator: Ac
     settings = replace(SMALL, least_steps=1, recipe=replace(QUICK, epochs=1))
     evidence = Knockoff(budgets=(50, 4000, 9000), settings=settings)(target, splits_of(target), accelerator)
     assert [copy.budget for copy in evidence.copies] == [50, 400] and evidence.queries == 400
+    assert Thief.of(target, splits_of(target), accelerator, settings).sizes((1000, 5000)) == [50, 100, 200, 400], "still a curve"
 
 
 def test_published_weights_are_where_a_copy_may_start(module: nn.Module, accelerator: Accelerator) -> None:

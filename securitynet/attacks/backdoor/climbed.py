@@ -86,8 +86,8 @@ class Climbed:
         return "; ".join(said)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return what is saved: each stage's statistics, and the recovered triggers."""
-        arrays: dict[str, np.ndarray] = {}
+        """Return what is saved: the statistics of the stage that decides and of each, and the recovered triggers."""
+        arrays: dict[str, np.ndarray] = {"statistics": self.best.evidence.statistics}
         for stage in self.stages:
             name = stage.name.rpartition("/")[2]
             arrays |= {key if key != "statistics" else f"statistics_{name}": value for key, value in stage.evidence.arrays().items()}

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from securitynet.attacks.stealing import StealingEvidence
 from securitynet.attacks.stealing.pools import Positions
 from securitynet.attacks.stealing.thief import Thief
-from securitynet.errors import Skipped, UsageError
 from securitynet.target import Target
 
 Choose = Callable[[Target, Positions, Positions, int], NDArray[np.int64]]
@@ -23,7 +22,7 @@ def grown(thief: Thief, budgets: tuple[int, ...], candidates: int, choose: Choos
     round costs no training of its own. `choose(copy, candidates, asked, count)` returns rows of `candidates`, which are at
     most that many positions of the pool (0: all) that were not asked about, drawn at random.
     """
-    sizes = sizes_of(thief, budgets)
+    sizes = thief.sizes(budgets)
     order = thief.pool.order(thief.seed)
     asked = order[: sizes[0]]
     copies = [thief.steal(asked)]
@@ -34,12 +33,3 @@ def grown(thief: Thief, budgets: tuple[int, ...], candidates: int, choose: Choos
         asked = np.concatenate([asked, offered[choose(copies[-1].surrogates[0], offered, asked, count)]])
         copies.append(thief.steal(asked))
     return thief.evidence(copies, asked)
-
-
-def sizes_of(thief: Thief, budgets: tuple[int, ...]) -> list[int]:
-    """Return the budgets by size, each once, none above the pool's. Raises UsageError for one below two, Skipped for such a pool."""
-    if not budgets or min(budgets) < 2:
-        raise UsageError(f"stealing: budgets {list(budgets)} must be at least two queries each")
-    if len(thief.pool) < 2:
-        raise Skipped(f"needs at least two images to ask about, the pool has {len(thief.pool)}")
-    return sorted({min(budget, len(thief.pool)) for budget in budgets})

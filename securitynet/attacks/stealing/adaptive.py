@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from securitynet.attacks.stealing import StealingEvidence
-from securitynet.attacks.stealing.active import sizes_of
 from securitynet.attacks.stealing.bandit import REWARDS, Bandit, Rewards
 from securitynet.attacks.stealing.knockoff import BASE
 from securitynet.attacks.stealing.pools import Pool, Positions, Recoloured
@@ -51,7 +50,7 @@ class Adaptive:
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> StealingEvidence:
         """Return the copies of every budget, with their controls on the same images."""
         thief = Thief.of(target, splits, accelerator, self.settings)
-        sizes = sizes_of(thief, self.budgets)
+        sizes = thief.sizes(self.budgets)
         asked = self.order(thief, sizes[-1])
         return thief.evidence([thief.steal(asked[:size]) for size in sizes], asked)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from securitynet.attacks.stealing import StealingEvidence
 from securitynet.attacks.stealing.thief import Settings, Thief
-from securitynet.errors import Skipped, UsageError
+from securitynet.errors import UsageError
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ BASE = Settings()
 class Knockoff:
     """One curve over `budgets`, whose query sets nest: the target is asked once, about those of the largest.
 
-    Budgets beyond the pool are replaced by the whole pool. `preset` names the column of the study of 2024 that the settings
+    Of a pool that they exceed see Thief.sizes(). `preset` names the column of the study of 2024 that the settings
     stand for: base, wide_surrogate or ood_queries. Its own settings were not published; these are ours.
     """
 
@@ -40,9 +40,7 @@ class Knockoff:
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> StealingEvidence:
         """Return the copies of every budget, with their controls."""
         thief = Thief.of(target, splits, accelerator, self.settings)
-        budgets = sorted({min(budget, len(thief.pool)) for budget in self.budgets})
-        if budgets[-1] < 2:
-            raise Skipped(f"needs at least two images to ask about, the pool has {len(thief.pool)}")
+        budgets = thief.sizes(self.budgets)
         queries = thief.pool.order(splits.seed)[: budgets[-1]]
         thief.answer(queries)
         trainings = self.settings.repeats * (1 + thief.pool.labelled)

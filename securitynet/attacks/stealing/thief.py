@@ -19,7 +19,7 @@ from securitynet.attacks.stealing.pools import Pool, Positions, check, evaluatio
 from securitynet.attacks.stealing.surrogates import features_of
 from securitynet.attacks.stealing.transfer import made_up, transfer
 from securitynet.data import Split, Splits
-from securitynet.errors import Skipped
+from securitynet.errors import Skipped, UsageError
 from securitynet.metrics.intervals import Estimate
 from securitynet.target import Outputs, Target, query
 
@@ -66,6 +66,21 @@ class Thief:
     def queries(self) -> int:
         """Images that the target was asked about, each counted once; those of the evaluation are not queries."""
         return len(self.answered) + sum(self.counted)
+
+    def sizes(self, budgets: Sequence[int]) -> list[int]:
+        """Return the budgets by size, each once, the whole pool for those beyond it.
+
+        Of a pool smaller than all of them an eighth, a quarter, the half and the whole, so that there is a curve. Raises
+        UsageError for a budget below two, Skipped for such a pool.
+        """
+        whole = len(self.pool)
+        if not budgets or min(budgets) < 2:
+            raise UsageError(f"stealing: budgets {list(budgets)} must be at least two queries each")
+        if whole < 2:
+            raise Skipped(f"needs at least two images to ask about, the pool has {whole}")
+        if len(budgets) > 1 and min(budgets) > whole:
+            budgets = [max(2, whole // part) for part in (8, 4, 2, 1)]
+        return sorted({min(budget, whole) for budget in budgets})
 
     def add_queries(self, count: int) -> None:
         """Count images that were asked past this object."""
