@@ -141,8 +141,13 @@ class Images:
 
 
 def _give_back() -> None:
-    """Return memory to the system and to the GPU: the next entry starts where this one did."""
+    """Return memory to the system and to the GPU: the next entry starts where this one did.
+
+    What is there after the first entry (libraries, above all) stays, and is not gone through again: that took longer than the rest.
+    """
     gc.collect()
+    if not gc.get_freeze_count():
+        gc.freeze()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     with contextlib.suppress(OSError, AttributeError):  # a C library without it
