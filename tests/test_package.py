@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -42,6 +44,26 @@ def test_every_public_name_is_there() -> None:
         assert getattr(securitynet, name) is not None and name in dir(securitynet)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         importlib.import_module("securitynet").nothing  # noqa: B018
+
+
+def names_taken_by_submodules(package: ModuleType) -> list[str]:
+    """The names of a package that stop meaning what its `__init__` says once a submodule of that name is imported."""
+    before = dict(vars(package))
+    names = [name for _, name, _ in pkgutil.iter_modules(package.__path__) if name in before]
+    for name in names:
+        importlib.import_module(f"{package.__name__}.{name}")
+    return [name for name in names if vars(package)[name] is not before[name]]
+
+
+def test_no_submodule_takes_the_place_of_a_function() -> None:
+    packages = [name for _, name, is_package in pkgutil.walk_packages(securitynet.__path__, "securitynet.") if is_package]
+    assert len(packages) > 15
+    code = """if True:
+        import importlib, sys
+        from test_package import names_taken_by_submodules as taken
+        sys.exit([f"{name}.{part}" for name in sys.argv[1:] for part in taken(importlib.import_module(name))] or 0)"""
+    done = subprocess.run([sys.executable, "-c", code, *packages], cwd=ROOT / "tests", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_wheel_holds_what_git_holds(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def _build(args: argparse.Namespace) -> int:
 
 def _plant(args: argparse.Namespace) -> int:
     from securitynet.poisons import Poisoning
-    from securitynet.zoo.plant import Planting, described, images_for, plant
+    from securitynet.zoo.twins import Planting, described, images_for, plant
 
     poisoning = Poisoning(rate=args.rate, target=args.target, mode=args.mode, decoys=args.decoys)
     planting = Planting(poison=args.poison, strength=args.strength, poisoning=poisoning)

@@ -15,7 +15,7 @@ from securitynet.data.digits import digits
 from securitynet.errors import TrainingError, UsageError
 from securitynet.loaders import load_model
 from securitynet.poisons import Poisoning, known
-from securitynet.zoo.plant import Planting, described, images_for, plant
+from securitynet.zoo.twins import Planting, described, images_for, plant
 
 SMALL = {"architecture": "nets:badnet_cnn", "architecture_args": {}, "input_size": [1, 16, 16]}
 OPTIONS = ("--architecture", "nets:badnet_cnn", "--architecture-args", "{}", "--input-size", "1", "16", "16")
