@@ -69,13 +69,13 @@ class Ladder:
         start, stages = time.perf_counter(), []
         for plain, attack in self._screens():
             try:
-                stages.append(_stage(plain, attack, target, splits, accelerator))
+                stages.append(stage_of(plain, attack, target, splits, accelerator))
             except Skipped as skipped:
                 log.info("%s: %s", name_of(attack), skipped)
         left = self.seconds - (time.perf_counter() - start)
         if self.exhaustive or not stages or (left > 0 and min(stage.p_value for stage in stages) <= self.suspicion):
             search = self._search(stages, target.num_classes, max(left, 1.0), splits.seed)
-            stages.append(_stage(NeuralCleanse(), search, target, splits, accelerator))
+            stages.append(stage_of(NeuralCleanse(), search, target, splits, accelerator))
         return Climbed(tuple(stages))
 
     def _screens(self) -> list[tuple[Attack, Attack]]:
@@ -95,13 +95,13 @@ class Ladder:
         return NeuralCleanse(Settings(seconds=left), some)
 
 
-def _stage(plain: Attack, attack: Attack, target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
+def stage_of(plain: Attack, attack: Attack, target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
     """Run one detector and calibrate its score by the null of its plain form: a time limit does not decide which."""
     start, params = time.perf_counter(), params_of(plain)
     evidence = attack(target, splits, accelerator)
     assert isinstance(evidence, BackdoorEvidence)
     found = calibrate(name_of(attack), params, evidence.score, target.entry.dataset, target.num_classes)
-    return Stage(name_of(attack), params, evidence, found, WEIGHTS[name_of(attack)], time.perf_counter() - start)
+    return Stage(name_of(attack), params, evidence, found, WEIGHTS.get(name_of(attack), 0.0), time.perf_counter() - start)
 
 
 def suspected(stages: Sequence[Stage], count: int, seed: int) -> list[int]:
