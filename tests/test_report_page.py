@@ -84,12 +84,14 @@ def test_the_page_asks_nobody_for_anything(page: Path) -> None:
     assert str(policy).startswith("default-src 'none'") and "script-src 'sha256-" in str(policy)
 
 
-def test_plotly_is_the_installed_one_and_needed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    offline = pytest.importorskip("plotly.offline", reason="the plot needs plotly")
-    text, script = page.read_text(encoding="utf-8"), offline.get_plotlyjs()
-    assert f'<script type="text/plain" id="plotly">{script}</script>' in text
-    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in text[: text.index("<style>")]
-    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+def test_bokeh_is_the_installed_one_and_needed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bokeh = pytest.importorskip("bokeh", reason="the plot needs bokeh")
+    text = page.read_text(encoding="utf-8")
+    script = (Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js").read_text(encoding="utf-8").strip()
+    found = re.search(r'<script type="text/plain" id="bokeh">(.*?)</script>', text, re.S)
+    assert found and script in found[1]
+    assert base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode() in text[: text.index("<style>")]
+    monkeypatch.setitem(sys.modules, "bokeh.resources", None)
     with pytest.raises(UsageError, match=r"pip install 'securitynet\[plots\]'"):
         write_page([], rows(2), tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
@@ -98,7 +100,7 @@ def test_plotly_is_the_installed_one_and_needed(page: Path, tmp_path: Path, monk
 def test_hostile_names_stay_text(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     elements = Elements(text).found
-    assert [attrs.get("type") for tag, attrs in elements if tag == "script"] == ["application/json", "text/plain", None]
+    assert [attrs.get("type") for tag, attrs in elements if tag == "script"] == ["application/json", "application/json", "text/plain", None]
     assert not [tag for tag, attrs in elements if any(name.startswith("on") for name in attrs)]
     assert {str(attrs["src"])[:15] for tag, attrs in elements if tag == "img"} == {"data:image/png;"}
     assert f"{HOSTILE}-0" in [row[0] for row in data_of(page)["rows"]]
@@ -128,7 +130,7 @@ def test_a_hostile_record_and_verdict_stay_text(tmp_path: Path) -> None:
     elements = Elements(write_page([folder], [row], tmp_path / "page.html").read_text(encoding="utf-8")).found
     assert not [tag for tag, attrs in elements if tag == "img" or any(name.startswith("on") for name in attrs)]
     assert not [attrs for tag, attrs in elements if tag == "a" and not str(attrs["href"]).startswith("#")]
-    assert len([tag for tag, _ in elements if tag == "script"]) == 3
+    assert len([tag for tag, _ in elements if tag == "script"]) == 4
 
 
 def test_place_among_published_models(tmp_path: Path) -> None:
