@@ -13,6 +13,7 @@ from report_rows import HOSTILE, add_families, rows
 
 import securitynet
 from securitynet.attack import Row
+from securitynet.report.leaderboard import write_leaderboard
 from securitynet.report.page import write_page
 from securitynet.report.saved import read_saved
 
@@ -66,28 +67,57 @@ def tab(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterator[An
 def test_in_a_browser(tab: Any) -> None:
     assert tab.evaluate("document.documentElement.scrollWidth") == tab.viewport_size["width"]  # nothing sticks out
     assert tab.title() == "builtin/digits-overfit: report"
-    lines = tab.locator("#models tbody tr")
-    assert lines.count() == 33 and tab.locator("#count").inner_text() == "33 of 33 models"
+    lines, told = tab.locator("#models tbody tr"), tab.locator(".dt-info")
+    assert lines.count() == 33 and told.inner_text() == "33 of 33 models, 1 to 33 shown"
     tab.fill("#search", "model-1 set1")
-    assert tab.locator("#count").inner_text() == "6 of 33 models"  # 1, 11, 13, ..., 19
+    assert told.inner_text() == "6 of 33 models, 1 to 6 shown"  # 1, 11, 13, ..., 19
     tab.fill("#search", "")
     tab.select_option("[data-filter='1']", label="set0")
     assert lines.count() == 16
-    tab.get_by_role("button", name="loss AUC").click()
-    shown = [float(text) for text in lines.locator(f"td:nth-child({_column(tab, 'loss AUC')})").all_inner_texts()]
-    assert shown == sorted(shown, reverse=True)
-    tab.get_by_role("button", name="loss AUC").click()
-    shown = [float(text) for text in lines.locator(f"td:nth-child({_column(tab, 'loss AUC')})").all_inner_texts()]
-    assert shown == sorted(shown) and tab.locator("th[aria-sort=ascending]").count() == 1
+    heading = tab.get_by_role("columnheader", name="loss AUC")
+    for expected in ("descending", "ascending"):
+        heading.get_by_role("button").press("Enter")
+        shown = [float(text) for text in lines.locator(f"td:nth-child({_column(tab, 'loss AUC')})").all_inner_texts()]
+        assert len(shown) == 16 and shown == sorted(shown, reverse=expected == "descending")
+        assert heading.get_attribute("aria-sort") == expected and tab.locator("th[aria-sort]").count() == 1
     assert tab.noted == [] and tab.title() != "taken"
 
 
+def test_what_is_missing_stands_last_and_a_name_leads_to_its_card(tab: Any) -> None:
+    heading = tab.get_by_role("columnheader", name="drift AUC")
+    for _ in range(2):
+        heading.click()
+        first = tab.locator("#models tbody tr").first
+        assert first.locator("th").inner_text() == "builtin/digits-overfit" and "mine" in str(first.get_attribute("class"))
+    first.get_by_role("link").click()
+    assert tab.url.endswith("#model-1") and tab.noted == []
+
+
+def test_pages_and_columns_of_a_large_table(browser: Any, tmp_path: Path) -> None:
+    attacks = [f"membership/a{k}" for k in range(9)]
+    wide = [Row(entry=f"own/model-{n}", dataset="d", attack=attack, metric="auc", value=n / 120) for n in range(120) for attack in attacks]
+    path = write_leaderboard([*wide, *rows(1, HOSTILE)], tmp_path)[0]
+    with opened(browser, path) as tab:
+        told, names = tab.locator(".dt-info"), tab.locator("#models tbody th")
+        assert told.inner_text() == "121 of 121 models, 1 to 50 shown"
+        tab.get_by_role("link", name="3", exact=True).press("Enter")
+        assert told.inner_text() == "121 of 121 models, 101 to 121 shown" and names.count() == 21
+        tab.select_option("#columns", index=1)
+        assert tab.locator("#models thead th.number").count() == 4 and told.inner_text().endswith("1 to 50 shown")
+        tab.fill("#search", "script")
+        assert names.all_inner_texts() == [f"{HOSTILE}-0"]
+        assert tab.noted == [] and tab.title() == "securitynet leaderboard"
+
+
 def _column(tab: Any, title: str) -> int:
-    return int(tab.locator("#models thead th").all_inner_texts().index(title)) + 1
+    return int(tab.locator("#models thead .dt-column-title").all_inner_texts().index(title)) + 1
 
 
 PART = "const part = name => Bokeh.documents[0].get_model_by_name(name);"
 STARTED = f"() => {{ {PART} return typeof Bokeh !== 'undefined' && Bokeh.documents[0]?.idle }}"
+DRAWN = (
+    "() => new Promise(done => { let left = 4; const next = () => left-- ? requestAnimationFrame(next) : setTimeout(done, 20); next() })"
+)
 PLACE = """n => { const view = Bokeh.index.get(part('plot')), box = document.getElementById('scatter').getBoundingClientRect();
   const { x, y } = part('marks').data; return [box.left + view.frame.x_scale.compute(x[n]), box.top + view.frame.y_scale.compute(y[n])] }"""
 
@@ -103,9 +133,9 @@ def point(tab: Any, mark: int) -> None:
     """Move the pointer to where the mark of a row is drawn, or would be."""
     tab.locator("#scatter").scroll_into_view_if_needed()
     tab.mouse.move(0, 0)
-    tab.wait_for_timeout(50)  # the plot is drawn in the next frame
+    tab.evaluate(DRAWN)
     tab.mouse.move(*tab.evaluate(f"n => {{ {PART} return ({PLACE})(n) }}", mark))
-    tab.wait_for_timeout(100)
+    tab.evaluate(DRAWN)
 
 
 def hovered(tab: Any, mark: int) -> list[str]:
@@ -136,7 +166,7 @@ def test_the_plot_follows_the_table(tab: Any) -> None:
     whole = tab.evaluate(f"() => {{ {PART} {span} }}")
     for text, left in (("model-1 set1", 6), ("no such model", 0), ("", 33)):
         tab.fill("#search", text)
-        assert len(marks(tab)) == left and tab.locator("#models tbody tr").count() == left
+        assert len(marks(tab)) == left and tab.locator(".dt-info").inner_text().startswith(f"{left} of 33 models")
         assert (f"{left} dots" if left else "No model has both numbers.") in tab.locator("#said").inner_text()
         if left == 6:
             assert [hovered(tab, n)[0] for n in marks(tab)] == [names[n] for n in marks(tab)]
@@ -174,8 +204,8 @@ def test_hostile_names_stay_text_in_the_plot(browser: Any, tmp_path: Path) -> No
         (mark,) = marks(tab)
         lines = hovered(tab, mark)
         assert lines[:2] == [f"{TAGS}-0", "set0"] and lines[3] == f"{title}: 0.7" and "<b>quiet<br>&lt;$$x$$" in title
-        assert tab.evaluate(f"{PART} part('up').axis_label") == title
-        assert tab.locator("#scatter a").count() == 0 and tab.locator("#scatter b").count() == 0
+        assert tab.evaluate(f"{PART} part('up').axis_label") == title == tab.locator(".dt-column-title").last.text_content()
+        assert tab.locator("#explorer a[href^=http]").count() == 0 and tab.locator("#explorer b").count() == 0
         assert tab.noted == []
 
 

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from securitynet.errors import UsageError
-
 if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource
     from bokeh.plotting import figure
 
 FONT = "system-ui, sans-serif"
 KINDS = {"others": ("other models", 7, 0.55), "mine": ("yours", 13, 1.0)}  # title, size in pixels, opacity
-
-
-def library() -> str:
-    """Return the JavaScript of the installed Bokeh. Raises UsageError where it is not installed."""
-    try:
-        from bokeh.resources import Resources
-    except ImportError as error:
-        raise UsageError("the page's plot needs bokeh, which is not installed: pip install 'securitynet[plots]'") from error
-    resources = Resources(mode="inline", components=["bokeh"])
-    resources.log_level = None  # the script sets it: Bokeh would tell the console
-    return "\n".join(resources.js_raw)
 
 
 def scatter(legend: bool) -> dict[str, Any]:
