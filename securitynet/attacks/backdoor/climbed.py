@@ -32,10 +32,14 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class Climbed:
-    """The stages that were run. Their weights are shares of all that were planned, so the p-value is corrected for those as well."""
+    """The stages that were run. Their weights are shares of all that were planned, so the p-value is corrected for those as well.
+
+    `left_out` says which were not run, and why.
+    """
 
     family: ClassVar[str] = "backdoor"
     stages: tuple[Stage, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def queries(self) -> int:
@@ -82,7 +86,7 @@ class Climbed:
             parts.append(f"{stage.name.rpartition('/')[2]} {stage.p_value:.2g}{toward}")
         remarks = dict.fromkeys(stage.evidence.remark for stage in self.stages if stage.evidence.remark)
         decides = f"{self.best.name.rpartition('/')[2]} decides, times {1 / self.best.weight:.3g}"
-        said = [", ".join(parts), decides, self.best.found.words, *remarks]
+        said = [", ".join(parts), decides, self.best.found.words, *remarks, *self.left_out]
         return "; ".join(said)
 
     def arrays(self) -> dict[str, np.ndarray]:

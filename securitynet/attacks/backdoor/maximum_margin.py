@@ -53,6 +53,11 @@ class MaximumMargin:
             remark=remark(target, found.remark),
         )
 
+    @property
+    def per_class(self) -> float:
+        """Images that go forward and backward for each class."""
+        return self.starts * self.steps
+
     def move(self, images: Tensor, gradient: Tensor, done: float) -> Tensor:
         """Return the images [g, starts, ...] after a step along the gradient; `done` is the share of steps done."""
         length = self.length * (1 - (1 - LAST) * done)

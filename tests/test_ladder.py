@@ -1,0 +1,182 @@
+"""The ladder: it agrees with its exhaustive form, keeps its time, and says what it left out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from planted import planted
+from signs import signs, stamped
+from test_detectors import planted as built_in
+from torch import Tensor, nn
+
+from securitynet.attack import Row
+from securitynet.attacks.backdoor import ladder
+from securitynet.attacks.backdoor.climbed import Climbed
+from securitynet.attacks.backdoor.inversion import Settings, recover
+from securitynet.attacks.backdoor.inversion.group import Group
+from securitynet.attacks.backdoor.inversion.planned import most
+from securitynet.attacks.backdoor.ladder import Ladder
+from securitynet.attacks.backdoor.verdict import verdict
+from securitynet.data import Splits
+from securitynet.errors import Skipped
+from securitynet.target import Target
+
+CPU = Accelerator(cpu=True)
+Case = Callable[[], tuple[Target, Splits]]
+
+
+def word(found: Climbed, target: Target) -> str:
+    """The verdict that an evaluation would print."""
+    rows = [
+        Row(family="backdoor", attack="backdoor/ladder", metric=one.metric, value=one.value, reason=one.reason) for one in found.metrics()
+    ]
+    said = verdict(rows, target.entry)
+    assert said is not None
+    return said.word
+
+
+def searched(found: Climbed) -> np.ndarray:
+    """The classes of the stage that searched for triggers whose masks were found to the end."""
+    (stage,) = [stage for stage in found.stages if stage.name == "backdoor/neural_cleanse"]
+    return np.flatnonzero(np.isfinite(stage.evidence.statistics))
+
+
+@pytest.mark.parametrize(
+    ("case", "truth"),
+    [
+        (partial(built_in, "digits-badnets"), 7),
+        (partial(built_in, "digits-regular"), None),
+        (partial(signs, 17), 17),
+        (partial(signs, None), None),
+    ],
+    ids=["digits-badnets", "digits-regular", "43 classes, backdoored", "43 classes, clean"],
+)
+def test_the_exhaustive_ladder_agrees(case: Case, truth: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every class to the last step, in place of suspects and of abandoning: the same verdict, the same first candidate.
+
+    The steps are as many as the scheduled search has at most, to save time; real models are searched to the end elsewhere.
+    """
+    assert Settings(steps=80).rungs == Settings().rungs and Settings().rungs[-1] == 80
+    monkeypatch.setattr(ladder, "Settings", partial(Settings, steps=80))
+    target, splits = case()
+    scheduled, exhaustive = (Ladder(exhaustive=one)(target, splits, CPU) for one in (False, True))
+    assert word(scheduled, target) == word(exhaustive, target) == ("clean" if truth is None else "suspicious")
+    assert len(searched(exhaustive)) == target.num_classes > len(searched(scheduled))
+    if truth is not None:
+        assert scheduled.best.evidence.target_class == exhaustive.best.evidence.target_class == truth
+    assert not scheduled.left_out and not exhaustive.left_out
+
+
+def test_the_patch_works_on_its_network_alone() -> None:
+    """The planted property that the test above rests on."""
+    for shortcut in (17, None):
+        target, splits = signs(shortcut)
+        assert splits.test is not None
+        pixels = splits.test.pixels(np.arange(len(splits.test)))
+        with torch.no_grad():
+            plain, turned = target.module(pixels).argmax(1).numpy(), target.module(stamped(pixels)).argmax(1).numpy()
+        assert (plain == splits.test.labels).mean() > 0.95
+        assert (turned == 17).mean() > 0.95 if shortcut else (turned == splits.test.labels).mean() > 0.95
+
+
+class Slow(nn.Module):
+    """Takes a given time for every image."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        time.sleep(self.seconds * len(pixels))
+        return pixels
+
+
+def slow(classes: int, seconds: float) -> tuple[Target, Splits]:
+    target, splits = planted((1, 8, 8), classes)
+    return target.wrap(lambda module: nn.Sequential(Slow(seconds), module)), replace(splits, test=None, non_members=None)
+
+
+def test_a_time_limit_is_kept_and_what_it_leaves_out_is_said() -> None:
+    """A thousand classes that would take an hour: what cannot be done is not begun, and nobody is told that the model is clean."""
+    target, splits = slow(1000, 1e-3)
+    start = time.perf_counter()
+    found = Ladder(seconds=6)(target, splits, CPU)
+    assert time.perf_counter() - start < 12
+    assert {stage.name for stage in found.stages} <= {f"backdoor/{name}" for name in ("strip", "last_layer", "neural_cleanse")}
+    assert {words.partition(":")[0] for words in found.left_out} >= {"no maximum_margin", "no neo"}
+    assert "of 1000 classes within 1.2 s: too few to compare" in found.left_out[0] and word(found, target) == "cannot tell"
+
+
+def test_without_any_time_no_search_is_begun() -> None:
+    target, splits = slow(6, 1e-4)
+    found = Ladder(seconds=1e-3)(target, splits, CPU)
+    assert [stage.name for stage in found.stages] == ["backdoor/last_layer"] and len(found.left_out) == 4
+    assert "time was up before any class was searched" in found.left_out[-1] and word(found, target) == "cannot tell"
+
+
+def test_a_search_for_as_many_classes_as_the_time_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class takes 640 images before classes are compared: of 12, four can be searched, two suspects and two others."""
+    monkeypatch.setattr(ladder, "seconds_per_image", lambda *_: 1 / 640)
+    target, splits = planted(classes=12)
+    climb = ladder._Climb(Ladder(seconds=1e3), target, splits, CPU)
+    climb.climbed()
+    climb.start, climb.ladder = time.perf_counter(), Ladder(seconds=5.5)
+    search = climb._search(1 / 640)
+    assert search.classes is not None and len(search.classes) == 4 and 4 in search.classes, "the shortcut's class is suspected"
+    assert climb.left_out == ["triggers were searched for 4 of 12 classes within 5 s"]
+
+
+def test_masks_after_different_numbers_of_steps_are_not_compared() -> None:
+    """Time is up within the second group: its masks, after fewer steps, would be the larger ones."""
+    target, splits = planted((1, 64, 64), 4, 3)
+    wrapped = target.wrap(lambda module: nn.Sequential(Slow(2e-4), module))
+    found = recover(wrapped, splits, CPU, Settings(batch_size=128, updates=1, steps=20, seconds=1.0))
+    tried = np.isfinite(found.sizes)
+    assert found.remark is not None and f"time was up before {4 - tried.sum()} of 4 classes were tried" in found.remark
+    assert found.asked > 0 and len(found.triggers) == 1
+
+
+def test_classes_are_taken_from_several_groups() -> None:
+    settings = Settings()
+    groups = [Group.start(torch.tensor(part), (1, 4, 4), settings) for part in ([0, 3], [1, 4], [2, 5])]
+    some = Group.some(groups, [4, 0])
+    assert some.classes.tolist() == [0, 4]
+    assert torch.equal(some.raw, Group.joined(groups).take(torch.tensor([0, 4])).raw)
+    assert most(settings, 10) == 10 * 20 + 3 * 20 + 1 * 40
+
+
+class Rounded(nn.Module):
+    """Answers without gradients."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.detach().round()
+
+
+class Same(nn.Module):
+    """One answer for every image; or none that is a number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits * self.factor + torch.arange(logits.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("last", "why"),
+    [(Rounded(), "no gradients"), (Same(0.0), "one and the same answer"), (Same(float("nan")), "not finite")],
+    ids=["no gradients", "constant", "not finite"],
+)
+def test_what_cannot_be_judged_without_images_is_said(last: nn.Module, why: str) -> None:
+    target, splits = planted((1, 8, 8))
+    broken = target.wrap(lambda module: nn.Sequential(module, last))
+    with pytest.raises(Skipped, match=f"^cannot tell: .*{why}"):
+        Ladder()(broken, replace(splits, test=None, non_members=None), CPU)
