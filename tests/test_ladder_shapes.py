@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
 from accelerate import Accelerator
+from planted import planted
 from test_detectors import NOTHING
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
+import securitynet
 from securitynet.attacks.backdoor.clean import fields
 from securitynet.attacks.backdoor.ladder import Ladder
+from securitynet.cli import DONE, main
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry
+from securitynet.errors import DataError
 from securitynet.target import Target, build
 
 CPU = Accelerator(cpu=True)
@@ -133,3 +138,28 @@ def test_the_ladder_works_or_says_why_not(shape: Shape) -> None:
     assert p_value is not None and 0 < p_value <= 1 and found.level == 0.01 and "calibrated: no" in words
     assert ("no images at hand" in words) == (not shape.images)
     assert ("probabilities" in words) == (shape.output == "probabilities") and values["target_class"].value in range(shape.classes)
+
+
+def test_scores_on_made_up_images_are_not_calibrated() -> None:
+    """The nulls were measured on images of the dataset: without any, they fit what looks at none."""
+    target, splits = planted((1, 8, 8), 10, dataset="MNIST")
+    found = Ladder()(target, replace(splits, test=None, non_members=None), CPU)
+    free = {"backdoor/maximum_margin", "backdoor/last_layer"}
+    assert {stage.name for stage in found.stages if stage.found.calibrated} == free and len(found.stages) == 5
+
+
+def test_no_data_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the command line, too, where the images can be left out; without a word about them, it says what is missing."""
+    network = convolutional((1, 8, 8), 5)
+    facts = {"input_size": [1, 8, 8], "num_classes": 5, "mean": [0.5], "std": [0.5]}
+    result = securitynet.evaluate(network, "none", ["backdoor:standard", "membership/loss"], preprocessing=facts, cache_dir=tmp_path)
+    assert result.verdict.notes == ("no images at hand: nothing was verified",)
+    rows = {(row.attack, row.metric): row for row in result.rows}
+    p_value = rows["backdoor/ladder", "p_value"]
+    assert p_value.value is not None and "no images at hand" in (p_value.reason or "") and "calibrated: no" in (p_value.reason or "")
+    assert "needs training and test images" in (rows["membership/loss", ""].reason or "")
+    assert result.summary()["backdoor"]["word"] in ("clean", "suspicious")
+    assert main(["verify", "builtin/digits-regular", "--data", "none", "--cache-dir", str(tmp_path)]) == DONE
+    assert "nothing was verified" in capsys.readouterr().out
+    with pytest.raises(DataError, match=r"no dataset is recorded; .* or --data none$"):
+        securitynet.evaluate(network, preprocessing=facts, cache_dir=tmp_path)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Statistics = NDArray[np.float64]
 DATA = ("nulls.jsonl",)  # what p-values rest on, beside the code
+NO_IMAGES = "no images at hand"  # what a detector says that made some up
 FALSE_POSITIVE_RATE = 0.02  # at which `flagged` is stated, for models of the dataset and class count that the null was measured on
 
 
@@ -63,6 +64,10 @@ class BackdoorEvidence:
         """Images that the model answered."""
         return self.forward
 
+    def measured_on(self, target: Target) -> str | None:
+        """Return the dataset whose null fits: that of the model, none where random fields stood in for its images."""
+        return None if NO_IMAGES in (self.remark or "") else target.entry.dataset
+
     def metrics(self) -> list[Estimate]:
         """Return score, p-value, first candidate, whether it is flagged; of a recovered trigger its size and success."""
         classes = int(np.isfinite(self.statistics).sum())
@@ -89,7 +94,7 @@ class BackdoorEvidence:
 
         if self.p_value is not None:
             return self
-        found = calibrate(attack, params, self.score, target.entry.dataset, target.num_classes)
+        found = calibrate(attack, params, self.score, self.measured_on(target), target.num_classes)
         return replace(self, p_value=found.p_value, remark="; ".join(part for part in (found.words, self.remark) if part))
 
     def arrays(self) -> dict[str, np.ndarray]:

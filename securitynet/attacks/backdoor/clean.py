@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from securitynet.attacks.backdoor import NO_IMAGES
 from securitynet.attacks.backdoor.classes import Measured
 from securitynet.errors import Skipped
 from securitynet.target import Target
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 COARSE = 5  # side of the random fields that stand in for images
-FIELDS = "no images at hand: random fields stand in for them"
+FIELDS = f"{NO_IMAGES}: random fields stand in for them"
 
 
 @dataclass(frozen=True, eq=False)

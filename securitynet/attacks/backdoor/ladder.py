@@ -145,7 +145,7 @@ def _stage(plain: Attack, attack: Attack, target: Target, splits: Splits, accele
     start, params = time.perf_counter(), params_of(plain)
     evidence = attack(target, splits, accelerator)
     assert isinstance(evidence, BackdoorEvidence)
-    found = calibrate(name_of(attack), params, evidence.score, target.entry.dataset, target.num_classes)
+    found = calibrate(name_of(attack), params, evidence.score, evidence.measured_on(target), target.num_classes)
     return Stage(name_of(attack), params, evidence, found, WEIGHTS[name_of(attack)], time.perf_counter() - start)
 
 
