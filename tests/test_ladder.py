@@ -17,11 +17,14 @@ from test_detectors import planted as built_in
 from torch import Tensor, nn
 
 from securitynet.attack import Row
-from securitynet.attacks.backdoor import ladder
+from securitynet.attacks.backdoor import classes, ladder
+from securitynet.attacks.backdoor.classes import Measured
+from securitynet.attacks.backdoor.clean import Clean, where_apart
 from securitynet.attacks.backdoor.climbed import Climbed
-from securitynet.attacks.backdoor.inversion import Settings, recover
+from securitynet.attacks.backdoor.inversion import Settings, planned, recover
 from securitynet.attacks.backdoor.inversion.group import Group
 from securitynet.attacks.backdoor.inversion.planned import most
+from securitynet.attacks.backdoor.inversion.search import Search
 from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.attacks.backdoor.verdict import verdict
 from securitynet.data import Splits
@@ -150,6 +153,45 @@ def test_classes_are_taken_from_several_groups() -> None:
     assert some.classes.tolist() == [0, 4]
     assert torch.equal(some.raw, Group.joined(groups).take(torch.tensor([0, 4])).raw)
     assert most(settings, 10) == 10 * 20 + 3 * 20 + 1 * 40
+
+
+def test_groups_are_started_when_their_turn_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triggers of a thousand classes at 224 x 224 pixels take gigabytes: none lies in memory before it is searched for."""
+    monkeypatch.setattr(planned, "VALUES", 2 * 4 * 64)  # two classes of four images
+    target, splits = planted((1, 8, 8))
+    done: list[str] = []
+    for name in ("start", "advance"):
+        plain = getattr(Search, name)
+        monkeypatch.setattr(Search, name, lambda *given, name=name, plain=plain: done.append(name) or plain(*given))
+    recover(target, splits, CPU, Settings(steps=2, batch_size=4, images=8, exhaustive=True))
+    assert done[-6:] == ["start", "advance"] * 3, "after the estimate of the cost, which starts one of its own"
+
+
+def test_groups_without_a_limit_are_equal_parts_and_with_one_begin_small() -> None:
+    for count, size in ((10, 3), (43, 20), (1000, 170), (7, 7)):
+        left, parts = count, []
+        while number := classes._next(count, left, size, 1e9, None):
+            left, parts = left - number, [*parts, number]
+        assert parts == [len(part) for part in np.array_split(np.arange(count), -(-count // size))]
+    assert classes._next(1000, 1000, 170, 0.0, 60.0) == 10
+    assert classes._next(1000, 990, 170, 5.0, 60.0) == 110, "ten took 5 s, 55 s are left"
+    assert classes._next(1000, 990, 170, 50.0, 60.0) == 2 and classes._next(1000, 990, 170, 61.0, 60.0) == 0
+    assert classes.group_size(planted((1, 8, 8))[0], 6, torch.device("cpu")) * 6 * 64 <= 2**19, (
+        "with gradients, wide networks take 4 GB for so many"
+    )
+
+
+def test_a_class_that_every_image_gets_does_not_keep_the_others_from_being_measured() -> None:
+    clean = Clean(torch.zeros(4, 1, 8, 8), torch.eye(3)[[2, 2, 2, 2]], None)
+    asked: list[int] = []
+
+    def measure(wanted: Tensor) -> Measured:
+        asked.extend(wanted.tolist())
+        return Measured(wanted.float(), 7, 5)
+
+    found = where_apart(measure, clean)(torch.tensor([0, 1, 2]))
+    assert asked == [0, 1] and found.values.tolist()[:2] == [0, 1] and found.values[2].isnan() and (found.forward, found.backward) == (7, 5)
+    assert where_apart(measure, clean)(torch.tensor([2])).forward == 0 and asked == [0, 1]
 
 
 class Rounded(nn.Module):
