@@ -26,6 +26,7 @@ from securitynet.attacks.backdoor.inversion.group import Group
 from securitynet.attacks.backdoor.inversion.planned import most
 from securitynet.attacks.backdoor.inversion.search import Search
 from securitynet.attacks.backdoor.ladder import Ladder
+from securitynet.attacks.backdoor.nulls import FEW_CLASSES
 from securitynet.attacks.backdoor.verdict import verdict
 from securitynet.data import Splits
 from securitynet.errors import Skipped
@@ -192,6 +193,33 @@ def test_a_class_that_every_image_gets_does_not_keep_the_others_from_being_measu
     found = where_apart(measure, clean)(torch.tensor([0, 1, 2]))
     assert asked == [0, 1] and found.values.tolist()[:2] == [0, 1] and found.values[2].isnan() and (found.forward, found.backward) == (7, 5)
     assert where_apart(measure, clean)(torch.tensor([2])).forward == 0 and asked == [0, 1]
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_gap_in_logits_is_no_outlier_where_there_is_no_spread(number: int) -> None:
+    """Of two or three classes there is no deviation to divide by, and clean models of ten classes are no measure of the plain gap.
+
+    Of 13 clean networks for two or three digits, 8 had p <= 0.01 before this was seen.
+    """
+    target, splits = planted((1, 8, 8), number, None)
+    louder = target.wrap(lambda module: nn.Sequential(module, Louder()))
+    found = Ladder()(louder, replace(splits, test=None, non_members=None), CPU)
+    largest = found.stages[0].evidence
+    assert largest.score > 50 and largest.p_value is None
+    assert largest.calibrated("backdoor/maximum_margin", found.stages[0].params, louder).p_value == 1
+    assert found.p_value > 0.01 and word(found, louder) == "cannot tell"
+    assert {stage.name.rpartition("/")[2] for stage in found.stages if stage.found.words == FEW_CLASSES} == {
+        "maximum_margin",
+        "strip",
+        "last_layer",
+    }
+
+
+class Louder(nn.Module):
+    """Greater confidence, and some inclination."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return 100 * logits + 50 * torch.arange(logits.shape[1])
 
 
 class Rounded(nn.Module):

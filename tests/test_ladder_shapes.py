@@ -137,6 +137,7 @@ def test_the_ladder_works_or_says_why_not(shape: Shape) -> None:
     p_value, words = values["p_value"].value, values["p_value"].reason or ""
     assert p_value is not None and 0 < p_value <= 1 and found.level == 0.01 and "calibrated: no" in words
     assert ("no images at hand" in words) == (not shape.images)
+    assert ("maximum_margin, strip, last_layer not counted" in words) == (shape.classes < 4)
     assert ("probabilities" in words) == (shape.output == "probabilities") and values["target_class"].value in range(shape.classes)
 
 

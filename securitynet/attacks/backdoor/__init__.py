@@ -17,6 +17,7 @@ from securitynet.metrics.intervals import Estimate, rate
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from securitynet.attacks.backdoor.nulls import Calibrated
     from securitynet.target import Target
 
 Statistics = NDArray[np.float64]
@@ -64,10 +65,6 @@ class BackdoorEvidence:
         """Images that the model answered."""
         return self.forward
 
-    def measured_on(self, target: Target) -> str | None:
-        """Return the dataset whose null fits: that of the model, none where random fields stood in for its images."""
-        return None if NO_IMAGES in (self.remark or "") else target.entry.dataset
-
     def metrics(self) -> list[Estimate]:
         """Return score, p-value, first candidate, whether it is flagged; of a recovered trigger its size and success."""
         classes = int(np.isfinite(self.statistics).sum())
@@ -88,13 +85,26 @@ class BackdoorEvidence:
                 found.append(rate("trigger_success", one.successes, one.n))
         return found
 
+    def judged(self, attack: str, params: str, target: Target) -> Calibrated:
+        """Return the p-value that clean models give the score.
+
+        Where random fields stood in for images, a null of the model's own dataset does not fit. Where fewer than four
+        classes have a statistic there is no spread to divide by, so that scores that rest on it compare with those of
+        clean models of the same class count only.
+        """
+        from securitynet.attacks.backdoor.nulls import FEW_CLASSES, RATIOS, Calibrated, calibrate
+        from securitynet.attacks.backdoor.outliers import FEWEST
+
+        dataset = None if NO_IMAGES in (self.remark or "") else target.entry.dataset
+        found = calibrate(attack, params, self.score, dataset, target.num_classes)
+        few = int(np.isfinite(self.statistics).sum()) < FEWEST and attack not in RATIOS
+        return Calibrated(1.0, False, FEW_CLASSES) if few and not found.calibrated else found
+
     def calibrated(self, attack: str, params: str, target: Target) -> BackdoorEvidence:
         """Return this evidence with the p-value that clean models give its score, where the detector has none of its own."""
-        from securitynet.attacks.backdoor.nulls import calibrate
-
         if self.p_value is not None:
             return self
-        found = calibrate(attack, params, self.score, self.measured_on(target), target.num_classes)
+        found = self.judged(attack, params, target)
         return replace(self, p_value=found.p_value, remark="; ".join(part for part in (found.words, self.remark) if part))
 
     def arrays(self) -> dict[str, np.ndarray]:

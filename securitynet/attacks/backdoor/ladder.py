@@ -27,7 +27,6 @@ from securitynet.attacks.backdoor.last_layer import LastLayer
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
 from securitynet.attacks.backdoor.neo import Neo
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
-from securitynet.attacks.backdoor.nulls import calibrate
 from securitynet.attacks.backdoor.price import affordable, first_images, images_per_class, seconds_per_image
 from securitynet.attacks.backdoor.strip import Strip
 from securitynet.attacks.resolve import name_of
@@ -145,7 +144,7 @@ def _stage(plain: Attack, attack: Attack, target: Target, splits: Splits, accele
     start, params = time.perf_counter(), params_of(plain)
     evidence = attack(target, splits, accelerator)
     assert isinstance(evidence, BackdoorEvidence)
-    found = calibrate(name_of(attack), params, evidence.score, evidence.measured_on(target), target.num_classes)
+    found = evidence.judged(name_of(attack), params, target)
     return Stage(name_of(attack), params, evidence, found, WEIGHTS[name_of(attack)], time.perf_counter() - start)
 
 

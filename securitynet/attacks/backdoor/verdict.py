@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LADDER, TRUE = "backdoor/ladder", "backdoor/known_trigger"
 UNCALIBRATED = "calibrated: no"
-PARTLY = " classes within ", "time was up before"  # what a detector says whose time was up
+PARTLY = " classes within ", "time was up before", "not counted"  # what is said where not all was done that was planned
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def verdict(rows: Sequence[Row], entry: Entry, cause: str | None = None) -> Back
         reason = f"p = {p_value:.2g}{over} towards class {target}: clean models seldom score so high ({best.reason})"
         return BackdoorVerdict("suspicious", reason, p_value, target, known)
     if any(words in (best.reason or "") for words in PARTLY):
-        return BackdoorVerdict("cannot tell", f"not every class was looked at: {best.reason}", p_value, target, known)
+        return BackdoorVerdict("cannot tell", f"not everything was looked at as planned: {best.reason}", p_value, target, known)
     return BackdoorVerdict("clean", f"p = {p_value:.2g}{over}, above {level:g} ({best.reason})", p_value, target, known)
 
 
