@@ -29,7 +29,6 @@ from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.attacks.backdoor.nulls import FEW_CLASSES
 from securitynet.attacks.backdoor.verdict import verdict
 from securitynet.data import Splits
-from securitynet.errors import Skipped
 from securitynet.target import Target
 
 CPU = Accelerator(cpu=True)
@@ -220,33 +219,3 @@ class Louder(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         return 100 * logits + 50 * torch.arange(logits.shape[1])
-
-
-class Rounded(nn.Module):
-    """Answers without gradients."""
-
-    def forward(self, logits: Tensor) -> Tensor:
-        return logits.detach().round()
-
-
-class Same(nn.Module):
-    """One answer for every image; or none that is a number."""
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, logits: Tensor) -> Tensor:
-        return logits * self.factor + torch.arange(logits.shape[1])
-
-
-@pytest.mark.parametrize(
-    ("last", "why"),
-    [(Rounded(), "no gradients"), (Same(0.0), "one and the same answer"), (Same(float("nan")), "not finite")],
-    ids=["no gradients", "constant", "not finite"],
-)
-def test_what_cannot_be_judged_without_images_is_said(last: nn.Module, why: str) -> None:
-    target, splits = planted((1, 8, 8))
-    broken = target.wrap(lambda module: nn.Sequential(module, last))
-    with pytest.raises(Skipped, match=f"^cannot tell: .*{why}"):
-        Ladder()(broken, replace(splits, test=None, non_members=None), CPU)
