@@ -16,7 +16,7 @@ from signs import signs, stamped
 from test_detectors import planted as built_in
 from torch import Tensor, nn
 
-from securitynet.attack import Row
+from securitynet.attack import Row, params_of
 from securitynet.attacks.backdoor import classes, ladder
 from securitynet.attacks.backdoor.classes import Measured
 from securitynet.attacks.backdoor.clean import Clean, where_apart
@@ -26,6 +26,7 @@ from securitynet.attacks.backdoor.inversion.group import Group
 from securitynet.attacks.backdoor.inversion.planned import most
 from securitynet.attacks.backdoor.inversion.search import Search
 from securitynet.attacks.backdoor.ladder import Ladder
+from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
 from securitynet.attacks.backdoor.nulls import FEW_CLASSES
 from securitynet.attacks.backdoor.verdict import verdict
 from securitynet.data import Splits
@@ -144,6 +145,16 @@ def test_masks_after_different_numbers_of_steps_are_not_compared() -> None:
     tried = np.isfinite(found.sizes)
     assert found.remark is not None and f"time was up before {4 - tried.sum()} of 4 classes were tried" in found.remark
     assert found.asked > 0 and len(found.triggers) == 1
+
+
+def test_a_search_that_was_cut_short_is_not_calibrated() -> None:
+    """The nulls are of searches that went on: masks that are compared early differ more."""
+    target, splits = planted((1, 8, 8), 10, None, dataset="MNIST")
+    plain = NeuralCleanse()
+    for seconds, calibrated in ((1e-6, False), (None, True)):
+        evidence = NeuralCleanse(Settings(seconds=seconds))(target, splits, CPU)
+        judged = evidence.judged("backdoor/neural_cleanse", params_of(plain), target)
+        assert judged.calibrated is calibrated and 0 < judged.p_value <= 1
 
 
 def test_classes_are_taken_from_several_groups() -> None:

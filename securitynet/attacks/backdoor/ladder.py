@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attack import params_of
-from securitynet.attacks.backdoor import BackdoorEvidence, Statistics
+from securitynet.attacks.backdoor import LATE, BackdoorEvidence, Statistics
 from securitynet.attacks.backdoor.climbed import Climbed, Stage
 from securitynet.attacks.backdoor.gate import sound
 from securitynet.attacks.backdoor.inversion import Settings
@@ -130,7 +130,7 @@ class _Climb:
         a_class = price * first_images(Settings())
         able = int(left / a_class)
         if able < min(FEWEST, wanted):
-            raise Skipped(f"time was up before any class was searched ({max(0.0, left):.0f} s were left, a class takes {a_class:.0f} s)")
+            raise Skipped(f"{LATE} any class was searched ({max(0.0, left):.0f} s were left, a class takes {a_class:.0f} s)")
         if wanted == count and (able >= count or not self.stages):
             return NeuralCleanse(Settings(seconds=left))
         if able < wanted:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from securitynet.attacks.backdoor import FALSE_POSITIVE_RATE
+from securitynet.attacks.backdoor import FALSE_POSITIVE_RATE, LATE
 from securitynet.attacks.backdoor.nulls import NEAREST_LEVEL, NO_NULL, combined
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LADDER, TRUE = "backdoor/ladder", "backdoor/known_trigger"
 UNCALIBRATED = "calibrated: no"
-PARTLY = " classes within ", "time was up before", "not counted"  # what is said where not all was done that was planned
+PARTLY = " classes within ", LATE, "not counted"  # what is said where not all was done that was planned
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from securitynet.attacks.backdoor import Recovered
+from securitynet.attacks.backdoor import LATE, Recovered
 from securitynet.attacks.backdoor.inversion.checkpoint import Checkpoint
 from securitynet.attacks.backdoor.inversion.group import Group
 from securitynet.attacks.backdoor.inversion.halving import Race, Sizes
@@ -150,8 +150,8 @@ class _Run:
             triggers.append(Recovered(one, trigger[:1].float().cpu(), trigger[1:].float().cpu(), successes, n))
             measured += n
         unseen = int(np.isnan(race.latest).sum())
-        late = f"time was up before {unseen} of {len(self.classes)} classes were tried" if unseen else None
-        late = late or ("time was up before the search was over" if cut else None)
+        late = f"{LATE} {unseen} of {len(self.classes)} classes were tried" if unseen else None
+        late = late or (f"{LATE} the search was over" if cut else None)
         return Inversion(
             np.asarray(self.classes),
             race.sizes,
