@@ -24,12 +24,13 @@ import torch
 from backdoor_images import images_of, pack
 from backdoor_plans import GROUNDS, POISONS, Plan, plans
 from backdoor_population import Model, archive, models
-from backdoor_scores import LADDER, Task, recorded, run
-from backdoor_table import STAGES, nulls_of, table
+from backdoor_scores import LADDER, PUBLISHER, Task, recorded, run
+from backdoor_table import nulls_of, table
 
+from securitynet.attacks.backdoor.ladder import WEIGHTS
 from securitynet.attacks.resolve import names
 
-INSIDE = (LADDER, "backdoor/known_trigger", *STAGES)  # the ladder gives them
+INSIDE = (LADDER, PUBLISHER, "backdoor/known_trigger", *WEIGHTS)  # the ladder gives them, or the table
 
 
 def options() -> argparse.Namespace:

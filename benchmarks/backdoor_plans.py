@@ -60,6 +60,10 @@ GROUNDS = {
         dataset="digits", key="digits", shape=(1, 8, 8), draw=898, recipe=replace(_ADAM, epochs=30, learning_rate=0.02),
         networks={"tinyvgg": 'nets:tinyvgg {"width":8}'},
     ),
+    "cifar-large": Ground(
+        dataset="CIFAR-10", key="cifar", shape=(3, 32, 32), draw=3600, networks={"resnet18": "timm:resnet18 {}"},
+        recipe=replace(_ADAM, epochs=10, learning_rate=0.002, shift=2),
+    ),
 }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from securitynet.errors import SecurityNetError
 from securitynet.memory import PeakMemory
 
 LADDER = "backdoor/ladder"  # with every stage, whatever the screens say
+PUBLISHER = "backdoor/publisher_ladder"  # put together from those and beatrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Task:
     @property
     def large(self) -> bool:
         """Whether its network keeps a processor busy for long."""
-        return self.model.plan.ground == "cifar"
+        return self.model.plan.ground.startswith("cifar")
 
     @property
     def key(self) -> tuple[str, str]:

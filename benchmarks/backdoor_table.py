@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 from backdoor_population import Model
-from backdoor_scores import LADDER
+from backdoor_scores import LADDER, PUBLISHER
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from securitynet.attacks.backdoor.ladder import WEIGHTS
+from securitynet.attacks.backdoor import ladder, publisher_ladder
 from securitynet.attacks.backdoor.nulls import combined, tail
 from securitynet.metrics.detection import brier, cross_entropy
 from securitynet.metrics.intervals import Estimate, rate
 from securitynet.metrics.membership import auc, threshold_at
 
 FPR, FEWEST = 0.05, 60
-STAGES = tuple(WEIGHTS)
+SUITES = {LADDER: ladder.WEIGHTS, PUBLISHER: publisher_ladder.WEIGHTS}
 Floats = NDArray[np.float64]
 Records = Sequence[dict[str, Any]]
 
@@ -55,19 +55,20 @@ def calibrated(records: Records) -> Floats:
     return found
 
 
-def suite(records: Records) -> list[dict[str, Any]]:
-    """Return one record per model that all stages of the ladder were run on: minus log10 of its combined p-value, the first candidate."""
+def suite(records: Records, name: str) -> list[dict[str, Any]]:
+    """Return one record per model that all stages of a suite were run on: minus log10 of its combined p-value, the first candidate."""
+    weights = SUITES[name]
     found: dict[str, list[tuple[float, dict[str, Any]]]] = {}
-    for detector in STAGES:
+    for detector in weights:
         of = list({one["model"]: one for one in usable(records) if one["detector"] == detector}.values())
         for value, one in zip(calibrated(of), of, strict=True):
             found.setdefault(one["model"], []).append((10**-value, one))
     together = []
-    for own in (one for one in found.values() if len(one) == len(STAGES)):
-        best = min(own, key=lambda pair: pair[0] / WEIGHTS[pair[1]["detector"]])[1]
+    for own in (one for one in found.values() if len(one) == len(weights)):
+        best = min(own, key=lambda pair: pair[0] / weights[pair[1]["detector"]])[1]
         summed = {key: sum(one[key] for _, one in own) for key in ("forward", "backward", "seconds")}
-        score = -np.log10(combined([p_value for p_value, _ in own], [WEIGHTS[one["detector"]] for _, one in own]))
-        together.append({**best, **summed, "detector": LADDER, "params": "{}", "score": score, "p_value": 10**-score})
+        score = -np.log10(combined([p_value for p_value, _ in own], [weights[one["detector"]] for _, one in own]))
+        together.append({**best, **summed, "detector": name, "params": "{}", "score": score, "p_value": 10**-score})
     return together
 
 
@@ -104,7 +105,7 @@ def table(models: Sequence[Model], records: Records) -> str:
         "CPU or wall seconds | images forward / backward | peak MiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    records = [*suite(records), *(one for one in records if one["detector"] != LADDER)]
+    records = [*(one for name in SUITES for one in suite(records, name)), *(one for one in records if one["detector"] not in SUITES)]
     for detector in dict.fromkeys(one["detector"] for one in records):
         of = usable([one for one in records if one["detector"] == detector])
         if of:
@@ -116,7 +117,7 @@ def table(models: Sequence[Model], records: Records) -> str:
 
 
 def _of_detector(detector: str, records: Records) -> list[str]:
-    values = np.array([one["score"] for one in records]) if detector == LADDER else calibrated(records)
+    values = np.array([one["score"] for one in records]) if detector in SUITES else calibrated(records)
     alarms, chances, enough = left_out(values, records)
     poison = np.array([one["poison"] for one in records])
     clean = poison == "clean"

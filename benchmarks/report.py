@@ -23,8 +23,10 @@ REPEATS = 7  # of which the median is told
 FILTER = """text => { const start = performance.now(); const box = document.getElementById('search'); box.value = text;
   box.dispatchEvent(new Event('input')); document.body.offsetHeight; return performance.now() - start }"""
 PLOT = """text => new Promise(done => { const start = performance.now(); const box = document.getElementById('search');
-  document.getElementById('scatter').on('plotly_afterplot', () => { document.body.offsetHeight; done(performance.now() - start) });
-  box.value = text; box.dispatchEvent(new Event('input')) })"""
+  const view = Bokeh.index.get(Bokeh.documents[0].get_model_by_name('plot'));
+  const drawn = () => { view.repainted.disconnect(drawn); requestAnimationFrame(() => setTimeout(() => done(performance.now() - start))) };
+  view.repainted.connect(drawn); box.value = text; box.dispatchEvent(new Event('input')) })"""  # until the next frame
+DRAWN = "() => typeof Bokeh !== 'undefined' && Bokeh.documents[0]?.get_model_by_name('others').indices.length"
 SEARCHES = ("model-42", "model-4", "")  # leave 111, 1,111 and all models
 USABLE = "() => performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
 PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
@@ -85,7 +87,7 @@ def _open(page: Path, browser: str) -> None:
             times = np.median([[tab.evaluate(code, text) for text in SEARCHES] for _ in range(REPEATS)], axis=0).round()
             sys.stdout.write(f"{what} filtered to 111, 1,111, all models: {times} ms\n")
             tab.locator("#scatter").scroll_into_view_if_needed()
-            tab.wait_for_selector("#scatter .scatterlayer path.point")
+            tab.wait_for_function(DRAWN)
         opened.close()
 
 

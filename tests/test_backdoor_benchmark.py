@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DETECTORS = ("backdoor/maximum_margin", "backdoor/last_layer")
+DETECTORS = ("backdoor/maximum_margin", "backdoor/last_layer", "backdoor/beatrix")
 
 
 def run(*options: str) -> str:

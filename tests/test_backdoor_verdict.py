@@ -61,6 +61,8 @@ def test_single_detectors_are_corrected_for_their_number() -> None:
     assert found is not None and found.word == "clean" and found.p_value == 0.06 and "over 2 detectors" in found.reason
     ladder = verdict(both + rows(0.01, target=5.0), ENTRY)
     assert ladder is not None and (ladder.word, ladder.p_value, ladder.target_class) == ("suspicious", 0.01, 5)
+    publisher = verdict(both + rows(0.01, target=5.0) + rows(0.9, attack="backdoor/publisher_ladder"), ENTRY)
+    assert publisher is not None and (publisher.word, publisher.p_value) == ("clean", 0.9)
 
 
 def test_what_is_known_never_replaces_what_was_measured() -> None:

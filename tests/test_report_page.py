@@ -20,6 +20,7 @@ from securitynet.attack import Row
 from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
+from securitynet.report import libraries
 from securitynet.report.html import link, render
 from securitynet.report.leaderboard import write_leaderboard
 from securitynet.report.measured import measured
@@ -61,6 +62,19 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
+class Scripts(HTMLParser):
+    """The text of every script of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag == "script":
+            self.found.append(data)
+
+
 def test_the_page_says_what_the_result_says(page: Path, folder: Path) -> None:
     text, saved = page.read_text(encoding="utf-8"), read_saved(folder)
     for row in saved.rows:
@@ -84,21 +98,41 @@ def test_the_page_asks_nobody_for_anything(page: Path) -> None:
     assert str(policy).startswith("default-src 'none'") and "script-src 'sha256-" in str(policy)
 
 
-def test_plotly_is_the_installed_one_and_needed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    offline = pytest.importorskip("plotly.offline", reason="the plot needs plotly")
-    text, script = page.read_text(encoding="utf-8"), offline.get_plotlyjs()
-    assert f'<script type="text/plain" id="plotly">{script}</script>' in text
-    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in text[: text.index("<style>")]
-    monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    with pytest.raises(UsageError, match=r"pip install 'securitynet\[plots\]'"):
+def test_libraries_are_the_installed_ones(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    pages = Scripts(text).found
+    for library, part in (("bokeh", "server/static/js/bokeh.min.js"), ("itables", "html/dt_bundle.js")):
+        package = pytest.importorskip(library, reason=f"the page needs {library}")
+        start = (Path(package.__file__).parent / part).read_text(encoding="utf-8")[:50_000]
+        (script,) = [script for script in pages if start in script]
+        assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in text[: text.index("<style>")]
+    assert text.count("sha256-") == 3
+
+
+@pytest.mark.parametrize(("module", "name"), [("bokeh.resources", "bokeh"), ("itables", "itables")])
+def test_libraries_are_needed(module: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=rf"need {name}, .* pip install 'securitynet\[plots\]'"):
         write_page([], rows(2), tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_datatables_packed_in_another_way_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "JQUERY", re.compile("export default"))
+    with pytest.raises(UsageError, match="packs DataTables in a way"):
+        libraries.datatables()
 
 
 def test_hostile_names_stay_text(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     elements = Elements(text).found
-    assert [attrs.get("type") for tag, attrs in elements if tag == "script"] == ["application/json", "text/plain", None]
+    assert [attrs.get("type") for tag, attrs in elements if tag == "script"] == [
+        "application/json",
+        "application/json",
+        None,
+        "text/plain",
+        None,
+    ]
     assert not [tag for tag, attrs in elements if any(name.startswith("on") for name in attrs)]
     assert {str(attrs["src"])[:15] for tag, attrs in elements if tag == "img"} == {"data:image/png;"}
     assert f"{HOSTILE}-0" in [row[0] for row in data_of(page)["rows"]]
@@ -128,7 +162,7 @@ def test_a_hostile_record_and_verdict_stay_text(tmp_path: Path) -> None:
     elements = Elements(write_page([folder], [row], tmp_path / "page.html").read_text(encoding="utf-8")).found
     assert not [tag for tag, attrs in elements if tag == "img" or any(name.startswith("on") for name in attrs)]
     assert not [attrs for tag, attrs in elements if tag == "a" and not str(attrs["href"]).startswith("#")]
-    assert len([tag for tag, _ in elements if tag == "script"]) == 3
+    assert len([tag for tag, _ in elements if tag == "script"]) == 5
 
 
 def test_place_among_published_models(tmp_path: Path) -> None:

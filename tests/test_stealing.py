@@ -12,6 +12,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from hub import Hub
+from PIL import Image
 from stolen import FACTS, QUICK, SMALL, Counting, arrays, images, quarters, splits_of, target_module, target_of
 from torch import nn
 
@@ -338,3 +339,17 @@ def test_a_copy_is_a_model_like_any_other(module: nn.Module, accelerator: Accele
     again = load_model("hf-hub:tester/stolen-copy", cache_dir=tmp_path)
     pixels = torch.rand(5, 1, 8, 8)
     assert torch.equal(again.module(pixels), copy.module(pixels)) and again.entry.architecture == "nets:tinyvgg"
+
+
+def test_queries_from_a_dataset_on_the_hub(module: nn.Module, accelerator: Accelerator, hub: Hub) -> None:
+    """Colour images of another size, three classes of their own: they become grey, 8 x 8, and have no true labels."""
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b", "c"])})
+    pictures = [Image.fromarray(one) for one in np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)]
+    table = datasets.Dataset.from_dict({"image": pictures, "label": [0, 1, 2] * 20}, features=features)
+    datasets.DatasetDict({"train": table}).push_to_hub("securitynet/queries")
+    attack = Knockoff(budgets=(20, 50), settings=replace(SMALL, least_steps=1, pool="securitynet/queries"))
+    metrics = {one.metric: one for one in attack(target_of(module), splits_of(target_of(module)), accelerator).metrics()}
+    assert metrics["agreement"].value is not None and metrics["agreement_at_20"].n == 200
+    assert metrics["control_agreement"].value is None

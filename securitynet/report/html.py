@@ -1,4 +1,4 @@
-"""Self-contained pages: one file, no request to the network, every text from outside escaped, only our own script and plotly's run."""
+"""Self-contained pages: one file, no request to the network, text from outside escaped, no script but ours, DataTables' and Bokeh's."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from securitynet.cache import replacing
-from securitynet.errors import UsageError
+from securitynet.report import libraries
 from securitynet.report.measured import KEYS, Measured, titles_of
+from securitynet.report.scatter import scatter
 
 if TYPE_CHECKING:
     from securitynet.entry import Entry
@@ -32,7 +33,7 @@ def write_html(path: Path, template: str, **values: Any) -> Path:
 def render(template: str, **values: Any) -> str:
     """Return a template of this package as HTML: autoescaped, with our style and script inside and a policy that allows no other.
 
-    A page with an `explorer` carries plotly. Raises UsageError where such a page is wanted and plotly is not installed.
+    A page with an `explorer` carries DataTables, Bokeh and its plot. Raises UsageError where it is wanted and one is not installed.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -41,20 +42,14 @@ def render(template: str, **values: Any) -> str:
         loader=PackageLoader("securitynet", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["link"] = link
-    script, style = Markup(_text("script.html.j2")), Markup(_text("style.html.j2"))
-    plotly = Markup(_plotly() if "explorer" in values else "")
-    allowed = " ".join(_allowed(text) for text in (script, plotly) if text)
+    environment.policies["json.dumps_kwargs"] = {}  # Bokeh's parts refer to those before them, so nothing is sorted
+    scripts = {"script": Markup(_text("script.html.j2"))}
+    if "explorer" in values:
+        scripts |= {"bokeh": Markup(libraries.bokeh()), "datatables": Markup(libraries.datatables())}
+        values["scatter"] = scatter(legend=bool(values["explorer"]["mine"]))
+    allowed = " ".join(_allowed(text) for text in scripts.values())
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
-    return environment.get_template(template).render(script=script, plotly=plotly, style=style, policy=policy, **values)
-
-
-def _plotly() -> str:
-    """Return the JavaScript of the installed plotly."""
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise UsageError("the page's plot needs plotly, which is not installed: pip install 'securitynet[plots]'") from error
-    return str(get_plotlyjs())
+    return environment.get_template(template).render(style=Markup(_text("style.html.j2")), policy=policy, **scripts, **values)
 
 
 def _allowed(script: str) -> str:

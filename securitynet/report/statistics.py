@@ -43,7 +43,8 @@ def correlate(x: Floats, y: Floats, seed: int = 0, resamples: int = RESAMPLES) -
     if resamples:
         count = min(resamples, max(MOST_DRAWN // len(x), FEWEST_RESAMPLES))
         drawn = np.random.default_rng(seed).integers(len(x), size=(count, len(x)))
-        counts = np.bincount((drawn + len(x) * np.arange(count)[:, None]).ravel(), minlength=count * len(x)).reshape(count, len(x))
+        cells = np.bincount((drawn + len(x) * np.arange(count)[:, None]).ravel(), minlength=count * len(x))
+        counts = cells.reshape(count, len(x)).astype(np.float64)  # sums of mixed types take half as long again
         lows = (_interval(_pearson(counts, x, y)), _interval(_pearson(counts, _midranks(counts, x), _midranks(counts, y))))
     return Correlation(
         len(x), float(line.rvalue), float(line.pvalue), *lows[0], float(rank.statistic), float(rank.pvalue), *lows[1],
@@ -51,7 +52,7 @@ def correlate(x: Floats, y: Floats, seed: int = 0, resamples: int = RESAMPLES) -
     )  # fmt: skip
 
 
-def _midranks(counts: NDArray[np.int64], values: Floats) -> Floats:
+def _midranks(counts: Floats, values: Floats) -> Floats:
     """Return the rank of each of values [n] in resamples that hold it counts [m, n] times; ties share their mean."""
     _, inverse = np.unique(values, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
@@ -61,13 +62,14 @@ def _midranks(counts: NDArray[np.int64], values: Floats) -> Floats:
     return ranks[:, inverse]
 
 
-def _pearson(counts: NDArray[np.int64], a: Floats, b: Floats) -> Floats:
+def _pearson(counts: Floats, a: Floats, b: Floats) -> Floats:
     """Return Pearson's r of each resample that holds a and b ([n], or [m, n]) counts [m, n] times; NaN where one is constant."""
     total = counts.shape[1]
-    a, b = ((one - (counts * one).sum(axis=1, keepdims=True) / total) for one in (a, b))
-    spread = np.sqrt((counts * a * a).sum(axis=1) * (counts * b * b).sum(axis=1))
+    a, b = (one - np.einsum("mn,mn->m", counts, np.broadcast_to(one, counts.shape))[:, None] / total for one in (a, b))
+    weighted = counts * a
+    spread = np.sqrt(np.einsum("mn,mn->m", weighted, a) * np.einsum("mn,mn,mn->m", counts, b, b))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(spread > 1e-12, (counts * a * b).sum(axis=1) / spread, np.nan)
+        return np.where(spread > 1e-12, np.einsum("mn,mn->m", weighted, b) / spread, np.nan)
 
 
 def _interval(values: Floats) -> tuple[float | None, float | None]:

@@ -116,7 +116,7 @@ class _Climb:
     def _try(self, plain: Attack, chosen: Callable[[], Attack]) -> None:
         """Run one stage, or note why it cannot be run."""
         try:
-            self.stages.append(_stage(plain, chosen(), self.target, self.splits, self.accelerator))
+            self.stages.append(stage_of(plain, chosen(), self.target, self.splits, self.accelerator))
         except Skipped as skipped:
             self.left_out.append(f"no {name_of(plain).rpartition('/')[2]}: {skipped}")
             log.info("%s", self.left_out[-1])
@@ -139,13 +139,13 @@ class _Climb:
         return NeuralCleanse(Settings(seconds=left), tuple(some))
 
 
-def _stage(plain: Attack, attack: Attack, target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
+def stage_of(plain: Attack, attack: Attack, target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
     """Run one detector and calibrate its score by the null of its plain form: a time limit does not decide which."""
     start, params = time.perf_counter(), params_of(plain)
     evidence = attack(target, splits, accelerator)
     assert isinstance(evidence, BackdoorEvidence)
     found = evidence.judged(name_of(attack), params, target)
-    return Stage(name_of(attack), params, evidence, found, WEIGHTS[name_of(attack)], time.perf_counter() - start)
+    return Stage(name_of(attack), params, evidence, found, WEIGHTS.get(name_of(attack), 0.0), time.perf_counter() - start)
 
 
 def suspected(stages: Sequence[Stage], count: int, seed: int) -> list[int]:

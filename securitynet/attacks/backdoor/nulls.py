@@ -20,7 +20,7 @@ FILE = "nulls.jsonl"
 FEWEST = 10  # clean models, below which a line is no null
 NO_NULL = "calibrated: no (no clean models were measured"  # with these settings, or with so few classes
 FEW_CLASSES = f"{NO_NULL} with so few classes)"
-RATIOS = ("backdoor/neo", "backdoor/neural_cleanse")  # detectors whose scores do not rest on the spread of the classes
+RATIOS = ("backdoor/beatrix", "backdoor/neo", "backdoor/neural_cleanse")  # detectors whose scores do not rest on the spread of the classes
 NEAREST_LEVEL = 0.01  # what an alarm needs that rests on another dataset's null
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 Scores = NDArray[np.float64]
-CLEAN = 64  # clean images: one half to compare with, the other to work with
+CLEAN = 64  # clean images unless more are asked for: one half to compare with, the other to work with
 MOSTLY = 0.95  # share of clean images that score lower than a flagged one
 MEANING = "p-value of the suspicious images against clean ones: that the model answers them as it answers images with a trigger"
 
@@ -48,14 +48,16 @@ def read_suspects(path: Path, target: Target) -> Tensor:
     return torch.from_numpy(np.stack(pixels)).float() / 255
 
 
-def judge(score: Callable[[Tensor, Tensor], Scores], path: str, target: Target, splits: Splits, accelerator: Accelerator) -> SampleEvidence:
+def judge(
+    score: Callable[[Tensor, Tensor], Scores], path: str, target: Target, splits: Splits, accelerator: Accelerator, count: int = CLEAN
+) -> SampleEvidence:
     """Return the evidence of score(images, reference) on the images at `path`, larger is more suspicious.
 
     Its `score` is the chance that a suspicious image scores above a clean one, its p-value that of the one-sided
     Mann-Whitney test, a class's statistic the share of the suspicious images that are answered with it and score above 95 %
-    of the clean ones. Raises Skipped where no clean images are at hand.
+    of the clean ones, `count` of which are at hand. Raises Skipped where no clean images are at hand.
     """
-    clean = clean_images(target, splits, CLEAN, accelerator)
+    clean = clean_images(target, splits, count, accelerator)
     if clean.remark or len(clean.pixels) < 4:
         raise Skipped("needs clean images to compare suspicious ones with")
     images = read_suspects(Path(path), target).to(accelerator.device)

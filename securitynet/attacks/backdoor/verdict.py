@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from securitynet.attack import Row
     from securitynet.entry import Entry
 
-LADDER, TRUE = "backdoor/ladder", "backdoor/known_trigger"
+LADDERS, TRUE = ("backdoor/publisher_ladder", "backdoor/ladder"), "backdoor/known_trigger"  # the first that ran decides
 UNCALIBRATED = "calibrated: no"
 PARTLY = " classes within ", LATE, "not counted"  # what is said where not all was done that was planned
 
@@ -40,7 +40,7 @@ def verdict(rows: Sequence[Row], entry: Entry, cause: str | None = None) -> Back
     known = _known(rows, entry)
     if cause:
         return BackdoorVerdict("cannot tell", f"the model is not what its entry says ({cause})", known=known)
-    ladder = [row for row in own if row.attack == LADDER]
+    ladder = next((found for name in LADDERS if (found := [row for row in own if row.attack == name])), [])
     tests = [row for row in ladder or own if row.metric == "p_value" and row.value is not None and NO_NULL not in (row.reason or "")]
     if not tests:
         reasons = dict.fromkeys((row.reason or row.status).removeprefix("cannot tell: ") for row in (ladder or own) if _says_why(row))
