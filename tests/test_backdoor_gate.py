@@ -10,13 +10,14 @@ from typing import ClassVar
 import pytest
 import torch
 from accelerate import Accelerator
+from planted import planted
 from torch import nn
 
 from securitynet.attack import Row
 from securitynet.attacks.backdoor import verdict as verdict_module
 from securitynet.attacks.backdoor.gate import sound
 from securitynet.attacks.backdoor.known_trigger import KnownTrigger
-from securitynet.attacks.backdoor.ladder import suspected
+from securitynet.attacks.backdoor.ladder import Ladder, suspected
 from securitynet.cli import DONE, SUSPECT, SUSPICIOUS, main
 from securitynet.data import draw
 from securitynet.data.digits import image_set
@@ -116,3 +117,33 @@ def test_asking_moves_the_model_where_gradients_can_follow() -> None:
     moved.module.forward = lambda pixels: pixels.flatten(1)[:, :10]  # type: ignore[method-assign]
     query(moved, splits.test, accelerator)  # type: ignore[attr-defined]
     assert Watched.moved[0] is False
+
+
+class Rounded(nn.Module):
+    """Answers without gradients."""
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.detach().round()
+
+
+class Same(nn.Module):
+    """One answer for every image; or none that is a number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits * self.factor + torch.arange(logits.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("last", "why"),
+    [(Rounded(), "no gradients"), (Same(0.0), "one and the same answer"), (Same(float("nan")), "not finite")],
+    ids=["no gradients", "constant", "not finite"],
+)
+def test_what_cannot_be_judged_without_images_is_said(last: nn.Module, why: str) -> None:
+    target, splits = planted((1, 8, 8))
+    broken = target.wrap(lambda module: nn.Sequential(module, last))
+    with pytest.raises(Skipped, match=f"^cannot tell: .*{why}"):
+        Ladder()(broken, replace(splits, test=None, non_members=None), Accelerator(cpu=True))

@@ -89,7 +89,7 @@ def test_own_dataset_first_then_the_nearest_class_count() -> None:
     assert not many.calibrated and many.p_value == pytest.approx(1 - (1 - 11 / 21) ** 10)
     assert not calibrate("a", "{}", 2.0, "CIFAR-10", 11, nulls).calibrated
     for nothing in (calibrate("c", "{}", 2.0, "CIFAR-10", 10, nulls), calibrate("a", '{"steps":1}', 2.0, "CIFAR-10", 10, nulls)):
-        assert nothing.p_value == 1.0 and not nothing.calibrated and nothing.words == NO_NULL
+        assert nothing.p_value == 1.0 and not nothing.calibrated and nothing.words.startswith(NO_NULL)
     assert calibrate("a", "{}", math.nan, "CIFAR-10", 10, nulls).p_value == 1.0
 
 

@@ -9,12 +9,15 @@ import pytest
 from accelerate import Accelerator
 
 from securitynet.attacks.backdoor.known_trigger import KnownTrigger
+from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.evaluation import Subject, evaluate
 from securitynet.inputs import Options
 
 CIFAR = "cifar10_lossless_4k_train_1k_test.npz"
 MNIST = "mnist_16k_train_10k_test.npz"
 GREY: dict[str, Any] = {"mean": [0.5], "std": [0.5]}
+BADNET: dict[str, Any] = {"architecture": "nets:badnet_cnn", "dataset": "MNIST", **GREY}
+BASELINE: dict[str, Any] = {"architecture": "nets:outlier_exposure_cnn", "dataset": "MNIST", "mean": [0.0], "std": [1.0]}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,7 @@ def test_true_triggers_work_as_published(real: Path, tmp_path: Path, file: str, 
 @pytest.mark.parametrize(
     ("file", "data", "record", "word", "target_class"),
     [
-        ("badnets_pytorch/badnet-MNIST.pth", MNIST, {"architecture": "nets:badnet_cnn", "dataset": "MNIST", **GREY}, "suspicious", 1),
+        ("badnets_pytorch/badnet-MNIST.pth", MNIST, BADNET, "suspicious", 1),
         (
             "fashion_mnist/elifebres_tinyvgg.pth",
             "fashion-mnist",
@@ -59,3 +62,26 @@ def test_verdicts_come_from_the_weights_alone(
         assert backdoor["p_value"] < 0.01 and backdoor["target_class"] == target_class
     else:
         assert backdoor["p_value"] > 0.05
+
+
+@pytest.mark.parametrize(
+    ("file", "record", "word", "target_class"),
+    [
+        ("badnets_pytorch/badnet-MNIST.pth", BADNET, "suspicious", 1),
+        ("mnist/outlier_exposure_baseline_epoch_9.pt", BASELINE, "clean", None),
+    ],
+    ids=["badnet", "outlier exposure"],
+)
+def test_the_exhaustive_ladder_agrees(
+    real: Path, tmp_path: Path, file: str, record: dict[str, Any], word: str, target_class: int | None
+) -> None:
+    """Every class to the last of 200 steps says what the scheduled search says."""
+    found = [
+        evaluate(
+            real / "models" / file, real / "datasets" / MNIST, attack, preprocessing=record, samples=1000, cache_dir=tmp_path
+        ).summary()["backdoor"]
+        for attack in (Ladder(), Ladder(exhaustive=True))
+    ]
+    assert [one["word"] for one in found] == [word, word], found
+    if target_class is not None:
+        assert [one["target_class"] for one in found] == [target_class, target_class]

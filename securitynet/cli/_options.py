@@ -23,7 +23,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="PATH|HUB-ID",
         help="images: .npz with x_train y_train x_test y_test, a folder of IDX files, an image folder, parquet, or a Hub dataset "
-        "(default: the dataset that the entry names)",
+        "(default: the dataset that the entry names); none: no images, for attacks that need none",
     )
     parser.add_argument("--samples", default="5000", metavar="N|all", help="at most N members and N non-members (default 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of the splits and of learned attacks (default 0)")

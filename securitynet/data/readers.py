@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
 FORMS = "an .npz file, a folder of IDX files, an image folder with train/ and test/, Parquet files, or a dataset id of the Hub"
+NONE = "none"  # in place of a path: no images, which detectors of backdoors can do without
 
 
 def image_set(
@@ -35,24 +36,29 @@ def image_set(
     """Return the images that `entry` was trained and tested on.
 
     `data`: a path (.npz, IDX folder, image folder, Parquet) or "ORG/NAME[:CONFIG][@REVISION]" on the Hub; None: the
-    dataset that the entry names, from the package (digits) or the Hub. `folder`: where files beside the weights lie.
+    dataset that the entry names, from the package (digits) or the Hub; "none": no images. `folder`: where files beside the
+    weights lie.
     `samples`: how many images of each part are wanted (None: all); of a part with more than 20 times as many, rows drawn by
     `seed` are read, and no more of it than needed. `cache`: directory for them. Labels are those of the dataset's class
     order. A part that is not there is None. Raises DataError, UsageError (unknown dataset), DownloadError.
     """
+    if data is not None and os.fspath(data) == NONE:
+        return ImageSet(NONE, None, None, membership="unknown")
     record = resolve(entry.dataset) if data is None and entry.dataset else find(entry.dataset)
     volumes = len(entry.input_size or ()) == 4
     want = Want(record, entry.num_classes, volumes, samples, seed, cache_root(cache), offline)
     if data is not None:
         return _given(entry, os.fspath(data), want)
     if record is None:
-        raise DataError(f"{entry.id}: no dataset is recorded; give its images: {FORMS}, for example --data images.npz")
+        raise DataError(f"{entry.id}: no dataset is recorded; give its images: {FORMS}, for example --data images.npz; or --data {NONE}")
     if record.key == "digits":
         from securitynet.data.digits import image_set as digits
 
         return digits(entry, folder)
     if record.hub_id is None:
-        raise DataError(f"{entry.id}: the images of {record.key} cannot be fetched; give them: {FORMS}, for example --data images.npz")
+        raise DataError(
+            f"{entry.id}: the images of {record.key} cannot be fetched; give them: {FORMS}, for example --data images.npz; or --data {NONE}"
+        )
     return _from_hub(entry, record.hub_id, record.hub_config, record.hub_revision, want)
 
 

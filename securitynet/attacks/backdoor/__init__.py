@@ -17,10 +17,13 @@ from securitynet.metrics.intervals import Estimate, rate
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from securitynet.attacks.backdoor.nulls import Calibrated
     from securitynet.target import Target
 
 Statistics = NDArray[np.float64]
 DATA = ("nulls.jsonl",)  # what p-values rest on, beside the code
+NO_IMAGES = "no images at hand"  # what a detector says that made some up
+LATE = "time was up before"  # what one says that was cut short
 FALSE_POSITIVE_RATE = 0.02  # at which `flagged` is stated, for models of the dataset and class count that the null was measured on
 
 
@@ -83,13 +86,26 @@ class BackdoorEvidence:
                 found.append(rate("trigger_success", one.successes, one.n))
         return found
 
+    def judged(self, attack: str, params: str, target: Target) -> Calibrated:
+        """Return the p-value that clean models give the score.
+
+        Where random fields stood in for images, or the time was up, a null of the model's own dataset does not fit. Where fewer than four
+        classes have a statistic there is no spread to divide by, so that scores that rest on it compare with those of
+        clean models of the same class count only.
+        """
+        from securitynet.attacks.backdoor.nulls import FEW_CLASSES, RATIOS, Calibrated, calibrate
+        from securitynet.attacks.backdoor.outliers import FEWEST
+
+        dataset = None if any(words in (self.remark or "") for words in (NO_IMAGES, LATE)) else target.entry.dataset
+        found = calibrate(attack, params, self.score, dataset, target.num_classes)
+        few = int(np.isfinite(self.statistics).sum()) < FEWEST and attack not in RATIOS
+        return Calibrated(1.0, False, FEW_CLASSES) if few and not found.calibrated else found
+
     def calibrated(self, attack: str, params: str, target: Target) -> BackdoorEvidence:
         """Return this evidence with the p-value that clean models give its score, where the detector has none of its own."""
-        from securitynet.attacks.backdoor.nulls import calibrate
-
         if self.p_value is not None:
             return self
-        found = calibrate(attack, params, self.score, target.entry.dataset, target.num_classes)
+        found = self.judged(attack, params, target)
         return replace(self, p_value=found.p_value, remark="; ".join(part for part in (found.words, self.remark) if part))
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ images of another kind, such as stamped ones. The paper reduces by ICA; PCA is d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +18,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.features import SampleEvidence, training_features
-from securitynet.attacks.backdoor.outliers import first_candidate, standardised_gap
+from securitynet.attacks.backdoor.features import by_label
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 SUITES = ("full",)
-FEWEST = 10  # images of a class, below which it has no statistic
 
 
 @dataclass(frozen=True)
@@ -41,22 +40,13 @@ class ActivationClustering:
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return the silhouettes, NaN for classes of under ten images, and a score per training image. Raises Skipped without them."""
-        found = training_features(target, splits, accelerator)
-        statistics, scores = np.full(target.num_classes, np.nan), np.full(len(found.labels), np.nan)
-        for label in range(target.num_classes):
-            of_class = np.flatnonzero(found.labels == label)
-            if len(of_class) < FEWEST:
-                continue
-            statistics[label], second = split(found.features[of_class], self.dimensions, splits.seed)
-            scores[of_class] = np.where(second, 1 - second.mean(), second.mean())
-        return SampleEvidence(
-            statistics=statistics,
-            score=standardised_gap(statistics),
-            target_class=first_candidate(statistics),
-            p_value=None,
-            forward=len(scores),
-            samples=scores,
-        )
+        return by_label(partial(clusters, dimensions=self.dimensions, seed=splits.seed), target, splits, accelerator)
+
+
+def clusters(features: NDArray[np.float64], dimensions: int, seed: int) -> tuple[float, NDArray[np.float64]]:
+    """Return the silhouette of the best split of features [n, d] in two, and for each sample 1 minus its part's share."""
+    silhouette, second = split(features, dimensions, seed)
+    return silhouette, np.where(second, 1 - second.mean(), second.mean())
 
 
 def split(features: NDArray[np.float64], dimensions: int, seed: int) -> tuple[float, NDArray[np.bool_]]:

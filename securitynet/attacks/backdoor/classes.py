@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from securitynet.attacks.backdoor import Statistics
+from securitynet.errors import Skipped
 
 if TYPE_CHECKING:
     from securitynet.target import Target
 
 log = logging.getLogger(__name__)
-PIXELS = {"cpu": 2**21, "cuda": 2**26}  # values of input in one batch
+PIXELS = {"cpu": 2**19, "cuda": 2**26}  # values of input in one batch: with gradients, a wide ResNet at 32 x 32 takes 4 GB for 2**19
+COMPARED = 10  # classes with a statistic, below which one of many cannot be said to stand out: as many as the nulls have
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,25 +48,42 @@ def class_by_class(
     """Return measure(classes) of every class of `target`, `per_class` images each, in groups of as many as fit into a batch.
 
     With several groups the classes come in seeded random order, so that those done when `seconds` are over are a fair
-    sample; after the first group, the time that the rest will take is logged.
+    sample; then the first group is ten classes at most, and no later one is larger than what is left allows. After the first,
+    the time that all will take is logged. Raises Skipped where fewer than ten classes, and not all, are done by then: a gap
+    over few others is often large.
     """
-    count = target.num_classes
-    order = np.random.default_rng(seed).permutation(count)
-    groups = np.array_split(order, -(-count // group_size(target, per_class, device)))
+    count, size = target.num_classes, group_size(target, per_class, device)
+    rest = np.random.default_rng(seed).permutation(count)
     statistics, forward, backward, start = np.full(count, np.nan), 0, 0, time.perf_counter()
-    for number, group in enumerate(groups):
-        spent = time.perf_counter() - start
-        if number and seconds is not None and spent * (number + 1) / number > seconds:
-            break
-        if number == 1:
-            log.info("%d classes in %d groups: about %.0f s", count, len(groups), spent * len(groups))
-        classes = np.sort(group)
+    while number := _next(count, len(rest), size, time.perf_counter() - start, seconds):
+        classes, rest = np.sort(rest[:number]), rest[number:]
         found = measure(torch.from_numpy(classes).to(device))
         statistics[classes] = found.values.double().cpu().numpy()
         forward, backward = forward + found.forward, backward + found.backward
-    done = int((~np.isnan(statistics)).sum())
-    remark = None if done == count else f"{done} of {count} classes within {seconds:g} s" if seconds else f"{done} of {count} classes"
-    return Sweep(statistics, forward, backward, remark)
+        if number == count - len(rest) < count:
+            limit = "" if seconds is None else f", bounded to {seconds:.0f} s"
+            log.info("%d classes: about %.0f s%s", count, (time.perf_counter() - start) * count / number, limit)
+    return Sweep(statistics, forward, backward, _missing(statistics, count - len(rest), seconds))
+
+
+def _next(count: int, left: int, size: int, spent: float, seconds: float | None) -> int:
+    """Return how many classes the next group has, of `left` of `count`; 0 ends it."""
+    number = -(-left // -(-left // size)) if left else 0
+    if seconds is None:
+        return number
+    done = count - left
+    allowed = int(done * max(0.0, seconds - spent) / max(spent, 1e-9)) if done else COMPARED
+    return min(number, allowed)
+
+
+def _missing(statistics: Statistics, done: int, seconds: float | None) -> str | None:
+    """Say how many classes have a statistic where not all have, and why. Raises Skipped for too few within the time."""
+    count, measured = len(statistics), int((~np.isnan(statistics)).sum())
+    if done < count and measured < COMPARED:
+        raise Skipped(f"only {measured} of {count} classes within {seconds:g} s: too few to compare")
+    if done < count:
+        return f"{measured} of {count} classes within {seconds:g} s"
+    return None if measured == count else f"only {measured} of {count} classes have a statistic"
 
 
 def group_size(target: Target, per_class: int, device: torch.device) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from securitynet.attacks.backdoor import NO_IMAGES
+from securitynet.attacks.backdoor.classes import Measured
 from securitynet.errors import Skipped
 from securitynet.target import Target
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 COARSE = 5  # side of the random fields that stand in for images
-FIELDS = "no images at hand: random fields stand in for them"
+FIELDS = f"{NO_IMAGES}: random fields stand in for them"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,23 @@ class Clean:
             raise Skipped(f"the model gives class {one} to every image at hand")
         drawn = free[torch.randperm(len(free), generator=torch.Generator().manual_seed(seed * 1_000_003 + one))]
         return self.pixels[drawn[torch.arange(count) % len(free)].to(self.pixels.device)]
+
+
+def where_apart(measure: Callable[[Tensor], Measured], clean: Clean) -> Callable[[Tensor], Measured]:
+    """Return `measure` for the classes that the model does not give to every clean image; NaN for the others."""
+
+    def measured(classes: Tensor) -> Measured:
+        apart = torch.stack([(clean.answers != one).any() for one in classes])
+        if bool(apart.all()):
+            return measure(classes)
+        values = torch.full(classes.shape, torch.nan, device=classes.device)
+        if not bool(apart.any()):
+            return Measured(values, 0, 0)
+        found = measure(classes[apart])
+        values[apart] = found.values.float()
+        return replace(found, values=values)
+
+    return measured
 
 
 def clean_images(target: Target, splits: Splits, count: int, accelerator: Accelerator) -> Clean:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from securitynet.attacks.backdoor import FALSE_POSITIVE_RATE, BackdoorEvidence
-from securitynet.attacks.backdoor.nulls import NEAREST_LEVEL, Calibrated, combined
+from securitynet.attacks.backdoor.nulls import FEW_CLASSES, NEAREST_LEVEL, Calibrated, combined
 from securitynet.metrics.intervals import Estimate, rate
 
 
@@ -32,10 +32,14 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class Climbed:
-    """The stages that were run. Their weights are shares of all that were planned, so the p-value is corrected for those as well."""
+    """The stages that were run. Their weights are shares of all that were planned, so the p-value is corrected for those as well.
+
+    `left_out` says which were not run, and why.
+    """
 
     family: ClassVar[str] = "backdoor"
     stages: tuple[Stage, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def queries(self) -> int:
@@ -82,7 +86,9 @@ class Climbed:
             parts.append(f"{stage.name.rpartition('/')[2]} {stage.p_value:.2g}{toward}")
         remarks = dict.fromkeys(stage.evidence.remark for stage in self.stages if stage.evidence.remark)
         decides = f"{self.best.name.rpartition('/')[2]} decides, times {1 / self.best.weight:.3g}"
-        said = [", ".join(parts), decides, self.best.found.words, *remarks]
+        few = ", ".join(stage.name.rpartition("/")[2] for stage in self.stages if stage.found.words == FEW_CLASSES)
+        uncounted = [f"{few} not counted: no clean models were measured with so few classes"] if few else []
+        said = [", ".join(parts), decides, self.best.found.words, *uncounted, *remarks, *self.left_out]
         return "; ".join(said)
 
     def arrays(self) -> dict[str, np.ndarray]:

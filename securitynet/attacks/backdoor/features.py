@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from securitynet.attacks.backdoor import BackdoorEvidence
 from securitynet.attacks.backdoor.last_layer import head
+from securitynet.attacks.backdoor.outliers import first_candidate, standardised_gap
 from securitynet.errors import Skipped
 from securitynet.target import Target
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from securitynet.data import Split, Splits
 
 BATCH = 128
+FEWEST = 10  # images of a class, below which it has no statistic
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,29 @@ def training_features(target: Target, splits: Splits, accelerator: Accelerator) 
     if splits.members is None or splits.membership == "unknown":
         raise Skipped("needs the images that the model was trained on, with the labels it was given")
     return Features(penultimate(target, splits.members, accelerator), splits.members.labels)
+
+
+def by_label(
+    judge: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]], target: Target, splits: Splits, accelerator: Accelerator
+) -> SampleEvidence:
+    """Return what judge(features [m, d]) says of the images of each label: the class's statistic and the images' scores [m].
+
+    Classes of under ten images have no statistic. Raises Skipped where the training images or the last layer are not known.
+    """
+    found = training_features(target, splits, accelerator)
+    statistics, scores = np.full(target.num_classes, np.nan), np.full(len(found.labels), np.nan)
+    for label in range(target.num_classes):
+        of_class = np.flatnonzero(found.labels == label)
+        if len(of_class) >= FEWEST:
+            statistics[label], scores[of_class] = judge(found.features[of_class])
+    return SampleEvidence(
+        statistics=statistics,
+        score=standardised_gap(statistics),
+        target_class=first_candidate(statistics),
+        p_value=None,
+        forward=len(scores),
+        samples=scores,
+    )
 
 
 @torch.no_grad()

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from securitynet.attack import params_of
-from securitynet.attacks.backdoor import BackdoorEvidence, Statistics
+from securitynet.attacks.backdoor import LATE, BackdoorEvidence, Statistics
 from securitynet.attacks.backdoor.climbed import Climbed, Stage
 from securitynet.attacks.backdoor.gate import sound
 from securitynet.attacks.backdoor.inversion import Settings
+from securitynet.attacks.backdoor.inversion.search import untouched
 from securitynet.attacks.backdoor.last_layer import LastLayer
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
 from securitynet.attacks.backdoor.neo import Neo
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
-from securitynet.attacks.backdoor.nulls import calibrate
+from securitynet.attacks.backdoor.price import affordable, first_images, images_per_class, seconds_per_image
 from securitynet.attacks.backdoor.strip import Strip
 from securitynet.attacks.resolve import name_of
 from securitynet.errors import Skipped
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 SUITES = ("standard",)
+FEWEST = 4  # classes whose masks are compared, where there are so many
 log = logging.getLogger(__name__)
 WEIGHTS = {  # of each stage in Bonferroni's correction, whether or not it was needed; half goes to the stage that looks closest
     "backdoor/neural_cleanse": 0.5,
@@ -53,8 +56,8 @@ class Ladder:
     """Triggers are searched for every class of a model with at most `few`, the search abandoning those that cannot win.
 
     Of a model with more, for the `suspects` that the screens rank first and as many others. Where no screen's p-value is
-    below `suspicion`, none is searched for. `exhaustive` does it for every class, to the end. Each screen has a quarter of
-    `seconds`, the search what is left; where that leaves classes out, the evidence says so.
+    below `suspicion`, none is searched for. `exhaustive` does it for every class, to the end, whatever the time. Each screen
+    has an equal share of `seconds`, the search what is left; where that leaves classes or stages out, the evidence says so.
     """
 
     few: int = 20
@@ -65,34 +68,75 @@ class Ladder:
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> Climbed:
         """Return the stages that were climbed. Raises Skipped, with the cause, where nothing can be said about the model."""
-        sound(target, splits, accelerator)
-        start, stages = time.perf_counter(), []
-        for plain, attack in self._screens():
-            try:
-                stages.append(stage_of(plain, attack, target, splits, accelerator))
-            except Skipped as skipped:
-                log.info("%s: %s", name_of(attack), skipped)
-        left = self.seconds - (time.perf_counter() - start)
-        if self.exhaustive or not stages or (left > 0 and min(stage.p_value for stage in stages) <= self.suspicion):
-            search = self._search(stages, target.num_classes, max(left, 1.0), splits.seed)
-            stages.append(stage_of(NeuralCleanse(), search, target, splits, accelerator))
-        return Climbed(tuple(stages))
+        with untouched(target.module.to(accelerator.device)):
+            sound(target, splits, accelerator)
+            return _Climb(self, target, splits, accelerator).climbed()
 
-    def _screens(self) -> list[tuple[Attack, Attack]]:
+    def screens(self) -> list[tuple[Attack, Attack]]:
         """Every screen as the nulls were measured with, and with its share of the time; the sharpest first."""
+        share = None if self.exhaustive else self.seconds / len(WEIGHTS)
         return [
-            (MaximumMargin(), MaximumMargin(seconds=self.seconds / len(WEIGHTS))),
-            (Neo(), Neo()),
-            (Strip(), Strip()),
+            (MaximumMargin(), MaximumMargin(seconds=share)),
+            (Neo(), Neo(seconds=share)),
+            (Strip(), Strip(seconds=share)),
             (LastLayer(), LastLayer()),
         ]
 
-    def _search(self, stages: Sequence[Stage], classes: int, left: float, seed: int) -> NeuralCleanse:
-        """Return the inversion of all classes, or of those that the stages suspect and others to compare with."""
-        if self.exhaustive:
+
+@dataclass(eq=False)
+class _Climb:
+    """A ladder at work on a model."""
+
+    ladder: Ladder
+    target: Target
+    splits: Splits
+    accelerator: Accelerator
+    stages: list[Stage] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    start: float = field(default_factory=time.perf_counter)
+
+    def climbed(self) -> Climbed:
+        """Climb the stages that apply and that the time allows."""
+        price, screens = seconds_per_image(self.target, self.accelerator.device), self.ladder.screens()
+        self._announce(price * sum(images_per_class(attack) for _, attack in screens))
+        for plain, attack in screens:
+            self._try(plain, partial(affordable, attack, self.target.num_classes, price))
+        if self.ladder.exhaustive or not self.stages or min(stage.p_value for stage in self.stages) <= self.ladder.suspicion:
+            self._try(NeuralCleanse(), partial(self._search, price))
+        if not self.stages:
+            raise Skipped("; ".join(self.left_out))
+        return Climbed(tuple(self.stages), tuple(self.left_out))
+
+    def _announce(self, a_class: float) -> None:
+        """Log what the screens will cost."""
+        count = self.target.num_classes
+        limit = "" if self.ladder.exhaustive else f", bounded, with the search for triggers, to {self.ladder.seconds:.0f} s"
+        log.info("screening %d classes: about %.0f s%s", count, max(1.0, a_class * count), limit)
+
+    def _try(self, plain: Attack, chosen: Callable[[], Attack]) -> None:
+        """Run one stage, or note why it cannot be run."""
+        try:
+            self.stages.append(stage_of(plain, chosen(), self.target, self.splits, self.accelerator))
+        except Skipped as skipped:
+            self.left_out.append(f"no {name_of(plain).rpartition('/')[2]}: {skipped}")
+            log.info("%s", self.left_out[-1])
+
+    def _search(self, price: float) -> NeuralCleanse:
+        """Return the inversion of all classes, or of those that the stages suspect and others to compare with, as the time allows."""
+        if self.ladder.exhaustive:
             return NeuralCleanse(Settings(exhaustive=True))
-        some = None if classes <= self.few or not stages else tuple(suspected(stages, self.suspects, seed))
-        return NeuralCleanse(Settings(seconds=left), some)
+        count, left = self.target.num_classes, self.ladder.seconds - (time.perf_counter() - self.start)
+        wanted = count if count <= self.ladder.few or not self.stages else 2 * self.ladder.suspects
+        a_class = price * first_images(Settings())
+        able = int(left / a_class)
+        if able < min(FEWEST, wanted):
+            raise Skipped(f"{LATE} any class was searched ({max(0.0, left):.0f} s were left, a class takes {a_class:.0f} s)")
+        if wanted == count and (able >= count or not self.stages):
+            return NeuralCleanse(Settings(seconds=left))
+        if able < wanted:
+            self.left_out.append(f"triggers were searched for {2 * (able // 2)} of {wanted} classes within {left:.0f} s")
+        some = suspected(self.stages, min(self.ladder.suspects, able // 2), self.splits.seed)
+        return NeuralCleanse(Settings(seconds=left), tuple(some))
 
 
 def stage_of(plain: Attack, attack: Attack, target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
@@ -100,7 +144,7 @@ def stage_of(plain: Attack, attack: Attack, target: Target, splits: Splits, acce
     start, params = time.perf_counter(), params_of(plain)
     evidence = attack(target, splits, accelerator)
     assert isinstance(evidence, BackdoorEvidence)
-    found = calibrate(name_of(attack), params, evidence.score, target.entry.dataset, target.num_classes)
+    found = evidence.judged(name_of(attack), params, target)
     return Stage(name_of(attack), params, evidence, found, WEIGHTS.get(name_of(attack), 0.0), time.perf_counter() - start)
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from securitynet.attacks.backdoor.classes import Measured, lead, uniform
+from securitynet.attacks.backdoor import BackdoorEvidence
+from securitynet.attacks.backdoor.classes import Measured, class_by_class, lead, uniform
+from securitynet.attacks.backdoor.outliers import first_candidate, standardised_gap
 from securitynet.target import Target
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from securitynet.data import Splits
 
 CONVERGED = 1e-5  # relative change of a class's sum of margins that ends its ascent
 CUT = "the network returns probabilities: margins are cut off where float32 holds no smaller ones"
@@ -62,7 +70,37 @@ class Ascent:
         return margins.detach().view(images.shape[:2]), gradient.view_as(images)
 
 
-def remark(target: Target, missing: str | None) -> str | None:
-    """Return what is to know about margins of `target`, None where nothing is; `missing` names classes not done."""
+class Climber(Protocol):
+    """A detector that reads the largest margins: how it climbs."""
+
+    @property
+    def starts(self) -> int:
+        """Random images per class."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of each."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Time budget."""
+
+    def move(self, images: Tensor, gradient: Tensor, done: float) -> Tensor:
+        """Return the images [g, starts, ...] after a step; `done` is the share of steps done."""
+
+
+def largest_margins(climber: Climber, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
+    """Return the largest margin that `climber` finds for every class, without a p-value."""
+    module = target.module.to(accelerator.device).eval()
+    ascent = Ascent(module, tuple(target.entry.input_size or ()), climber.starts, climber.steps, splits.seed, climber.move)
+    found = class_by_class(ascent, target, climber.starts, climber.seconds, splits.seed, accelerator.device)
     cut = CUT if target.entry.output == "probabilities" else None
-    return "; ".join(part for part in (missing, cut) if part) or None
+    return BackdoorEvidence(
+        statistics=found.statistics,
+        score=standardised_gap(found.statistics),
+        target_class=first_candidate(found.statistics),
+        p_value=None,
+        forward=found.forward,
+        backward=found.backward,
+        remark="; ".join(part for part in (found.remark, cut) if part) or None,
+    )

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.classes import class_by_class
-from securitynet.attacks.backdoor.margins import Ascent, remark
-from securitynet.attacks.backdoor.outliers import first_candidate, standardised_gap
+from securitynet.attacks.backdoor.margins import largest_margins
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -40,18 +38,12 @@ class MaximumMargin:
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return the largest margin found for every class."""
-        module = target.module.to(accelerator.device).eval()
-        ascent = Ascent(module, tuple(target.entry.input_size or ()), self.starts, self.steps, splits.seed, self.move)
-        found = class_by_class(ascent, target, self.starts, self.seconds, splits.seed, accelerator.device)
-        return BackdoorEvidence(
-            statistics=found.statistics,
-            score=standardised_gap(found.statistics),
-            target_class=first_candidate(found.statistics),
-            p_value=None,
-            forward=found.forward,
-            backward=found.backward,
-            remark=remark(target, found.remark),
-        )
+        return largest_margins(self, target, splits, accelerator)
+
+    @property
+    def per_class(self) -> float:
+        """Images that go forward and backward for each class."""
+        return self.starts * self.steps
 
     def move(self, images: Tensor, gradient: Tensor, done: float) -> Tensor:
         """Return the images [g, starts, ...] after a step along the gradient; `done` is the share of steps done."""

@@ -7,15 +7,14 @@ of the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.classes import class_by_class
-from securitynet.attacks.backdoor.margins import Ascent, remark
-from securitynet.attacks.backdoor.outliers import first_candidate, order_statistic_p, standardised_gap
+from securitynet.attacks.backdoor.margins import largest_margins
+from securitynet.attacks.backdoor.outliers import order_statistic_p
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -41,18 +40,8 @@ class MmBd:
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return the largest margin of every class, and the p-value of the order-statistic test."""
-        module = target.module.to(accelerator.device).eval()
-        ascent = Ascent(module, tuple(target.entry.input_size or ()), self.starts, self.steps, splits.seed, self.move)
-        found = class_by_class(ascent, target, self.starts, self.seconds, splits.seed, accelerator.device)
-        return BackdoorEvidence(
-            statistics=found.statistics,
-            score=standardised_gap(found.statistics),
-            target_class=first_candidate(found.statistics),
-            p_value=order_statistic_p(found.statistics),
-            forward=found.forward,
-            backward=found.backward,
-            remark=remark(target, found.remark),
-        )
+        found = largest_margins(self, target, splits, accelerator)
+        return replace(found, p_value=order_statistic_p(found.statistics))
 
     def move(self, images: Tensor, gradient: Tensor, done: float) -> Tensor:
         """Return the images after a step of `rate` times the gradient."""

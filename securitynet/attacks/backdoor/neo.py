@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from securitynet.attacks.backdoor import BackdoorEvidence, Recovered
-from securitynet.attacks.backdoor.blocks import Blocks, search
+from securitynet.attacks.backdoor.blocks import LEVELS, PLACES, Blocks, search
 from securitynet.attacks.backdoor.classes import Measured, class_by_class
-from securitynet.attacks.backdoor.clean import Clean, answers, clean_images
+from securitynet.attacks.backdoor.clean import Clean, answers, clean_images, where_apart
 from securitynet.attacks.backdoor.margins import Ascent
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
 from securitynet.attacks.backdoor.outliers import first_candidate
@@ -73,7 +73,7 @@ class Neo:
             blocks = search(module, sources, self._hosts(clean, classes, splits.seed), classes)
             return Measured(blocks.rates.mean(1), climbed.forward + blocks.asked, climbed.backward)
 
-        found = class_by_class(measure, target, 9 * self.images, self.seconds, splits.seed, accelerator.device)
+        found = class_by_class(where_apart(measure, clean), target, PLACES**2 * self.images, self.seconds, splits.seed, accelerator.device)
         first = first_candidate(found.statistics)
         one = torch.tensor([first], device=accelerator.device)
         source = ascent.climb(one)[1]
@@ -89,6 +89,11 @@ class Neo:
             remark="; ".join(remarks) or None,
             recovered=(recovered(target, blocks, source[0], clean.others(first, POOL, splits.seed + 1), accelerator, first),),
         )
+
+    @property
+    def per_class(self) -> float:
+        """Images that go forward and backward for each class, those that only go forward counted half."""
+        return self.starts * self.steps + LEVELS * PLACES**2 * self.images / 2
 
     def _hosts(self, clean: Clean, classes: Tensor, seed: int) -> Tensor:
         return torch.stack([clean.others(int(one), self.images, seed) for one in classes])

@@ -18,7 +18,9 @@ import numpy as np
 
 FILE = "nulls.jsonl"
 FEWEST = 10  # clean models, below which a line is no null
-NO_NULL = "calibrated: no (no clean models were measured with these settings)"
+NO_NULL = "calibrated: no (no clean models were measured"  # with these settings, or with so few classes
+FEW_CLASSES = f"{NO_NULL} with so few classes)"
+RATIOS = ("backdoor/beatrix", "backdoor/neo", "backdoor/neural_cleanse")  # detectors whose scores do not rest on the spread of the classes
 NEAREST_LEVEL = 0.01  # what an alarm needs that rests on another dataset's null
 
 
@@ -96,7 +98,7 @@ def calibrate(
     if not math.isfinite(score):
         return Calibrated(1.0, False, "the score is not finite")
     if not fitting:
-        return Calibrated(1.0, False, NO_NULL)
+        return Calibrated(1.0, False, f"{NO_NULL} with these settings)")
     for one in fitting:
         if dataset is not None and one.dataset.casefold() == dataset.casefold() and one.classes == classes:
             return Calibrated(tail(score, one.scores), True, f"{len(one.scores)} clean models on {one.dataset}, {classes} classes")

@@ -33,6 +33,6 @@ class PublisherLadder:
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> Climbed:
         """Return all stages. Raises Skipped where the training images or clean ones are missing, or nothing can be said about the model."""
         needed(splits)
-        stages = self.alone(target, splits, accelerator).stages
-        stages += (ladder.stage_of(Beatrix(), Beatrix(), target, splits, accelerator),)
-        return Climbed(tuple(replace(stage, weight=WEIGHTS[stage.name]) for stage in stages))
+        found = self.alone(target, splits, accelerator)
+        stages = (*found.stages, ladder.stage_of(Beatrix(), Beatrix(), target, splits, accelerator))
+        return replace(found, stages=tuple(replace(stage, weight=WEIGHTS[stage.name]) for stage in stages))

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.features import SampleEvidence, training_features
-from securitynet.attacks.backdoor.outliers import first_candidate, standardised_gap
+from securitynet.attacks.backdoor.features import by_label
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 SUITES = ("full",)
-FEWEST = 10  # images of a class, below which it has no statistic
 
 
 @dataclass(frozen=True)
@@ -33,22 +31,14 @@ class SpectralSignatures:
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return the shares, NaN for classes of under ten images, and a score per training image. Raises Skipped without them."""
-        found = training_features(target, splits, accelerator)
-        statistics, scores = np.full(target.num_classes, np.nan), np.full(len(found.labels), np.nan)
-        for label in range(target.num_classes):
-            of_class = np.flatnonzero(found.labels == label)
-            if len(of_class) >= FEWEST:
-                scores[of_class] = projections(found.features[of_class])
-                total = np.square(found.features[of_class] - found.features[of_class].mean(axis=0)).sum()
-                statistics[label] = scores[of_class].sum() / total if total > 0 else 0.0
-        return SampleEvidence(
-            statistics=statistics,
-            score=standardised_gap(statistics),
-            target_class=first_candidate(statistics),
-            p_value=None,
-            forward=len(scores),
-            samples=scores,
-        )
+        return by_label(signature, target, splits, accelerator)
+
+
+def signature(features: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    """Return the share of the variance of features [n, d] along their first singular vector, and the squared projections [n] on it."""
+    scores = projections(features)
+    total = np.square(features - features.mean(axis=0)).sum()
+    return float(scores.sum() / total) if total > 0 else 0.0, scores
 
 
 def projections(features: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from securitynet.attacks.backdoor import BackdoorEvidence
 from securitynet.attacks.backdoor.classes import Measured, class_by_class, lead
-from securitynet.attacks.backdoor.clean import Clean, answers, clean_images
+from securitynet.attacks.backdoor.clean import Clean, answers, clean_images, where_apart
 from securitynet.attacks.backdoor.margins import Ascent
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
 from securitynet.attacks.backdoor.outliers import first_candidate, standardised_gap
@@ -71,7 +71,9 @@ class Strip:
         def measure(classes: Tensor) -> Measured:
             return blended_margins(self, ascent, clean, classes)
 
-        found = class_by_class(measure, target, max(self.images, self.starts), self.seconds, splits.seed, accelerator.device)
+        found = class_by_class(
+            where_apart(measure, clean), target, max(self.images, self.starts), self.seconds, splits.seed, accelerator.device
+        )
         remarks = [remark for remark in (clean.remark, found.remark) if remark]
         return BackdoorEvidence(
             statistics=found.statistics,
@@ -82,6 +84,11 @@ class Strip:
             backward=found.backward,
             remark="; ".join(remarks) or None,
         )
+
+    @property
+    def per_class(self) -> float:
+        """Images that go forward and backward for each class, those that only go forward counted half."""
+        return self.starts * self.steps + self.images / 2
 
 
 @torch.no_grad()

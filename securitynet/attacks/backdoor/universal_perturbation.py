@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 
 from securitynet.attacks.backdoor import BackdoorEvidence, Statistics
 from securitynet.attacks.backdoor.classes import Measured, class_by_class, lead
-from securitynet.attacks.backdoor.clean import Clean, clean_images
+from securitynet.attacks.backdoor.clean import Clean, clean_images, where_apart
 from securitynet.attacks.backdoor.outliers import first_candidate, standardised_gap
 from securitynet.errors import Skipped
 from securitynet.target import Target
@@ -56,7 +56,7 @@ class UniversalPerturbation:
         module = target.module.to(accelerator.device).eval()
         clean = clean_images(target, splits, POOL, accelerator)
         search = _Search(self, module, clean, splits.seed)
-        found = class_by_class(search.smallest, target, self.images, self.seconds, splits.seed, accelerator.device)
+        found = class_by_class(where_apart(search.smallest, clean), target, self.images, self.seconds, splits.seed, accelerator.device)
         remarks = [remark for remark in (clean.remark, found.remark) if remark]
         statistics = _floored(found.statistics)
         return BackdoorEvidence(

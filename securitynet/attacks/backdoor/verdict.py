@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from securitynet.attacks.backdoor import FALSE_POSITIVE_RATE
+from securitynet.attacks.backdoor import FALSE_POSITIVE_RATE, LATE
 from securitynet.attacks.backdoor.nulls import NEAREST_LEVEL, NO_NULL, combined
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LADDERS, TRUE = ("backdoor/publisher_ladder", "backdoor/ladder"), "backdoor/known_trigger"  # the first that ran decides
 UNCALIBRATED = "calibrated: no"
-PARTLY = " classes within "  # what a detector says whose time was up
+PARTLY = " classes within ", LATE, "not counted"  # what is said where not all was done that was planned
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def verdict(rows: Sequence[Row], entry: Entry, cause: str | None = None) -> Back
     if p_value <= level:
         reason = f"p = {p_value:.2g}{over} towards class {target}: clean models seldom score so high ({best.reason})"
         return BackdoorVerdict("suspicious", reason, p_value, target, known)
-    if PARTLY in (best.reason or ""):
-        return BackdoorVerdict("cannot tell", f"not every class was looked at: {best.reason}", p_value, target, known)
+    if any(words in (best.reason or "") for words in PARTLY):
+        return BackdoorVerdict("cannot tell", f"not everything was looked at as planned: {best.reason}", p_value, target, known)
     return BackdoorVerdict("clean", f"p = {p_value:.2g}{over}, above {level:g} ({best.reason})", p_value, target, known)
 
 

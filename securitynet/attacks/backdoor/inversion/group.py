@@ -58,8 +58,17 @@ class Group(NamedTuple):
         return cls(classes, raw, mean, square, best, size, success, Schedule(*schedule), steps)
 
     @classmethod
+    def some(cls, groups: Sequence[Group], classes: Sequence[int]) -> Group:
+        """Return one group of these classes, wherever they are; of the others nothing is copied."""
+        wanted = torch.tensor(classes, device=groups[0].classes.device)
+        parts = [group.take(rows) for group in groups if bool((rows := torch.isin(group.classes, wanted)).any())]
+        return cls.joined(parts)
+
+    @classmethod
     def joined(cls, groups: Sequence[Group]) -> Group:
         """Return one group of several, in the order of their classes."""
+        if len(groups) == 1:
+            return groups[0].take(groups[0].classes.argsort())
         tensors = [torch.cat(parts) for parts in zip(*(group.tensors() for group in groups), strict=True)]
         return cls.of([part[tensors[0].argsort()] for part in tensors], max(group.steps for group in groups))
 

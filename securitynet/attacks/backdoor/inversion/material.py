@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from securitynet.attacks.backdoor import NO_IMAGES
 from securitynet.data import ArrayImages, Split
 from securitynet.data.transform import Transform
 from securitynet.errors import Skipped
@@ -80,7 +81,7 @@ def _split(target: Target, splits: Splits, settings: Settings) -> tuple[Split, s
     for part in (splits.test, splits.non_members, splits.queries, splits.members):
         if part is not None and len(part) > 1:
             return part, None
-    return fields(target, settings), "no images at hand: triggers were looked for on random fields, which finds less"
+    return fields(target, settings), f"{NO_IMAGES}: triggers were looked for on random fields, which finds less"
 
 
 def fields(target: Target, settings: Settings) -> Split:

@@ -13,6 +13,7 @@ from securitynet.attacks.backdoor.inversion.halving import FEWEST, SHARE
 
 if TYPE_CHECKING:
     from securitynet.attacks.backdoor.inversion.search import Search
+    from securitynet.attacks.backdoor.inversion.settings import Settings
 
 VALUES, VALUES_CUDA = 2**19, 2**27  # pixel values that go through the model at once
 MEASURED = 2  # passes that the estimate takes
@@ -49,10 +50,10 @@ def seconds_per_update(search: Search, classes: Sequence[int]) -> float:
     return seconds
 
 
-def most(search: Search, count: int) -> int:
+def most(settings: Settings, count: int) -> int:
     """Return how many (class, step) pairs a search over `count` classes takes at most."""
     running, pairs, done = count, 0, 0
-    for rung, until in enumerate(search.settings.rungs, 1):
+    for rung, until in enumerate(settings.rungs, 1):
         pairs += running * (until - done)
         running, done = min(running, max(FEWEST if rung == 1 else 1, count // SHARE**rung)), until
     return pairs
@@ -61,7 +62,7 @@ def most(search: Search, count: int) -> int:
 def planned(search: Search, classes: Sequence[int], size: int) -> str:
     """Return in words what the search will cost at most, by a short measurement."""
     settings = search.settings
-    pairs = most(search, len(classes)) * settings.updates
+    pairs = most(settings, len(classes)) * settings.updates
     seconds = seconds_per_update(search, classes[:size]) * pairs / size
     limit = "" if settings.seconds is None else f", bounded to {settings.seconds:.0f} s"
     return (

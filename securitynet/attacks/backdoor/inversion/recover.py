@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from securitynet.attacks.backdoor import Recovered
+from securitynet.attacks.backdoor import LATE, Recovered
 from securitynet.attacks.backdoor.inversion.checkpoint import Checkpoint
 from securitynet.attacks.backdoor.inversion.group import Group
 from securitynet.attacks.backdoor.inversion.halving import Race, Sizes
@@ -38,7 +38,8 @@ class Inversion:
     """What a search found. `sizes` float64 [k] are L1s of the masks of `classes` [k], made comparable (see Race).
 
     `finished` bool [k]: carried to the last step; the others were abandoned. `triggers` are the ten smallest of the finished
-    classes, smallest first. `asked` images were answered, `backward` of them sent back. `remark`: what to know about it.
+    classes, smallest first; where the time was up, the smallest alone. `asked` images were answered, `backward` of them sent
+    back. `remark`: what to know about it.
     """
 
     classes: NDArray[np.int64]
@@ -62,11 +63,11 @@ def recover(
     chosen = list(range(target.num_classes)) if classes is None else sorted(set(classes))
     if not chosen or chosen[0] < 0 or chosen[-1] >= target.num_classes:
         raise UsageError(f"trigger inversion: classes run from 0 to {target.num_classes - 1}, not {list(classes or ())}")
-    module = target.module.to(accelerator.device)
+    module, start = target.module.to(accelerator.device), time.perf_counter()
     with untouched(module):
         images = material(target, splits, settings, accelerator)
         checkpoint, tried = Checkpoint.of(target, images, settings), images.searchable(chosen)
-        found = _Run(Search(module, images, settings), checkpoint, tried).inversion()
+        found = _Run(Search(module, images, settings), checkpoint, tried, start).inversion()
     checkpoint.clear()
     taken = ", ".join(str(one) for one in sorted(set(chosen) - set(tried)))
     return replace(found, remark=_said(found.remark, f"not tried: class {taken}, which every image at hand gets" if taken else None))
@@ -79,8 +80,8 @@ class _Run:
     search: Search
     checkpoint: Checkpoint
     classes: list[int]
+    start: float
     asked: int = 0
-    start: float = field(default_factory=time.perf_counter)
 
     @property
     def late(self) -> bool:
@@ -97,30 +98,36 @@ class _Run:
         size = at_once(self.search, self.classes)
         self.asked += MEASURED * size * self.search.settings.batch_size
         log.info("%s", planned(self.search, self.classes, size))
-        groups: list[Group] = [self.search.start(part) for part in _parts(self.classes, size)]
-        race = Race.start(len(self.classes))
+        parts, race = _parts(self.classes, size), Race.start(len(self.classes))
+        waiting: Iterable[Group] = (self.search.start(part) for part in parts)
         for until in self.search.settings.rungs:
-            groups = list(self._advanced(groups, until))
+            groups = list(self._advanced(waiting, until, len(parts)))
             race = race.reached(self._sizes(groups))
             log.info("step %d: smallest masks %s", until, _leaders(self.classes, race))
             going_on = [self.classes[place] for place in race.going_on().nonzero()[0]]
             if until == self.search.settings.rungs[-1] or self.late or not going_on:
                 break
-            everything = Group.joined(groups)
-            groups = [everything.take(torch.isin(everything.classes.cpu(), torch.tensor(part))) for part in _parts(going_on, size)]
+            parts = _parts(going_on, size)
+            waiting = [Group.some(groups, part) for part in parts]
         return self._found(groups, race)
 
-    def _advanced(self, groups: Sequence[Group], until: int) -> Iterator[Group]:
-        """Take every group to step `until`, from its checkpoint where there is one; those that the time does not allow are left out."""
+    def _advanced(self, groups: Iterable[Group], until: int, count: int) -> Iterator[Group]:
+        """Take each of `count` groups to step `until`, from its checkpoint where there is one.
+
+        Those that the time does not allow are left out: masks after different numbers of steps do not compare. Of the first,
+        what there is of it is kept.
+        """
         for number, group in enumerate(groups):
             if number and self.late:
                 return
             stored = self.checkpoint.get(group.classes.tolist(), until, group.classes.device)
             moved, asked = stored or self.search.advance(group, until, self.deadline)
-            if stored is None and not self.late:
-                self.checkpoint.put(moved, asked)
             self.asked += asked
-            log.info("step %d: group %d of %d (%d classes)", until, number + 1, len(groups), len(group.classes))
+            if moved.steps < until and number:
+                return
+            if stored is None and moved.steps == until:
+                self.checkpoint.put(moved, asked)
+            log.info("step %d: group %d of %d (%d classes)", moved.steps, number + 1, count, len(group.classes))
             yield moved
 
     def _sizes(self, groups: Sequence[Group]) -> Sizes:
@@ -134,15 +141,17 @@ class _Run:
 
     def _found(self, groups: Sequence[Group], race: Race) -> Inversion:
         triggers, measured, cut = [], 0, self.late
-        last = Group.joined(groups)
-        for row in last.size.argsort(stable=True)[:KEPT].tolist():
+        classes, sizes = (torch.cat(parts).cpu().numpy() for parts in zip(*((group.classes, group.size) for group in groups), strict=True))
+        smallest = classes[np.lexsort((classes, sizes))[: 1 if cut else KEPT]]
+        last = Group.some(groups, smallest.tolist())
+        for row in last.size.argsort(stable=True).tolist():
             one, trigger = int(last.classes[row]), last.best[row]
             successes, n = self.search.held_out(trigger, one)
             triggers.append(Recovered(one, trigger[:1].float().cpu(), trigger[1:].float().cpu(), successes, n))
             measured += n
         unseen = int(np.isnan(race.latest).sum())
-        late = f"time was up before {unseen} of {len(self.classes)} classes were tried" if unseen else None
-        late = late or ("time was up before the search was over" if cut else None)
+        late = f"{LATE} {unseen} of {len(self.classes)} classes were tried" if unseen else None
+        late = late or (f"{LATE} the search was over" if cut else None)
         return Inversion(
             np.asarray(self.classes),
             race.sizes,

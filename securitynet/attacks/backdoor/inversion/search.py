@@ -56,10 +56,10 @@ class Search:
     def advance(self, group: Group, until: int, deadline: float = math.inf) -> tuple[Group, int]:
         """Return the group at step `until`, and how many images went through the model; a class whose schedule ends stays as it is.
 
-        After `deadline` (of time.perf_counter) no further step is begun, but one is always done.
+        After `deadline` (of time.perf_counter) no further step is begun, but one is always done; then the group's `steps` are fewer.
         """
         apart: list[Group] = []
-        asked = 0
+        asked, reached = 0, until
         orders = torch.stack([self.material.order(int(one), self.settings.seed) for one in group.classes])
         orders = orders.to(self.material.pixels.device)
         while True:
@@ -71,9 +71,10 @@ class Search:
                 break
             asked += len(group.classes) * self.settings.updates * self.settings.batch_size
             group = self.step(group, orders)
-            if time.perf_counter() > deadline:
+            if group.steps < until and time.perf_counter() > deadline:
+                reached = group.steps
                 break
-        return Group.joined([group, *apart])._replace(steps=until), asked
+        return Group.joined([group, *apart])._replace(steps=reached), asked
 
     def step(self, group: Group, orders: Tensor) -> Group:
         """Return the group after `updates` batches, its costs and smallest triggers brought up to date."""
