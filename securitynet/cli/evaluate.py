@@ -13,6 +13,7 @@ examples:
   securitynet evaluate builtin/digits-overfit --roc roc.svg
   securitynet evaluate builtin/digits-overfit --seeds 0 1 2
   securitynet evaluate resnet32.th --entry record.json --data cifar10.npz --attacks backdoor:standard --fail-on suspicious
+  securitynet evaluate builtin/digits-badnets --attacks backdoor:standard --set exhaustive=true
   securitynet evaluate builtin/digits-overfit --attacks stealing:standard --curve curve.svg
   securitynet evaluate builtin/digits-overfit --defence top-k:3 --output results/top-3
 """
@@ -42,6 +43,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=["standard"],
         metavar="ATTACK",
         help="names (membership/loss), suites (standard, membership:full, all), globs, or your own .py file",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings of the attacks, in each that has them: exhaustive=true, 'budgets=[100,1000]', settings.pool=MNIST",
     )
     parser.add_argument(
         "--defence",
@@ -74,15 +82,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the result, with several seeds of the last, then the spread; 1 if an attack failed, 3 if the model is suspect."""
+    from securitynet.attacks.resolve import resolve
+    from securitynet.attacks.settings import with_settings
     from securitynet.evaluation import evaluate
 
+    attacks = with_settings(resolve(args.attacks), args.set) if args.set else args.attacks
     options = library_options(args)
     for figure in filter(None, (args.roc, args.curve)):
         from securitynet.report.roc import drawable
 
         drawable(figure)  # said now, not after the work
     data, seeds = options.pop("data"), list(dict.fromkeys(args.seeds or [args.seed]))
-    results = [evaluate(args.model, data, args.attacks, defences=args.defence, **{**options, "seed": seed}) for seed in seeds]
+    results = [evaluate(args.model, data, attacks, defences=args.defence, **{**options, "seed": seed}) for seed in seeds]
     if is_main_process():
         _save(results, args)
         _show(results, args)
