@@ -145,4 +145,4 @@ def _show(results: Sequence[Result], args: argparse.Namespace) -> None:
 
         console.print(spread_view(table))
     for path in filter(None, (args.output, args.roc, args.curve)):
-        console.print(f"saved in {path}", style="dim", markup=False)
+        console.print(f"saved in {path}", style="dim", markup=False, soft_wrap=True)
