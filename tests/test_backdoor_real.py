@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from accelerate import Accelerator
 
-from securitynet.attacks.backdoor.known_trigger import KnownTrigger
+from securitynet.attack import params_of
+from securitynet.attacks.backdoor.beatrix import Beatrix
+from securitynet.attacks.backdoor.known_trigger import KnownTrigger, known
 from securitynet.attacks.backdoor.ladder import Ladder
+from securitynet.data import ArrayImages, Split
+from securitynet.data.transform import Transform
 from securitynet.evaluation import Subject, evaluate
 from securitynet.inputs import Options
 
 CIFAR = "cifar10_lossless_4k_train_1k_test.npz"
 MNIST = "mnist_16k_train_10k_test.npz"
+NULL = params_of(Beatrix())
 GREY: dict[str, Any] = {"mean": [0.5], "std": [0.5]}
 BADNET: dict[str, Any] = {"architecture": "nets:badnet_cnn", "dataset": "MNIST", **GREY}
 BASELINE: dict[str, Any] = {"architecture": "nets:outlier_exposure_cnn", "dataset": "MNIST", "mean": [0.0], "std": [1.0]}
@@ -85,3 +92,22 @@ def test_the_exhaustive_ladder_agrees(
     assert [one["word"] for one in found] == [word, word], found
     if target_class is not None:
         assert [one["target_class"] for one in found] == [target_class, target_class]
+
+
+def test_beatrix_finds_the_stamped_training_images(real: Path, tmp_path: Path) -> None:
+    """A public backdoored model, its training images as published and with a twentieth of them stamped as its maker did."""
+    model, data = real / "models" / "badnets_pytorch" / "badnet-MNIST.pth", real / "datasets" / MNIST
+    subject = Subject.of(model, data, None, (), Options(tmp_path, samples=1000))
+    target, splits = subject.target, subject.splits
+    assert splits.members is not None
+    pixels, labels = splits.members.pixels(np.arange(len(splits.members))), splits.members.labels.copy()
+    stamped = np.random.default_rng(0).permutation(len(labels))[: len(labels) // 20]
+    pixels[stamped], labels[stamped] = known(target.entry, target.folder).stamp(pixels[stamped]), 1
+    images = ArrayImages((pixels[:, 0] * 255).round().byte().numpy(), labels)
+    poisoned = Split("members", images, np.arange(len(labels)), labels, Transform.of(target.entry))
+    clean, bad = (
+        Beatrix()(target, some, Accelerator()).calibrated("backdoor/beatrix", NULL, target)
+        for some in (splits, replace(splits, members=poisoned))
+    )
+    assert clean.p_value is not None and clean.p_value > 0.05
+    assert bad.target_class == 1 and bad.p_value is not None and bad.p_value < 0.01
