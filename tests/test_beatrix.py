@@ -116,7 +116,7 @@ def test_suspects(tmp_path: Path) -> None:
     bad, usual = found
     assert bad.target_class == 7 and bad.p_value is not None and bad.p_value < 1e-3
     assert usual.p_value is not None and usual.p_value > 1e-2
-    assert len(bad.arrays()["samples"]) == 12 and bad.forward == 12 + 256 + 2 * 256
+    assert len(bad.arrays()["samples"]) == 12 and bad.forward == 12 + 256 + 256
 
 
 def test_the_publishers_ladder() -> None:

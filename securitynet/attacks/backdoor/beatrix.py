@@ -73,10 +73,11 @@ class Beatrix:
                 found = grams(target, members.pixels(own), places, self.orders, accelerator)
                 samples[own] = unusual(found, Grams(known.answers[right], tuple(one[right] for one in known.matrices)))
                 statistics[label], asked = samples[own].mean(), asked + len(own)
+        first = first_candidate(statistics)
         return SampleEvidence(
             statistics=statistics,
-            score=float(statistics[first_candidate(statistics)]),
-            target_class=first_candidate(statistics),
+            score=float(statistics[first]),
+            target_class=first,
             p_value=None,
             forward=asked,
             samples=samples,

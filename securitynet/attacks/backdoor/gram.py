@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,10 +55,10 @@ def sites(target: Target, accelerator: Accelerator, channels: int, seed: int) ->
             found[kind].append(Site(layer, axis, chosen.to(accelerator.device)))
 
     module, last = target.module.to(accelerator.device).eval(), head(target)
-    with (
-        _hooked([layer for layer in module.modules() if layer is not last and isinstance(layer, (*NORMS, *CONVS, nn.Linear))], look),
-        torch.no_grad(),
-    ):
+    with ExitStack() as hooks, torch.no_grad():
+        for layer in module.modules():
+            if layer is not last and isinstance(layer, (*NORMS, *CONVS, nn.Linear)):
+                hooks.enter_context(layer.register_forward_hook(look))
         module(torch.full((1, *(target.entry.input_size or ())), 0.5, device=accelerator.device))
     for layers in found.values():
         if len(layers) >= FEWEST:
@@ -81,16 +80,6 @@ def _kind(layer: nn.Module, out: Tensor) -> tuple[str, int]:
     return "norm", 1 if first else -1
 
 
-@contextmanager
-def _hooked(layers: Iterable[nn.Module], hook: Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]) -> Iterator[None]:
-    handles = [layer.register_forward_hook(hook) for layer in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 @torch.no_grad()
 def grams(target: Target, pixels: Tensor, places: list[Site], orders: tuple[int, ...], accelerator: Accelerator) -> Grams:
     """Return the answers to, and the Gram matrices of, `pixels` [n, c, ...] at `places`."""
@@ -100,7 +89,9 @@ def grams(target: Target, pixels: Tensor, places: list[Site], orders: tuple[int,
     def keep(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> None:
         caught[id(layer)] = out
 
-    with _hooked([place.layer for place in places], keep):
+    with ExitStack() as hooks:
+        for place in places:
+            hooks.enter_context(place.layer.register_forward_hook(keep))
         for batch in pixels.split(BATCH):
             answers.append(module(batch.to(accelerator.device)).argmax(1))
             for place, found in zip(places, matrices, strict=True):

@@ -63,7 +63,8 @@ def judge(
     images = read_suspects(Path(path), target).to(accelerator.device)
     half = len(clean.pixels) // 2
     reference, others = clean.pixels[:half], clean.pixels[half:]
-    suspicious, usual = score(images, reference), score(others, reference)
+    scores = score(torch.cat([images, others]), reference)
+    suspicious, usual = scores[: len(images)], scores[len(images) :]
     said = answers(target, images, accelerator).argmax(1).cpu().numpy()
     flagged = suspicious > np.quantile(usual, MOSTLY)
     shares = np.bincount(said[flagged], minlength=target.num_classes) / len(said)
