@@ -65,14 +65,16 @@ def by_attack(evidence: Iterable[Arrays], *names: str) -> dict[Key, Arrays]:
 def scores_of(found: Arrays, labels: Mapping[str, Integers], label: str = "") -> Scored:
     """Return the scores of one attack's arrays; `labels` are those of whole splits, for attacks that kept none of their own."""
     half = bool(found.get("held_out", False))
-    places, scores, classes = [], [], []
-    for side in SIDES:
-        known = found[f"known_{side}"] if half else np.zeros(len(found[side]), dtype=bool)
-        places.append(np.flatnonzero(~known))
-        scores.append(np.asarray(found[side], dtype=np.float64)[places[-1]])
-        own = found.get(f"{side[:-1]}_labels", labels.get(side))
-        classes.append(NOTHING if own is None else own[places[-1]])
-    return Scored(str(found["attack"]), str(found["params"]), label, *scores, *places, *classes, half=half)
+    places = [np.flatnonzero(~found[f"known_{side}"]) if half else np.arange(len(found[side])) for side in SIDES]
+    members, non_members = (np.asarray(found[side], np.float64)[place] for side, place in zip(SIDES, places, strict=True))
+    own, others = (_labels(found, labels, side, place) for side, place in zip(SIDES, places, strict=True))
+    name, params = str(found["attack"]), str(found["params"])
+    return Scored(name, params, label, members, non_members, places[0], places[1], own, others, half)
+
+
+def _labels(found: Arrays, labels: Mapping[str, Integers], side: str, place: Integers) -> Integers:
+    own = found.get(f"{side[:-1]}_labels", labels.get(side))
+    return NOTHING if own is None else own[place]
 
 
 def scored(rows: Iterable[Row], evidence: Iterable[Arrays], labels: Mapping[str, Integers]) -> list[Scored]:
