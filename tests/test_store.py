@@ -27,6 +27,7 @@ ATTACKS = (("membership/loss", "{}"), ("membership/margin", "{}"))
 BINDING = {"samples": 10, "data": []}
 HEAD: dict[str, Any] = {"process": "a test", "jobs": 5, "attacks": ATTACKS, "shard": None, "seconds": 9.0}
 NAMES = ("a", "b", "c", "d", "e")
+SEEDS = int(os.environ.get("SECURITYNET_TEST_SEEDS", "1"))  # how often each kind of damage is tried on each file
 
 
 def rows_for(name: str, **columns: Any) -> list[Row]:
@@ -43,7 +44,7 @@ def outcome(name: str) -> Outcome:
     return Outcome(job, tuple(rows_for(name)), None, (100.0, 104.0), 4.0, 10**9)
 
 
-def missing(folder: Path, noticed: Callable[[Damage], None]) -> list[str]:
+def missing(folder: Path, noticed: Callable[[Damage], None], compact: bool = False) -> list[str]:
     """Run the sweep of these tests: open the directory, measure what is not settled; return what that was."""
     with State(folder, BINDING, noticed) as opened:
         todo = [name for name in NAMES if opened.settled.missing(outcome(name).job, ATTACKS)]
@@ -51,8 +52,14 @@ def missing(folder: Path, noticed: Callable[[Damage], None]) -> list[str]:
         for name in todo:
             opened.note("begun", entry=f"test/{name}", seed=0, time=1.0)
             opened.add(outcome(name))
-        opened.compact()
+        if compact:
+            opened.compact()
     return todo
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # no machine goes down here
 
 
 @pytest.fixture(params=["one segment", "sealed segments"])
@@ -61,7 +68,7 @@ def sweep(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         for module in ("store", "mend"):
             monkeypatch.setattr(f"securitynet.results.store.{module}.LIMIT", 10)  # two jobs each
     folder = tmp_path / "sweep"
-    missing(folder, pytest.fail)
+    missing(folder, pytest.fail, compact=True)
     assert len(list((folder / "rows").iterdir())) == (3 if request.param == "sealed segments" else 1)
     return folder
 
@@ -138,30 +145,30 @@ DAMAGE: dict[str, Change] = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_is_noticed_named_and_mended(sweep: Path, kind: str) -> None:
-    """Several places, by several seeds, in the journal and in every segment; also sealed ones whose size and time are as before."""
+    """In the journal and in every segment, sealed or not."""
     expected = content(sweep)
     files = [path.relative_to(sweep) for path in sorted(sweep.rglob("*.jsonl"))]
-    for number in range(6):
+    for number in range(SEEDS):
         for file in files:
             rng = random.Random(f"{kind} {file} {number}")
             copy = sweep.parent / "copy"
             shutil.copytree(sweep, copy)
             before = (copy / file).read_bytes()
-            times = (copy / file).stat()
             if b'"seed": 0' not in before and kind in ("null value", "word", "other value", "not a number", "column missing"):
                 shutil.rmtree(copy)
                 continue
             (copy / file).write_bytes(DAMAGE[kind](before, rng))
             if (copy / file).read_bytes() != before:
                 check_mended(copy, str(file), expected)
-            assert times.st_size
             shutil.rmtree(copy)
 
 
 def check_mended(folder: Path, file: str, expected: list[dict[str, Any]]) -> None:
     """The damage in one file is named by all who look, what is sound counts, and the same sweep run again has the same rows."""
     found = status(folder, check=True)
-    assert found["damage"] and any(one.startswith((file, "journal.jsonl")) for one in found["damage"]), found["damage"]
+    assert any(file in ("journal.jsonl", one[: len(file)]) for one in found["damage"]), found[
+        "damage"
+    ]  # of lost lines, their rows are named
     sound = [row.to_record() for row in rows_of(read(folder))]
     assert all(row in expected for row in sound)
     noticed: list[Damage] = []
@@ -193,7 +200,7 @@ def test_what_was_removed_is_measured_again(sweep: Path, gone: str) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     if gone != "rows.parquet":
         assert status(sweep, check=True)["damage"]
-    missing(sweep, lambda _: None)
+    missing(sweep, lambda _: None, compact=True)
     assert content(sweep) == expected and (sweep / "rows.parquet").exists() and not status(sweep, check=True)["damage"]
 
 
@@ -215,11 +222,10 @@ def test_a_sealed_segment_is_read_only_where_its_seal_does_not_fit(tmp_path: Pat
     assert not status(tmp_path)["damage"]  # same size, same time
     (damage, _) = status(tmp_path, check=True)["damage"]
     assert damage.startswith("rows/00000.jsonl")
-    with pytest.raises(SecurityNetError) if False else pytest.MonkeyPatch.context():
-        found = merge([tmp_path], tmp_path.parent / "joined")
+    found = merge([tmp_path], tmp_path.parent / "joined")
     assert found.jobs == 4 and found.damage
     noticed: list[Damage] = []
-    missing(tmp_path, noticed.append)  # the end of a sweep reads every row
+    missing(tmp_path, noticed.append, compact=True)  # the end of a sweep reads every row
     assert noticed and missing(tmp_path, noticed.append) == ["a"] and content(tmp_path) == expected
 
 

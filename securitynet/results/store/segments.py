@@ -102,6 +102,8 @@ def _match(found: Segment, data: bytes, batches: Sequence[Batch]) -> None:
         if batch.n not in found.standing:
             _recover(found, batch, lines)
     found.damage += lines.left()
+    if found.moved and not found.damage:
+        found.damage.append(Damage(lines.name, None, "its lines are out of order; they count"))
 
 
 def _recover(found: Segment, batch: Batch, lines: _Lines) -> None:
