@@ -19,6 +19,7 @@ import psutil
 import torch
 
 from securitynet.sweep.serve import Message, Owner, answered
+from securitynet.sweep.shared import Shared
 
 if TYPE_CHECKING:
     from securitynet.attacks.protocols import Attack
@@ -42,6 +43,8 @@ def main() -> None:
     images = Images()
     while not (message := _shared(owner, state.num_processes)).get("stop"):
         reply = answered(images.handle, message)
+        if "entry" in message:
+            reply["changed"] = images.shared.changed()
         if owner is not None:
             owner.answer(reply)
 
@@ -103,6 +106,7 @@ class Images:
     def __init__(self) -> None:
         self._key: tuple[object, ...] | None = None
         self._set: ImageSet | None = None
+        self.shared = Shared()
 
     def handle(self, message: Message) -> Message:
         """Return {"attacks": [[name, params], ...]} of a message with "attacks" alone, else what was found about its "entry"."""
@@ -111,7 +115,8 @@ class Images:
             return {"attacks": list(attacks)}
         start = time.perf_counter()
         try:
-            rows = self._rows(message, [attacks[name, params] for name, params in message["missing"]])
+            with self.shared.around(message["entry"]["id"], message["seed"]):
+                rows = self._rows(message, [attacks[name, params] for name, params in message["missing"]])
         finally:
             _give_back()
         return {"rows": rows, "seconds": time.perf_counter() - start, "memory": psutil.Process().memory_info().rss}
