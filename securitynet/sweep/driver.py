@@ -49,21 +49,29 @@ class Plan:
     cost: Cost
 
 
-def planned(jobs: Sequence[Job], settings: Settings, attacks: Attacks, settled: Settled, retry: bool = False) -> Plan:
-    """Return what is not done yet; with `retry`, what failed counts as not done."""
+def planned(
+    jobs: Sequence[Job],
+    settings: Settings,
+    attacks: Attacks,
+    settled: Settled,
+    retry: bool = False,
+    speed: Callable[[], float | None] | None = None,
+) -> Plan:
+    """Return what is not done yet; with `retry`, what failed counts as not done. `speed` measures the device where no job was yet."""
     todo = []
     for job in jobs:
         missing = attacks if retry and settled.failed(job.key) else settled.missing(job, attacks)
         if missing:
             todo.append(replace(job, missing=attacks if settled.failed(job.key) else missing))
-    cost = estimate([job for job in todo if not job.impossible], settings, settled.seconds, jobs)
+    fast = speed() if speed is not None and todo and not settled.seconds else None
+    cost = estimate([job for job in todo if not job.impossible], settings, settled.seconds, jobs, fast)
     return Plan(tuple(jobs), tuple(todo), attacks, cost)
 
 
 def look(jobs: Sequence[Job], settings: Settings, folder: Path, retry: bool = False) -> Plan:
     """Return the plan of a sweep in `folder`; nothing there is changed."""
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as logs, serial.World(settings, Path(logs)) as world:
-        return planned(jobs, settings, world.resolve(), settled_in(read(folder)), retry)
+        return planned(jobs, settings, world.resolve(), settled_in(read(folder)), retry, world.speed)
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watche
     clean_up()
     with _opened(folder, settings, watcher) as state, Interrupts() as interrupts:
         with serial.World(settings, folder / "logs") as world:
-            plan = planned(jobs, settings, world.resolve(), state.settled, how.retry)
+            plan = planned(jobs, settings, world.resolve(), state.settled, how.retry, world.speed)
             state.forget({job.key for job in plan.todo if state.settled.failed(job.key)})
             state.write_head(process=this_process(), jobs=len(jobs), attacks=plan.attacks, shard=how.shard, seconds=plan.cost.seconds)
             watcher.planned(plan)

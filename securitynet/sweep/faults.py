@@ -42,11 +42,15 @@ def path_of(error: BaseException | None) -> str | None:
 
 
 def _is_of_network(error: BaseException) -> bool:
-    """Say whether a server could not be reached, broke off, or asks to come later. Nothing is imported for this."""
-    httpx, own = sys.modules.get("httpx"), sys.modules.get("securitynet.download.http")
-    if httpx is not None and isinstance(error, httpx.TransportError):
-        return not isinstance(error, httpx.UnsupportedProtocol)
-    return own is not None and isinstance(error, own.Busy)
+    """Say whether a server could not be reached, broke off, or asks to come later. What was not imported cannot have failed."""
+    if "securitynet.download.http" not in sys.modules:
+        return False
+    from huggingface_hub.utils import httpx
+
+    from securitynet.download.http import Busy
+
+    transport = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+    return transport or isinstance(error, Busy)
 
 
 def host_of(entry: Entry) -> str | None:
@@ -95,8 +99,9 @@ class Machine:
         return None
 
     def _network(self, failing: set[str]) -> str | None:
-        """Two other hosts of the plan; where there is none, those that have answered before."""
-        asked = [host for host in self.hosts if host not in failing][:2] or sorted(self.answered & failing)[:2]
+        """Two other hosts of the plan; where there is none, those that have answered before, or several that fail at once."""
+        own = sorted(self.answered & failing) or (sorted(failing) if len(failing) > 1 else [])
+        asked = ([host for host in self.hosts if host not in failing] or own)[:2]
         if not asked or any(_answers(host) for host in asked):
             return None
         return f"the network is gone: neither {' nor '.join(asked)} answers" if len(asked) > 1 else f"{asked[0]} does not answer any more"

@@ -26,6 +26,7 @@ from securitynet.sweep.state import Outcome
 
 FETCHERS, AHEAD = 2, 4  # downloads at the same time; jobs whose weights may wait on the disk
 GROWTH, SLACK = 2.0, 1 << 30  # a world that holds more than this times what it first held, and so many bytes, starts anew
+PROBE = 2.0  # seconds
 TICK = 0.5  # seconds between two looks whether a signal has come
 
 
@@ -159,6 +160,14 @@ class World:
         if "error" in reply:
             raise UsageError(reply["error"])
         return tuple((name, params) for name, params in reply["attacks"])
+
+    def speed(self) -> float | None:
+        """Return the multiply-accumulates per second of all processes together, measured for two seconds; None where that fails."""
+        try:
+            found = self._child.ask({"probe": PROBE}, LATE).get("speed")
+        except Lost:
+            return None
+        return found and found * self.settings.processes
 
     def evaluate(self, job: Job) -> Outcome:
         """Return the outcome of a job; whatever befalls the process costs this job one failed row.

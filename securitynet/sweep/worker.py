@@ -109,7 +109,12 @@ class Images:
         self.shared = Shared()
 
     def handle(self, message: Message) -> Message:
-        """Return {"attacks": [[name, params], ...]} of a message with "attacks" alone, else what was found about its "entry"."""
+        """Return {"attacks": [[name, params], ...]} of a message with "attacks" alone, else what was found about its "entry".
+
+        A message with "probe" alone, seconds, gets {"speed": multiply-accumulates per second of this process}.
+        """
+        if "probe" in message:
+            return {"speed": _speed(message["probe"])}
         attacks = _named(message["attacks"])
         if "entry" not in message:
             return {"attacks": list(attacks)}
@@ -143,6 +148,14 @@ class Images:
             self._set = image_set(entry, cache=Path(message["cache"]), **wish)
             self._key = key
         return self._set
+
+
+def _speed(seconds: float) -> float:
+    from accelerate import PartialState
+
+    from securitynet.sweep.probe import speed
+
+    return speed(seconds, PartialState().device)
 
 
 def _give_back() -> None:
