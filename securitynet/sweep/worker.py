@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from securitynet.data import ImageSet
 
 IDLE = timedelta(days=30)  # a world that waits for a download must not be taken for a broken one
-SHARE = 0.8
+SHARE, COUNTED_EVERY = 0.8, 60.0  # of the memory, for all workers together; seconds
 
 
 def main() -> None:
@@ -39,9 +39,10 @@ def main() -> None:
     owner = Owner() if state.is_main_process else None
     if owner is None:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    _limit_memory(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    images = Images()
+    limit, images = MemoryLimit(int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), Images()
+    limit.update()
     while not (message := _shared(owner, state.num_processes)).get("stop"):
+        limit.update()
         reply = answered(images.handle, message)
         if "entry" in message:
             reply["changed"] = images.shared.changed()
@@ -67,13 +68,35 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _limit_memory(processes: int) -> None:
-    """Without a GPU, let a too large batch fail as an allocation, which is tried again with half of it, before the system kills for it."""
-    if torch.cuda.is_available():
-        return
-    free = min(psutil.virtual_memory().available + psutil.Process().memory_info().rss, *_group_limits())
-    with contextlib.suppress(OSError, ValueError):  # where a lower limit stands already
-        resource.setrlimit(resource.RLIMIT_DATA, (int(SHARE * free / processes), resource.getrlimit(resource.RLIMIT_DATA)[1]))
+class MemoryLimit:
+    """Without a GPU, let a too large batch fail as an allocation, which is tried again with half of it, before the system kills for it.
+
+    All workers of the machine, whichever sweep or shard they belong to, share what it has; they are counted again now and then.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self._processes, self._next = processes, 0.0
+
+    def update(self) -> None:
+        """Set the limit of this process, unless that was done just now."""
+        if torch.cuda.is_available() or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + COUNTED_EVERY
+        held = _held_by_workers()
+        free = min(psutil.virtual_memory().available + sum(held), *_group_limits())
+        with contextlib.suppress(OSError, ValueError):  # where a lower limit stands already
+            limit = int(SHARE * free / max(self._processes, len(held)))
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+def _held_by_workers() -> list[int]:
+    """The bytes that each worker on this machine holds, this one among them."""
+    own, found = psutil.Process().pid, []
+    for process in psutil.process_iter(["pid", "cmdline", "memory_info"]):
+        command = process.info["cmdline"] or []
+        if process.info["pid"] == own or ("securitynet.sweep.worker" in command and "torch.distributed.run" not in command):
+            found.append(process.info["memory_info"].rss if process.info["memory_info"] else 0)
+    return found
 
 
 def _group_limits() -> list[int]:
