@@ -14,7 +14,7 @@ from securitynet.cache import digest
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SHAPES = ((61, 97), (90, 50), (31, 40), (203, 301))  # height and width: wide, tall, small, odd
+SHAPES = ((287, 431), (300, 197), (31, 40), (203, 301))  # height and width: wide, tall, small, odd
 
 
 class Pixels(Protocol):

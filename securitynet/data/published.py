@@ -60,7 +60,7 @@ class Published:
             mean, largest = distance(self, lambda array: prepare(self._picture(array)), self.input_size[0])
         except DataError as error:
             return f"the pixels of its {name} backend were not compared ({error})"
-        return f"the pixels of its {name} backend differ by {mean:.2f} of 255 in the mean and at most {largest:.0f} (four fixed pictures)"
+        return f"the pixels of its {name} backend differ by {mean:.3f} of 255 in the mean and at most {largest:.0f} (four fixed pictures)"
 
     def __call__(self, image: Image | np.ndarray) -> np.ndarray:
         """Return [c, h, w]: uint8, or float32 in units of 0..255. Raises DataError where it is not of the input size."""
@@ -130,6 +130,8 @@ def _timm(settings: Mapping[str, Any], input_size: tuple[int, ...], mean: tuple[
     """timm's evaluation transform; it works on PIL images only."""
     from timm.data import create_transform
 
+    if set(settings) - {"crop_mode", "crop_pct", "interpolation"}:
+        raise DataError("processor: of timm's transform, crop_mode, crop_pct and interpolation can be set, and nothing else")
     facts = {**settings, **({"mean": mean} if mean else {})}
     transform = create_transform(input_size=input_size, is_training=False, normalize=False, **facts)
     return Made(lambda picture: np.asarray(transform(picture)), "create_transform", "pillow")
