@@ -72,13 +72,15 @@ class Transform:
         if not isinstance(image, np.ndarray):
             image = eight_bit(image, grey=channels == 1)
         size = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
+        if size != (height, width) and isinstance(image, np.ndarray):
+            image = as_picture(image)
         if size != (height, width) and not self._fits:
             raise DataError(
                 f"images are {size[0]}x{size[1]}, the model takes {height}x{width}, and its record does not say how they are made to fit: "
                 "state crop (center, squash or border) and resize"
             )
         if self.resize is not None or size != (height, width):
-            image = self._resized(image if not isinstance(image, np.ndarray) else as_picture(image))
+            image = self._resized(as_picture(image) if isinstance(image, np.ndarray) else image)
         return self._channels(np.asarray(image), channels)
 
     def batch(self, array: np.ndarray) -> np.ndarray | None:
