@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from securitynet.errors import LoadError, UsageError, unknown
-from securitynet.loaders._budget import check_size
+from securitynet.loaders._budget import FAILURES, Size, check_size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from securitynet.entry import Entry
 
 LARGEST = 100_000  # of a number in the arguments: more would only exhaust the memory
-FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 WORDS = {  # timm's own names of layers
     "act_layer": ("elu", "gelu", "gelu_tanh", "hard_swish", "leaky_relu", "mish", "prelu", "quick_gelu", "relu", "relu6", "silu", "swish"),
     "norm_layer": ("batchnorm2d", "groupnorm", "groupnorm1", "layernorm", "layernorm2d", "rmsnorm"),
@@ -44,8 +43,8 @@ class Constructor:
     types: Mapping[str, type] = field(default_factory=dict)
 
 
-def build_network(entry: Entry, weights: int | None = None) -> nn.Module:
-    """Return the entry's network with fresh weights; `weights` is how many numbers those hold that it is built for.
+def build_network(entry: Entry, weights: Size | None = None) -> nn.Module:
+    """Return the entry's network with fresh weights; `weights` is the size of those that it is built for.
 
     Raises UsageError for a bad name or argument, LoadError where it cannot be built, or is far larger than its weights.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,10 +12,9 @@ from torch.overrides import TorchFunctionMode
 
 from securitynet.errors import LoadError
 
-FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
+FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)  # of constructors
 
-MOST_TENSORS = 50_000
-MOST_NUMBERS = 20_000_000_000  # where no file says how many there are
+MOST_TENSORS, MOST_NUMBERS = 50_000, 20_000_000_000  # where no file says how many there are
 FACTORIES = {
     torch.empty,
     torch.zeros,
@@ -29,10 +29,23 @@ FACTORIES = {
 }
 
 
+@dataclass(frozen=True)
+class Size:
+    """How many tensors weights have, and how many numbers these hold together."""
+
+    tensors: int
+    numbers: int
+
+    @classmethod
+    def of(cls, state: Mapping[str, torch.Tensor]) -> Size:
+        """Return the size of a state dict."""
+        return cls(len(state), sum(tensor.numel() for tensor in state.values()))
+
+
 class _Count(TorchFunctionMode):
     """Put new tensors on the meta device and count them; stop where they are too many."""
 
-    def __init__(self, label: str, most: int) -> None:
+    def __init__(self, label: str, most: Size) -> None:
         super().__init__()
         self.label, self.most, self.numbers, self.tensors = label, most, 0, 0
 
@@ -41,7 +54,7 @@ class _Count(TorchFunctionMode):
         if func in FACTORIES and isinstance(result, torch.Tensor):
             self.numbers += result.numel()
             self.tensors += 1
-            if self.numbers > self.most or self.tensors > MOST_TENSORS:
+            if self.numbers > self.most.numbers or self.tensors > self.most.tensors:
                 raise Absurd(f"{self.label}: the arguments of its config make a network far larger than its weights; it is refused")
         return result
 
@@ -50,12 +63,14 @@ class Absurd(LoadError):
     """A network that nobody has the weights of."""
 
 
-def check_size(label: str, make: Callable[[], nn.Module], weights: int | None = None) -> None:
-    """Build a network on the meta device and raise LoadError where it holds far more numbers than its `weights`.
+def check_size(label: str, make: Callable[[], nn.Module], weights: Size | None = None) -> None:
+    """Build a network on the meta device and raise LoadError where it is far larger than its `weights`.
 
     Whatever else goes wrong there goes wrong again, and is reported, where the network is built.
     """
-    most = MOST_NUMBERS if weights is None else 4 * weights + 50_000_000
+    most = Size(MOST_TENSORS, MOST_NUMBERS)
+    if weights is not None:  # buffers are not saved, and weights may be shared or made twice
+        most = Size(6 * weights.tensors + 2000, 4 * weights.numbers + 50_000_000)
     with _Count(label, most), torch.device("meta"):
         try:
             make()

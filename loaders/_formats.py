@@ -10,7 +10,8 @@ from typing import Any
 from securitynet.entry import CHOICES
 from securitynet.errors import LoadError
 from securitynet.loaders._architectures import importing
-from securitynet.loaders._configs import LARGEST_SIDE, Config
+from securitynet.loaders._budget import FAILURES
+from securitynet.loaders._configs import LARGEST_SIDE, Config, shown
 from securitynet.loaders._facts import Facts, label_names
 from securitynet.loaders._forms import refuse_task
 
@@ -81,22 +82,42 @@ def transformers_folder(config: Config, folder: Path) -> Facts:
     from securitynet.loaders._processor import processor_facts
 
     refuse_task(config)
-    kinds, names = config.texts("architectures"), label_names(config.values)
+    kinds = config.texts("architectures")
+    if not isinstance(config.values.get("id2label"), Mapping | list | None):
+        raise config.wrong("id2label", "an object or a list of names")
+    names = label_names(config.values)
     facts: Facts = {
         "loader": "transformers",
         "architecture": f"transformers:{kinds[0]}" if kinds else None,
         "family": config.text("model_type"),
-        "num_classes": _classes(config),
         "class_map": "background-first" if len(names) == 1001 and names[0].lower() == "background" else None,
     }
     with importing(config.where, "transformers"):
-        return facts | processor_facts(folder, config)
+        return facts | {"num_classes": _classes(config)} | processor_facts(folder, config)
 
 
 def _classes(config: Config) -> int:
-    """As transformers counts them: the labels, else their stated number, else two."""
-    labels = config.values.get("id2label")
-    if labels is not None and not isinstance(labels, Mapping | list):
-        raise config.wrong("id2label", "an object or a list of names")
-    stated = config.integer("num_labels", 1, MOST_CLASSES)
-    return len(labels) if labels else stated or 2
+    """As transformers counts them, whatever they are called."""
+    config.integer("num_labels", 0, MOST_CLASSES)
+    return int(library_config(config).num_labels)
+
+
+def library_config(config: Config) -> Any:
+    """Return the library's config object. Names of labels that are no object of numbers and names are numbered in their order.
+
+    Raises LoadError for a type of model that the library has not, and for values that it does not take.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import CONFIG_MAPPING
+
+    kind, labels = config.text("model_type"), config.values.get("id2label")
+    if kind not in CONFIG_MAPPING:
+        raise LoadError(f"{config.where}: transformers has no models of type {shown(kind)}")
+    values = {key: value for key, value in config.values.items() if key not in ("label2id", "id2label", "auto_map")}
+    names = list(labels.values()) if isinstance(labels, Mapping) else labels or []
+    if names:
+        values["id2label"] = {number: str(name)[:200] for number, name in enumerate(names)}
+    try:
+        return CONFIG_MAPPING[kind].from_dict(values)
+    except (StrictDataclassError, *FAILURES) as error:
+        raise LoadError(f"{config.where}: transformers does not take it ({' '.join(str(error).split())[:200]})") from error

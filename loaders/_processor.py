@@ -25,8 +25,9 @@ def processor_facts(folder: Path, config: Config) -> Facts:
 
     A repo without a processor's config has the defaults of its class, at the image size of its config. Raises LoadError.
     """
-    channels = config.integer("num_channels", 1, 4) or 3
-    size = _sizes(config, "image_size")
+    inner = config.section("vision_config") if config.has("vision_config") else config
+    channels = inner.integer("num_channels", 1, 4) or 3
+    size = _sizes(inner, "image_size")
     try:
         stated = checked(folder)
         processor = _stated(folder) if stated else _default(config, size)

@@ -12,7 +12,7 @@ from torch import nn
 from securitynet.cache import digest
 from securitynet.download import Files, fetch, repo_of
 from securitynet.errors import LoadError
-from securitynet.loaders._architectures import FAILURES
+from securitynet.loaders._budget import FAILURES
 from securitynet.loaders._configs import Config, read_config, shown
 from securitynet.loaders._parts import folder_of, inside_of, whole
 from securitynet.loaders._state import state_dict

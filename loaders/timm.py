@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from securitynet.download import Files
 from securitynet.errors import LoadError, unknown
 from securitynet.loaders._architectures import build_network
+from securitynet.loaders._budget import Size
 from securitynet.loaders._facts import Facts, complete
 from securitynet.loaders._formats import timm_preprocessing
 from securitynet.loaders._parts import folder_of, inside_of, one_file, whole
@@ -36,7 +37,7 @@ def load(entry: Entry, files: Files) -> Target:
     if "." in name or not (entry.hub_id or entry.weights_url or files.local):  # a tag names weights, whose facts are registered
         entry = complete(entry, describe(name))
     weights = whole(entry, files, inside_of(entry)) if _is_folder(entry, files) else one_file(entry, files)
-    network = build_network(entry, sum(tensor.numel() for tensor in weights.state.values()))
+    network = build_network(entry, Size.of(weights.state))
     load_strictly(network, _adapted(network, weights.state), entry)
     return build(entry, network, weights.sha256, weights.path.parent)
 

@@ -12,11 +12,11 @@ from torch import nn
 
 from securitynet.download import Files, repo_of
 from securitynet.errors import LoadError
-from securitynet.loaders._architectures import FAILURES, importing
-from securitynet.loaders._budget import check_size
-from securitynet.loaders._configs import Config, read_config, shown
+from securitynet.loaders._architectures import importing
+from securitynet.loaders._budget import FAILURES, Size, check_size
+from securitynet.loaders._configs import Config, read_config
 from securitynet.loaders._facts import complete
-from securitynet.loaders._formats import transformers_folder
+from securitynet.loaders._formats import library_config, transformers_folder
 from securitynet.loaders._parts import folder_of, inside_of, whole
 from securitynet.loaders._processor import COMMON, PREPROCESSOR
 
@@ -71,12 +71,11 @@ def network_of(entry: Entry, folder: Path, state: State, head: frozenset[str] = 
 
     Raises LoadError where transformers cannot build it, or where the weights do not fit.
     """
-    numbers = sum(tensor.numel() for tensor in state.values())
     try:
         with _quietly():
             config = _config(entry, read_config(folder / "config.json"))
             made = _class_of(config)
-            check_size(entry.id, lambda: made(config), numbers)
+            check_size(entry.id, lambda: made(config), Size.of(state))
             network, info = made.from_pretrained(
                 None,
                 config=config,
@@ -96,15 +95,11 @@ def network_of(entry: Entry, folder: Path, state: State, head: frozenset[str] = 
 
 
 def _config(entry: Entry, config: Config) -> Any:
-    """The library's config object, with as many labels as the entry has classes; what they are called decides nothing here."""
-    from transformers import CONFIG_MAPPING
-
-    kind = config.text("model_type")
-    if kind not in CONFIG_MAPPING:
-        raise LoadError(f"{entry.id}: {config.where}: transformers has no models of type {shown(kind)}")
-    labels = {"id2label": {number: str(number) for number in range(entry.num_classes or 0)}}
-    values = {key: value for key, value in config.values.items() if key not in ("label2id", "num_labels", "auto_map")}
-    return CONFIG_MAPPING[kind].from_dict({**values, **labels})
+    """The library's config object, with as many labels as the entry has classes."""
+    made = library_config(config)
+    if made.num_labels != entry.num_classes:
+        made.num_labels = entry.num_classes  # the head that an adapter brings
+    return made
 
 
 def _class_of(config: Any) -> Any:

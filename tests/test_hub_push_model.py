@@ -107,10 +107,8 @@ def test_a_built_in_model_with_its_result(hub: Hub, tmp_path: Path) -> None:
     again = evaluate(f"hf-hub:{repo}", attacks=["membership/loss"], cache_dir=tmp_path / "other")
     assert again.value("membership/loss", "auc") == result.value("membership/loss", "auc")
     assert again.verdict.notes == (*result.verdict.notes, "pixels: timm pillow create_transform")
-    assert (
-        replace(again.verdict, notes=()) == replace(result.verdict, notes=())
-        and again.entry.claimed_accuracy == target.entry.claimed_accuracy
-    )
+    assert replace(again.verdict, notes=()) == replace(result.verdict, notes=())
+    assert again.entry.claimed_accuracy == target.entry.claimed_accuracy
     assert {row.entry for row in again.rows} == {f"hf-hub:{repo}@{pushed.commit}"}
     assert {row.weights_sha256 for row in again.rows} == {target.weights_sha256}
     assert again.entry.backdoor == "badnets" and (load_folder(repo, tmp_path) / "trigger.safetensors").is_file()

@@ -109,7 +109,9 @@ def measured(processor: Any, size: tuple[int, ...]) -> Values:
     channels, height, width = size
     outputs = {level: _plain(processor, [level] * channels, height, width) for level in (0, 51, 255)}
     gap = np.abs(outputs[255] - outputs[0]).sum(axis=0)
-    spot = np.unravel_index(int(gap.argmax()), gap.shape)
+    spot: tuple[int, ...] = (gap.shape[0] // 2, gap.shape[1] // 2)
+    if gap[spot] < gap.max() / 2:  # the middle is filled up
+        spot = tuple(map(int, np.unravel_index(int(gap.argmax()), gap.shape)))
     black, fifth, white = (outputs[level][:, spot[0], spot[1]] for level in (0, 51, 255))
     span = white - black
     if len(black) != channels or not np.isfinite(white).all() or not (np.abs(span) > 0).all():
