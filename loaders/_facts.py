@@ -40,6 +40,8 @@ def label_names(config: Mapping[str, Any]) -> list[str]:
     if isinstance(listed, list):
         return [str(name) for name in listed]
     by_number = config.get("id2label") or {}
+    if isinstance(by_number, list):
+        return [str(name) for name in by_number]
     numbered = {int(number): str(name) for number, name in by_number.items() if str(number).isdigit()}
     return [numbered[number] for number in range(len(numbered))] if set(numbered) == set(range(len(numbered))) else []
 

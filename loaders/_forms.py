@@ -25,19 +25,21 @@ HEADS = {  # part of a class's name: what such a model does
     "QuestionAnswering": "answers questions",
     "ImageToImage": "makes images",
 }
+TORCH, STATE = "weights in PyTorch's format work", "its state dict as safetensors, with an entry, works"
+CLIP = "a zero-shot CLIP model of open_clip, which has no class head; a model fine-tuned for classes works"
 FILES: tuple[tuple[tuple[str, ...], str], ...] = (  # ends of file names: what such a repo is, and what would work
-    (("open_clip_config.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin"), "a zero-shot CLIP model of open_clip, which has no class head; a model fine-tuned for classes works"),
+    (("open_clip_config.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin"), CLIP),
     ((".onnx",), "an ONNX model; the PyTorch weights that it was exported from work"),
-    ((".h5", ".keras", "saved_model.pb", "keras_metadata.pb"), "a Keras or TensorFlow model; weights in PyTorch's format work"),
-    ((".tflite",), "a TensorFlow Lite model; weights in PyTorch's format work"),
-    ((".msgpack",), "Flax weights; weights in PyTorch's format work"),
+    ((".h5", ".keras", "saved_model.pb", "keras_metadata.pb"), f"a Keras or TensorFlow model; {TORCH}"),
+    ((".tflite",), f"a TensorFlow Lite model; {TORCH}"),
+    ((".msgpack",), f"Flax weights; {TORCH}"),
     ((".gguf",), "quantised weights (GGUF); the weights in full precision work"),
-    ((".mlmodel", ".mlpackage"), "a Core ML model; weights in PyTorch's format work"),
-    (("export.pkl", "learn.pkl", "model.pkl"), "a fastai learner or another pickle, which would run code; its state dict as safetensors, with an entry, works"),
-    ((".torchscript", ".torchscript.pt", ".ptl"), "a TorchScript program; its state dict as safetensors, with an entry, works"),
-    ((".pkl", ".joblib", ".pickle"), "a pickle, which would run code; its state dict as safetensors, with an entry, works"),
+    ((".mlmodel", ".mlpackage"), f"a Core ML model; {TORCH}"),
+    ((".torchscript", ".torchscript.pt", "scripted.pt", "traced.pt", ".ptl"), f"a TorchScript program; {STATE}"),
+    (("export.pkl", "learn.pkl", "learner.pkl", "model.pkl"), f"a fastai learner or another pickle, which would run code; {STATE}"),
+    ((".pkl", ".joblib", ".pickle"), f"a pickle, which would run code; {STATE}"),
     (("yolo.yaml", "best.pt", "yolov8n.pt"), "a YOLO model, which may find objects; a plain classifier in PyTorch's format works"),
-)  # fmt: skip
+)
 
 
 def refuse_task(config: Config) -> None:

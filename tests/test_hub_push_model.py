@@ -7,15 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hub import Hub
+from PIL import Image
 
 from securitynet import evaluate
 from securitynet.cards import BEGIN, END
+from securitynet.data.pixels import pictures
+from securitynet.data.transform import Transform
 from securitynet.errors import HubError, LoadError, UsageError
 from securitynet.hub import push_model
 from securitynet.loaders import load_model
+from securitynet.target import Target
 
 SMALL = {"channels": [8, 8, 16, 16], "in_chans": 3, "output_stride": 8, "stem_width": 8}
 ABOUT = {"dataset": "CIFAR-10", "input_size": [3, 32, 32], "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.2], "num_classes": 10}
@@ -33,10 +38,64 @@ def config(repo: str) -> dict[str, Any]:
     return json.loads(Path(hf_hub_download(repo, "config.json")).read_text())
 
 
+def prepared(target: Target, picture: np.ndarray) -> torch.Tensor:
+    """What the target's network is fed, [1, c, h, w]."""
+    pixels: torch.Tensor = target.module[0](torch.from_numpy(Transform.of(target.entry)(picture)).float().div(255)[None])  # type: ignore[index]
+    return pixels
+
+
+def timm_pixels(repo: str, picture: np.ndarray) -> torch.Tensor:
+    import timm
+
+    facts = timm.data.resolve_model_data_config(timm.create_model(f"hf-hub:{repo}"))
+    pixels: torch.Tensor = timm.data.create_transform(**facts, is_training=False)(Image.fromarray(picture))[None]
+    return pixels
+
+
+def transformers_pixels(repo: str, picture: np.ndarray) -> torch.Tensor:
+    from transformers import AutoImageProcessor
+
+    pixels: torch.Tensor = AutoImageProcessor.from_pretrained(repo)(Image.fromarray(picture), return_tensors="pt")["pixel_values"]
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "geometry", [{"crop": "squash"}, {"crop": "squash", "resize": 41}, {"crop": "border"}, {"crop": "center", "resize": 56}]
+)
+def test_a_push_feeds_the_same_pixels(geometry: dict[str, Any], hub: Hub, tmp_path: Path) -> None:
+    """timm and transformers make of the pushed config what the record states, 56 / 0.56 and its rounding error included."""
+    import timm
+
+    from securitynet.inputs import from_module
+
+    network = timm.create_model("resnet10t", num_classes=10, **SMALL).eval()
+    about = {**ABOUT, "architecture": "timm:resnet10t", "interpolation": "bicubic", **geometry}
+    target, repo = from_module(network, about), "tester/push-pixels"
+    push_model(network, repo, annotation=about)
+    read = load_model(f"hf-hub:{repo}", cache_dir=tmp_path, progress=False)
+    for picture in pictures():
+        stated = prepared(target, picture)
+        for fed in (prepared(read, picture), timm_pixels(repo, picture), transformers_pixels(repo, picture)):
+            torch.testing.assert_close(fed, stated)
+    cut = {**about, "crop": "center", "resize": None}
+    with pytest.raises(UsageError, match="cannot say that images are cut without being scaled"):
+        push_model(network, repo, annotation=cut)
+
+
+def test_a_push_of_a_transformers_network_keeps_its_processor(hub: Hub, tmp_path: Path) -> None:
+    from publisher_repos import write
+
+    stated = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 71}, "crop_size": 64, "resample": 2}
+    for number, processor in enumerate((stated, None)):  # None: the defaults of the class are written down
+        target = load_model(write(tmp_path / str(number), "vit", processor), cache_dir=tmp_path, progress=False)
+        push_model(target, f"tester/push-processor-{number}", annotation={"dataset": "digits"})
+        for picture in pictures():
+            torch.testing.assert_close(transformers_pixels(f"tester/push-processor-{number}", picture), prepared(target, picture))
+
+
 def test_timm_and_transformers_read_a_timm_network(hub: Hub, tmp_path: Path) -> None:
     import timm
     from huggingface_hub import ModelCard
-    from PIL import Image
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     torch.manual_seed(0)
@@ -59,6 +118,10 @@ def test_timm_and_transformers_read_a_timm_network(hub: Hub, tmp_path: Path) -> 
     assert wrapped.config.id2label[3] == "cat"
     black = AutoImageProcessor.from_pretrained("tester/push-timm")(Image.new("RGB", (40, 50)), return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(black, (-mean / std).expand(1, 3, 32, 32))
+    for picture in pictures():
+        fed = prepared(ours, picture)
+        for theirs in (timm_pixels("tester/push-timm", picture), transformers_pixels("tester/push-timm", picture)):
+            torch.testing.assert_close(fed, theirs)
     entry, card = ours.entry, ModelCard.load("tester/push-timm").data
     assert (entry.dataset, entry.resize, entry.interpolation, entry.claimed_accuracy) == ("CIFAR-10", 36, "bicubic", 0.91)
     assert entry.revision == pushed.commit
