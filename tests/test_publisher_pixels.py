@@ -75,7 +75,7 @@ SAVED = [  # family, class of the processor, settings that fit the family's netw
     ("mobilenet-v2", "MobileNetV2ImageProcessor", {"size": {"shortest_edge": 99}, "crop_size": 96}),
     ("mobilevit", "MobileViTImageProcessor", {"size": {"shortest_edge": 144}, "crop_size": {"height": 128, "width": 128}}),
     ("mobilevitv2", "MobileViTImageProcessor", {"size": 112, "crop_size": 128}),
-    ("efficientnet", "EfficientNetImageProcessor", {"size": {"height": 96, "width": 96}, "include_top": True, "image_std": [0.4, 0.5, 0.6]}),
+    ("efficientnet", "EfficientNetImageProcessor", {"size": [96, 96], "include_top": True, "image_std": [0.4, 0.5, 0.6]}),
     ("efficientnet", "EfficientNetImageProcessor", {"size": 96, "rescale_offset": True, "rescale_factor": 1 / 127.5, "do_normalize": False,
                                                    "include_top": False}),
     ("levit", "LevitImageProcessor", {"size": {"shortest_edge": 64}, "crop_size": BOX}),
