@@ -72,7 +72,7 @@ def _check_timm(config: Config) -> None:
         if values is not None and (len(values) not in (1, channels) or (key == "std" and 0 in values)):
             raise config.wrong(key, f"{channels} numbers{', none of them zero' if key == 'std' else ''}")
     for key, column in (("interpolation", "interpolation"), ("crop_mode", "crop")):
-        if config.text(key) not in (None, *CHOICES[column]):
+        if config.text(key) not in (None, "", *CHOICES[column]):
             raise config.wrong(key, f"one of {', '.join(CHOICES[column])}")
     config.text("license")
 

@@ -20,7 +20,7 @@ from securitynet.loaders._configs import read_config, read_json
 from securitynet.loaders._facts import Facts, card_facts, label_names, merged
 from securitynet.loaders._formats import timm_folder, transformers_folder
 from securitynet.loaders._forms import form_of
-from securitynet.loaders._parts import USUAL, names_in, repo_names, weights_name
+from securitynet.loaders._parts import USUAL, has, names_in, repo_names, weights_name
 from securitynet.loaders._processor import checked, processor_facts
 from securitynet.loaders.adapter import CONFIG as ADAPTER
 from securitynet.loaders.adapter import WEIGHTS as ADAPTED
@@ -78,7 +78,7 @@ def from_hub(name: str, record: Mapping[str, Any], files: Files) -> Entry:
     label = f"hf-hub:{repo_id}{f':{inside}' if inside else ''}"
     repo = Repo(repo_id, revision or None, label, files.offline, files.progress)
     adapter = _find(repo, place + ADAPTER)
-    if adapter is not None and any(_find(repo, place + one) for one in USUAL):
+    if adapter is not None and any(has(repo, place + one) for one in USUAL):
         adapter = None
     config = adapter or _config(repo, place, files)
     pinned = replace(repo, revision=repo.pinned(config) or repo.revision)

@@ -10,6 +10,7 @@ from typing import Any
 
 from securitynet.cache import digest
 from securitynet.download import Files, fetch, repo_of
+from securitynet.download.hub import Repo
 from securitynet.entry import Entry
 from securitynet.errors import DownloadError, LoadError
 from securitynet.loaders._configs import read_json, shown
@@ -54,9 +55,29 @@ def weights_name(entry: Entry, files: Files, inside: str = "") -> str | None:
         return found
     repo = repo_of(entry, files)
     for name in USUAL:
-        if repo.find(inside + name) is not None:
+        if has(repo, inside + name):
             return inside + name
-    raise LoadError(f"{entry.id}: {form_of(repo_names(entry, files)) or f'the repo {entry.hub_id} has none of ' + ', '.join(USUAL)}")
+    if form := form_of(repo_names(entry, files)):
+        raise LoadError(f"{entry.id}: {form}")
+    if repo.find(inside + USUAL[0]) is None:  # where nobody could be asked, that is what it says
+        raise LoadError(f"{entry.id}: the repo {entry.hub_id} has none of {', '.join(inside + name for name in USUAL)}")
+    return inside + USUAL[0]
+
+
+def has(repo: Repo, name: str) -> bool:
+    """Say whether a repo has a file, without fetching it; where nobody can be asked, whether it is in the cache."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx
+
+    try:
+        cached = try_to_load_from_cache(repo.id, name, revision=repo.revision)
+        if cached is not None or repo.offline:
+            return isinstance(cached, str)
+        get_hf_file_metadata(hf_hub_url(repo.id, name, revision=repo.revision))
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx.HTTPError):
+        return False
+    return True
 
 
 def inside_of(entry: Entry) -> str:
@@ -83,6 +104,8 @@ def whole(entry: Entry, files: Files, inside: str = "") -> Whole:
     hashes = []
     for shard in _shards(path):
         file = str(PurePosixPath(name).with_name(shard))
+        if folder is not None and not (folder / file).is_file():
+            raise LoadError(f"{entry.id}: {name} lists {shard}, which is missing")
         weights = fetch(replace(entry, weights_file=file, weights_hash=None, weights_size=None), parts or files)
         state |= state_dict(read(weights.path), entry, weights.path)
         hashes.append([shard, weights.sha256])

@@ -110,7 +110,7 @@ def _adapted(entry: Entry, network: nn.Module, config: Config, state: State) -> 
             warnings.simplefilter("ignore")  # about a base model that has no name
             settings = peft.PeftConfig.from_peft_type(**{**known, "inference_mode": True})
             adapted: Any = peft.get_peft_model(network, settings)
-            result = peft.set_peft_model_state_dict(adapted, dict(state))
+            result: Any = peft.set_peft_model_state_dict(adapted, dict(state))
     except (KeyError, *FAILURES) as error:
         raise LoadError(f"{entry.id}: peft does not take this adapter ({' '.join(str(error).split())[:200]})") from error
     missing = [name for name in result.missing_keys if "lora_" in name or "modules_to_save" in name]

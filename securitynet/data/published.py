@@ -155,7 +155,8 @@ def _transformers(settings: Mapping[str, Any], input_size: tuple[int, ...], mean
 
     processor = Processor.of(settings, input_size)
     other = processor.other()
-    return Made(processor.prepare, processor.name, processor.backend, other and (lambda: (other.backend, other.prepare)))
+    compared = None if other is None else (lambda: (other.backend, other.prepare))
+    return Made(processor.prepare, processor.name, processor.backend, compared)
 
 
 MAKERS: Mapping[str, Callable[[Mapping[str, Any], tuple[int, ...], tuple[float, ...] | None], Made]] = {
