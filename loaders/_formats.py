@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from securitynet.data.processor import quietly
 from securitynet.entry import CHOICES
 from securitynet.errors import LoadError
 from securitynet.loaders._architectures import importing
@@ -92,7 +93,7 @@ def transformers_folder(config: Config, folder: Path) -> Facts:
         "family": config.text("model_type"),
         "class_map": "background-first" if len(names) == 1001 and names[0].lower() == "background" else None,
     }
-    with importing(config.where, "transformers"):
+    with importing(config.where, "transformers"), quietly():
         return facts | {"num_classes": _classes(config)} | processor_facts(folder, config)
 
 

@@ -157,7 +157,7 @@ def _of_adapter(folder: Path, label: str, files: Files, local: bool = True) -> F
     weights = next((folder / one for one in ADAPTED if (folder / one).is_file()), None)
     if weights is None:
         raise LoadError(f"{label}: an adapter without its weights ({' or '.join(ADAPTED)})")
-    if (classes := classes_of(weights)) is not None:
+    if (classes := classes_of(weights, adapter)) is not None:
         facts["num_classes"] = classes
     names = label_names(read_json(folder / "config.json")) if (folder / "config.json").is_file() else []
     return facts | card_facts(folder / "README.md", names) | {"base_model": base, "weights_file": weights.name}
