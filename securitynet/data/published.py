@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from securitynet.data.pixels import distance, identity
-from securitynet.data.transform import as_picture, eight_bit
+from securitynet.data.pixels import as_picture, distance, eight_bit, identity
 from securitynet.errors import DataError
 
 if TYPE_CHECKING:
