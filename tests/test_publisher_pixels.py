@@ -15,6 +15,7 @@ from publisher_repos import CLASSES, FAMILIES, distances, fed, photographs, save
 
 from securitynet import catalog
 from securitynet.data.pixels import pictures
+from securitynet.data.processor import quietly
 from securitynet.data.published import Published, made
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry
@@ -30,11 +31,8 @@ ON = {"do_resize": True, "do_rescale": True, "do_normalize": True}
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    yield
-    transformers.logging.enable_progress_bar()
-    transformers.logging.set_verbosity_warning()
+    with quietly():
+        yield
 
 
 def same(folder: Path, tmp_path: Path) -> Any:
