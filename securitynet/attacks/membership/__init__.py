@@ -58,7 +58,7 @@ class MembershipEvidence:
         unknown = self.members[~self.known_members], self.non_members[~self.known_non_members]
         scored = unknown if self.held_out else (self.members, self.non_members)
         threshold = metrics.best_threshold(self.members[self.known_members], self.non_members[self.known_non_members])
-        balanced = metrics.balanced_accuracy(*unknown, threshold, self.seed)
+        balanced = metrics.balanced_accuracy(*unknown, threshold)
         rates = [metrics.tpr_at_fpr(*scored, fpr) for fpr in metrics.FALSE_POSITIVE_RATES]
         area = metrics.auc(*scored)
         return [replace(area, reason=area.reason or self.remark), *rates, balanced, metrics.advantage(balanced)]

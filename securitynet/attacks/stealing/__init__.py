@@ -93,12 +93,12 @@ class StealingEvidence:
         wrong = ~self._right
         divergence, distance = self._distances(copy.logits)
         return [
-            fidelity.share("agreement", same, self.seed),
+            fidelity.share("agreement", same),
             self._excess(copy, same),
             *self._controls(copy, reference),
-            fidelity.share("accuracy", right, self.seed),
+            fidelity.share("accuracy", right),
             curve.ratio("relative_accuracy", self._mean(right), self._right.astype(np.float64), self.seed),
-            fidelity.share("agreement_on_errors", same[:, wrong], self.seed),
+            fidelity.share("agreement_on_errors", same[:, wrong]),
             fidelity.mean("kl", divergence, self.seed),
             fidelity.mean("total_variation", distance, self.seed),
             Estimate("images_seen", float(copy.images_seen), copy.images_seen),
@@ -107,19 +107,19 @@ class StealingEvidence:
     def _excess(self, copy: Copy, same: NDArray[np.bool_]) -> Estimate:
         """Agreement above that of the best control. Usually that is the one trained on true labels."""
         best, name = self._baselines(copy)[0]
-        estimate = curve.difference("excess_agreement", self._mean(same), best, self.seed)
+        estimate = curve.difference("excess_agreement", self._mean(same), best)
         return replace(estimate, reason=f"above the control: {name}")
 
     def _controls(self, copy: Copy, reference: NDArray[np.int64]) -> list[Estimate]:
         found = [
-            fidelity.share("no_query_agreement", self.untrained.argmax(axis=2) == reference, self.seed),
-            fidelity.share("constant_agreement", self._constant(), self.seed),
+            fidelity.share("no_query_agreement", self.untrained.argmax(axis=2) == reference),
+            fidelity.share("constant_agreement", self._constant()),
         ]
         if copy.controls is None:
             return [Estimate("control_agreement", None, 0, reason="the images asked about have no true labels"), *found]
         controls = copy.controls.argmax(axis=2)
-        accuracy = fidelity.share("control_accuracy", controls == self.target.labels, self.seed)
-        return [fidelity.share("control_agreement", controls == reference, self.seed), accuracy, *found]
+        accuracy = fidelity.share("control_accuracy", controls == self.target.labels)
+        return [fidelity.share("control_agreement", controls == reference), accuracy, *found]
 
     def _baselines(self, copy: Copy) -> list[tuple[NDArray[np.float64], str]]:
         """Return agreement [n] with the target without its answers, best first."""
