@@ -11,7 +11,7 @@ from scipy import stats
 from securitynet.metrics.intervals import LEVEL, Estimate, difference
 from securitynet.metrics.operating import threshold_at as threshold_at  # said twice: others take it from here
 from securitynet.metrics.operating import tpr_at_fpr as tpr_at_fpr
-from securitynet.metrics.placements import Counts, Scores, Wins, shrunken, wins
+from securitynet.metrics.placements import Counts, Scores, centre_and_variance, shrunken, wins
 
 FALSE_POSITIVE_RATES = (0.1, 0.01, 0.001)
 
@@ -26,13 +26,10 @@ def auc(members: Scores, non_members: Scores) -> Estimate:
     if min(n_in, n_out) < 2:
         return Estimate("auc", None, n_in + n_out, reason="needs two members and two non-members")
     won = wins(members, non_members)
-    sums, squares, sizes = (np.asarray(part) for part in _sums_of(won))
-    value, low, high = _adjusted(sums, squares, sizes)
-    return Estimate("auc", float(value), n_in + n_out, float(low), float(high), "DeLong, adjusted")
-
-
-def _sums_of(won: Wins) -> tuple[list[float], list[float], list[int]]:
-    return [float(side.sum()) for side in won], [float((side**2).sum()) for side in won], [len(side) for side in won]
+    centre, variance = centre_and_variance(won)
+    value, reach = float(won.members.mean() / n_out), float(stats.norm.ppf(0.5 + LEVEL / 2)) * math.sqrt(variance)
+    low, high = min(value, centre - reach), max(value, centre + reach)
+    return Estimate("auc", value, n_in + n_out, max(0.0, low), min(1.0, high), "DeLong, adjusted")
 
 
 def _adjusted(sums: Scores, squares: Scores, sizes: Counts) -> tuple[Scores, Scores, Scores]:
@@ -118,8 +115,8 @@ def per_class_auc(members: Scores, non_members: Scores, member_labels: Counts, n
     inside = together[: len(members)] - _midranks(members, member_labels)
     outside = n_in[non_member_labels] - (together[len(members) :] - _midranks(non_members, non_member_labels))
     both = (inside, member_labels), (outside, non_member_labels)
-    sums = np.stack([np.bincount(group, won, classes) for won, group in both])
-    squares = np.stack([np.bincount(group, won**2, classes) for won, group in both])
+    sums = np.stack([np.bincount(group, won, classes).astype(np.float64) for won, group in both])
+    squares = np.stack([np.bincount(group, won**2, classes).astype(np.float64) for won, group in both])
     few = np.minimum(n_in, n_out) < 2
     value, low, high = (np.where(few, np.nan, part) for part in _adjusted(sums, squares, np.stack([n_in, n_out])))
     return PerClass(value, low, high, n_in, n_out)

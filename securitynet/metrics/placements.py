@@ -40,3 +40,11 @@ def shrunken(sums: Scores, squares: Scores, n: Counts, others: Counts) -> tuple[
     mean = total / size / against
     spread = (squares + sums + n * HALF**2 + ends) / against**2 - size * mean**2
     return mean, np.maximum(spread, 0.0) / n / size
+
+
+def centre_and_variance(won: Wins) -> tuple[float, float]:
+    """Return the centre of the AUC's interval, and the variance of the AUC, of two samples or more in each group."""
+    n, m = len(won.members), len(won.non_members)
+    centre, variance = shrunken(won.members.sum(), (won.members**2).sum(), np.int64(n), np.int64(m))
+    other = shrunken(won.non_members.sum(), (won.non_members**2).sum(), np.int64(m), np.int64(n))[1]
+    return float(centre), float(variance + other)
