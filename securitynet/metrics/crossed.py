@@ -17,6 +17,7 @@ from scipy import stats
 
 from securitynet.metrics.intervals import LEVEL, Estimate
 from securitynet.metrics.placements import Scores, centre_and_variance, wins
+from securitynet.metrics.vocabulary import AUC
 
 CORRELATION = 0.5  # of both halves' errors, at least
 Sides = tuple[Scores, Scores]
@@ -39,11 +40,11 @@ def crossed_auc(first: Sides, second: Sides, known: Masks) -> Estimate:
     """
     n = len(first[0]) + len(first[1])
     if min(int(side.sum()) for mask in known for side in (mask, ~mask)) < 2:
-        return Estimate("auc", None, n, reason="needs two members and two non-members in each half")
+        return Estimate(AUC, None, n, reason="needs two members and two non-members in each half")
     found = crossed(first, second, known)
     reach = float(stats.norm.ppf((1 + LEVEL) / 2)) * found.error
     low, high = min(found.value, found.centre - reach), max(found.value, found.centre + reach)
-    return Estimate("auc", found.value, n, max(0.0, low), min(1.0, high), "DeLong, cross-fitted")
+    return Estimate(AUC, found.value, n, max(0.0, low), min(1.0, high), "DeLong, cross-fitted")
 
 
 def crossed(first: Sides, second: Sides, known: Masks) -> Crossed:

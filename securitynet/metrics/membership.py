@@ -12,8 +12,9 @@ from securitynet.metrics.intervals import LEVEL, Estimate, difference
 from securitynet.metrics.operating import threshold_at as threshold_at  # said twice: others take it from here
 from securitynet.metrics.operating import tpr_at_fpr as tpr_at_fpr
 from securitynet.metrics.placements import Counts, Scores, centre_and_variance, shrunken, wins
+from securitynet.metrics.vocabulary import ADVANTAGE, AUC, BALANCED_ACCURACY, RATES
 
-FALSE_POSITIVE_RATES = (0.1, 0.01, 0.001)
+FALSE_POSITIVE_RATES = RATES
 
 
 def auc(members: Scores, non_members: Scores) -> Estimate:
@@ -24,12 +25,12 @@ def auc(members: Scores, non_members: Scores) -> Estimate:
     """
     n_in, n_out = len(members), len(non_members)
     if min(n_in, n_out) < 2:
-        return Estimate("auc", None, n_in + n_out, reason="needs two members and two non-members")
+        return Estimate(AUC, None, n_in + n_out, reason="needs two members and two non-members")
     won = wins(members, non_members)
     centre, variance = centre_and_variance(won)
     value, reach = float(won.members.mean() / n_out), float(stats.norm.ppf(0.5 + LEVEL / 2)) * math.sqrt(variance)
     low, high = min(value, centre - reach), max(value, centre + reach)
-    return Estimate("auc", value, n_in + n_out, max(0.0, low), min(1.0, high), "DeLong, adjusted")
+    return Estimate(AUC, value, n_in + n_out, max(0.0, low), min(1.0, high), "DeLong, adjusted")
 
 
 def _adjusted(sums: Scores, squares: Scores, sizes: Counts) -> tuple[Scores, Scores, Scores]:
@@ -59,18 +60,18 @@ def balanced_accuracy(members: Scores, non_members: Scores, threshold: float) ->
     Interval: that of the difference TPR - FPR of two independent rates (Newcombe 1998, method 10), moved and halved.
     """
     hits, alarms = int((members >= threshold).sum()), int((non_members >= threshold).sum())
-    gap = difference("advantage", (hits, len(members)), (alarms, len(non_members)))
+    gap = difference(ADVANTAGE, (hits, len(members)), (alarms, len(non_members)))
     if gap.value is None or gap.ci_low is None or gap.ci_high is None:
-        return replace(gap, metric="balanced_accuracy")
+        return replace(gap, metric=BALANCED_ACCURACY)
     numbers = {"value": (1 + gap.value) / 2, "ci_low": (1 + gap.ci_low) / 2, "ci_high": (1 + gap.ci_high) / 2}
-    return replace(gap, metric="balanced_accuracy", **numbers)  # type: ignore[arg-type]
+    return replace(gap, metric=BALANCED_ACCURACY, **numbers)  # type: ignore[arg-type]
 
 
 def advantage(balanced: Estimate) -> Estimate:
     """Return TPR - FPR (Yeom et al. 2018), which is 2 * balanced accuracy - 1, at the same threshold."""
     if balanced.value is None or balanced.ci_low is None or balanced.ci_high is None:
-        return Estimate("advantage", None, balanced.n, reason=balanced.reason)
-    return Estimate("advantage", 2 * balanced.value - 1, balanced.n, 2 * balanced.ci_low - 1, 2 * balanced.ci_high - 1, balanced.ci_method)
+        return Estimate(ADVANTAGE, None, balanced.n, reason=balanced.reason)
+    return Estimate(ADVANTAGE, 2 * balanced.value - 1, balanced.n, 2 * balanced.ci_low - 1, 2 * balanced.ci_high - 1, balanced.ci_method)
 
 
 def roc(members: Scores, non_members: Scores) -> tuple[Scores, Scores, Scores]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from securitynet.metrics.intervals import LEVEL, Estimate
+from securitynet.metrics.vocabulary import tpr_at_fpr as rate_name
 
 Scores = NDArray[np.float64]
 METHOD = "exact bracket"
@@ -50,7 +51,7 @@ def tpr_at_fpr(members: Scores, non_members: Scores, fpr: float) -> Estimate:
     None with the reason where too few non-members give no lower end (see fewest; the upper one stands), and where so many
     non-members share the largest score of all that no threshold has this rate, except the one that calls nobody a member.
     """
-    name, n, m = f"tpr_at_fpr_{fpr:g}", len(members), len(non_members)
+    name, n, m = rate_name(fpr), len(members), len(non_members)
     if not n or not m:
         return Estimate(name, None, n + m, reason="no samples")
     tied = int((non_members == max(members.max(), non_members.max())).sum())

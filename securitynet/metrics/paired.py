@@ -11,6 +11,7 @@ from scipy import stats
 from securitynet.metrics.intervals import LEVEL, Estimate
 from securitynet.metrics.operating import lower_limit, rank, surely_laxer, surely_stricter, tpr_at_fpr, upper_limit
 from securitynet.metrics.placements import Scores, wins
+from securitynet.metrics.vocabulary import AUC
 
 RESAMPLES = 2000
 FEWEST_ALARMS = 10  # above the threshold: with fewer, resampled thresholds take too few values
@@ -27,13 +28,13 @@ def auc_difference(first: Sides, second: Sides) -> tuple[Estimate, float | None]
     placed = [wins(*one) for one in (first, second)]
     n, m = len(first[0]), len(first[1])
     if min(n, m) < 2:
-        return Estimate("auc", None, n + m, reason="needs two members and two non-members"), None
+        return Estimate(AUC, None, n + m, reason="needs two members and two non-members"), None
     inside = (placed[0].members - placed[1].members) / m
     outside = (placed[0].non_members - placed[1].non_members) / n
     value, variance = float(inside.mean()), inside.var(ddof=1) / n + outside.var(ddof=1) / m
     half = Z * math.sqrt(variance + 0.5 / n**2 + 0.5 / m**2)
     p = float(2 * stats.norm.sf(abs(value) / math.sqrt(variance))) if variance > 0 else None
-    return Estimate("auc", value, n + m, max(-1.0, value - half), min(1.0, value + half), "DeLong, paired"), p
+    return Estimate(AUC, value, n + m, max(-1.0, value - half), min(1.0, value + half), "DeLong, paired"), p
 
 
 def tpr_difference(first: Sides, second: Sides, fpr: float, seed: int = 0) -> Estimate:

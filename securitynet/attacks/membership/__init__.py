@@ -74,7 +74,10 @@ class MembershipEvidence:
         balanced = metrics.balanced_accuracy(*unknown, threshold)
         rates = [metrics.tpr_at_fpr(*scored, fpr) for fpr in metrics.FALSE_POSITIVE_RATES]
         area = metrics.auc(*scored) if self.swapped is None else self._crossed(self.swapped)
-        return [replace(area, reason=area.reason or self.remark), *rates, balanced, metrics.advantage(balanced)]
+        part = "half" if self.held_out else "all"
+        area = replace(area, reason=area.reason or self.remark, scope="all" if self.swapped is not None else part)
+        halves = [replace(one, scope="half") for one in (balanced, metrics.advantage(balanced))]
+        return [area, *(replace(one, scope=part) for one in rates), *halves]
 
     def _crossed(self, swapped: tuple[Scores, Scores]) -> Estimate:
         return crossed_auc((self.members, self.non_members), swapped, (self.known_members, self.known_non_members))

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.attacks.membership import MembershipEvidence
-from securitynet.attacks.membership.learned import Features, fitted, sorted_posteriors
+from securitynet.attacks.membership._learned import Features, fitted, sorted_posteriors
+from securitynet.attacks.membership._networks import Networks, Settings, trained
 from securitynet.attacks.membership.loss import Loss
-from securitynet.attacks.membership.networks import Networks, Settings, trained
 from securitynet.target import Outputs, Target
 
 if TYPE_CHECKING:

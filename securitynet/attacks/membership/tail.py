@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from securitynet.attacks.membership import MembershipEvidence, from_score
-from securitynet.attacks.membership.scores import log_likelihood
+from securitynet.attacks.membership._formulas import log_likelihood
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.operating import fewest, tpr_at_fpr
+from securitynet.metrics.vocabulary import tnr_at_fnr
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class TailEvidence:
         few = f"a false-negative rate of {fnr:g} needs at least {fewest(fnr)} members, there are {len(self.scores.members)}"
         tied = "too many members share the smallest score: no threshold has this rate"
         reason = None if turned.value is not None else few if len(self.scores.members) < fewest(fnr) else tied
-        return replace(turned, metric=f"tnr_at_fnr_{fnr:g}", reason=reason)
+        return replace(turned, metric=tnr_at_fnr(fnr), reason=reason, scope="all")
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the scores."""
