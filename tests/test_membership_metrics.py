@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from securitynet.attacks.membership import MembershipEvidence
-from securitynet.attacks.membership import scores as formulas
+from securitynet.attacks.membership import _formulas as formulas
 from securitynet.attacks.membership.tail import TailEvidence
 from securitynet.data import ArrayImages, Split
 from securitynet.data.transform import Transform

@@ -73,15 +73,20 @@ def bracket(members: Scores, non_members: Scores, fpr: float, level: float = LEV
     by binomial tails; what is left on the exact binomial limit (Clopper & Pearson 1934) of the members above it.
     """
     side, ordered = (1 - level) / 2, np.sort(non_members)[::-1]
-    strict, lax = surely_stricter(len(ordered), fpr, side / 2), surely_laxer(len(ordered), fpr, side / 2)
-    low, high = 0.0, 1.0
-    if strict:
-        missed = float(stats.binom.cdf(strict - 1, len(ordered), fpr))
-        low = lower_limit(int((members > ordered[strict - 1]).sum()), len(members), side - missed)
+    lax, high = surely_laxer(len(ordered), fpr, side / 2), 1.0
     if lax <= len(ordered):
         missed = float(stats.binom.sf(lax - 1, len(ordered), fpr))
         high = upper_limit(int((members > ordered[lax - 1]).sum()), len(members), side - missed)
-    return low, high
+    return lower_end(members, non_members, fpr, side), high
+
+
+def lower_end(members: Scores, non_members: Scores, fpr: float, miss: float) -> float:
+    """Return a lower limit of the true-positive rate at `fpr` that lies above it with probability at most `miss`."""
+    strict = surely_stricter(len(non_members), fpr, miss / 2)
+    if not strict:
+        return 0.0
+    missed = float(stats.binom.cdf(strict - 1, len(non_members), fpr))
+    return lower_limit(int((members > np.sort(non_members)[-strict]).sum()), len(members), miss - missed)
 
 
 def surely_stricter(n: int, fpr: float, miss: float) -> int:
