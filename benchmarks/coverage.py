@@ -1,6 +1,6 @@
 """How often the intervals hold the truth: python benchmarks/coverage.py [--models 1000] [--only NAME ...] [--output FILE.jsonl]
 
-Every interval that the package reports, by the public function that gives it (CASES; a test holds the list complete), on
+Every interval that the package reports, by the public function that gives it (a test holds the list complete), on
 simulated models whose truth is known: without a leak, and with two leaks of scores that are normal, 0.3 and 1 deviations apart,
 the members' spread 1.3; at 1,000 + 1,000, 5,000 + 1,000 and 5,000 + 5,000 members and non-members. An interval without an end
 counts as reaching to the end of the scale. Prints coverage, the mean width, and for true-positive rates the width over that of
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from coverage_cases import Case, cases
+from coverage_family import cases as family
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     before = stored(args.output)
     sys.stdout.write(f"{'interval':42}{'setting':62}{'covers':>7}{'width':>10}{'ratio':>7}\n")
-    for case in cases():
+    for case in (*cases(), *family()):
         if not any(name in case.interval for name in args.only):
             continue
         found = before.get((case.interval, case.setting))

@@ -14,7 +14,8 @@ from securitynet.metrics.intervals import Estimate
 from securitynet.report import statistics
 
 Array = np.ndarray
-Draw = Callable[[np.random.Generator], Iterator[tuple[float, float | None, float | None]]]
+Triple = tuple[float, float | None, float | None]  # truth, lower and upper end
+Draw = Callable[[np.random.Generator], Iterator[Triple]]
 SIZES = ((1000, 1000), (5000, 1000), (5000, 5000))
 LEAKS = ((0.0, 1.0), (0.3, 1.3), (1.0, 1.3))
 
@@ -31,7 +32,7 @@ class Case:
     exact: bool = False
 
 
-def of(truth: float, estimate: Estimate) -> Iterator[tuple[float, float | None, float | None]]:
+def of(truth: float, estimate: Estimate) -> Iterator[Triple]:
     yield truth, estimate.ci_low, estimate.ci_high
 
 
@@ -98,7 +99,7 @@ def aucs() -> Iterator[Case]:
         yield Case("membership.auc", str(one), lambda rng, one=one: of(one.auc(), membership.auc(*one.sides(rng))))
     for p, q, n in ((0.95, 0.93, 1000), (0.999, 0.99, 1000), (0.9999, 0.999, 1000), (1.0, 0.9995, 1000), (0.999, 0.99, 100)):
 
-        def draw(rng: np.random.Generator, p: float = p, q: float = q, n: int = n) -> Iterator[tuple[float, float | None, float | None]]:
+        def draw(rng: np.random.Generator, p: float = p, q: float = q, n: int = n) -> Iterator[Triple]:
             return of(0.5 + (p - q) / 2, membership.auc((rng.random(n) < p) * 1.0, (rng.random(n) < q) * 1.0))
 
         yield Case("membership.auc", f"{n}+{n}, right {p:g} and {q:g}", draw)
@@ -110,7 +111,7 @@ def rates() -> Iterator[Case]:
         for fpr in membership.FALSE_POSITIVE_RATES:
             width = one.width(fpr) if one.digits is None and one.m >= operating.fewest(fpr) else None
 
-            def draw(rng: np.random.Generator, one: Normal = one, fpr: float = fpr) -> Iterator[tuple[float, float | None, float | None]]:
+            def draw(rng: np.random.Generator, one: Normal = one, fpr: float = fpr) -> Iterator[Triple]:
                 return of(one.tpr(fpr), operating.tpr_at_fpr(*one.sides(rng), fpr))
 
             yield Case("operating.tpr_at_fpr", f"{one}, FPR {fpr:g}", draw, width=width, exact=True)
@@ -122,9 +123,7 @@ def tails() -> Iterator[Case]:
         for fnr in (0.01, 0.001):
             truth = float(stats.norm.cdf(one.d + one.s * stats.norm.ppf(fnr)))
 
-            def draw(
-                rng: np.random.Generator, one: Normal = one, fnr: float = fnr, truth: float = truth
-            ) -> Iterator[tuple[float, float | None, float | None]]:
+            def draw(rng: np.random.Generator, one: Normal = one, fnr: float = fnr, truth: float = truth) -> Iterator[Triple]:
                 inside, outside = one.sides(rng)
                 return of(truth, operating.tpr_at_fpr(-outside, -inside, fnr))
 
@@ -134,7 +133,7 @@ def tails() -> Iterator[Case]:
 def balanced() -> Iterator[Case]:
     for one in settings():
 
-        def draw(rng: np.random.Generator, one: Normal = one) -> Iterator[tuple[float, float | None, float | None]]:
+        def draw(rng: np.random.Generator, one: Normal = one) -> Iterator[Triple]:
             inside, outside = one.sides(rng)
             n, m = one.n // 2, one.m // 2
             threshold = membership.best_threshold(inside[:n], outside[:m])
@@ -151,7 +150,7 @@ def classes() -> Iterator[Case]:
     for one in settings():
         for count in (10, 100):
 
-            def draw(rng: np.random.Generator, one: Normal = one, count: int = count) -> Iterator[tuple[float, float | None, float | None]]:
+            def draw(rng: np.random.Generator, one: Normal = one, count: int = count) -> Iterator[Triple]:
                 labels = rng.integers(0, count, one.n), rng.integers(0, count, one.m)
                 found = membership.per_class_auc(*one.sides(rng), *labels, count)
                 for low, high in zip(found.ci_low, found.ci_high, strict=True):
@@ -166,7 +165,7 @@ def curves() -> Iterator[Case]:
     for one in [*settings(), Normal(50, 50, 1.0, 1.3), Normal(20, 300, 0.0, 1.0)]:
         truth = stats.norm.sf((stats.norm.isf(grid) - one.d) / one.s)
 
-        def draw(rng: np.random.Generator, one: Normal = one, truth: Array = truth) -> Iterator[tuple[float, float | None, float | None]]:
+        def draw(rng: np.random.Generator, one: Normal = one, truth: Array = truth) -> Iterator[Triple]:
             low, high = bands.roc_band(*one.sides(rng), grid)
             worst = np.maximum(low - truth, truth - high).max()
             yield 0.0, float(worst), 0.0  # held where nowhere above zero
@@ -181,7 +180,7 @@ def differences() -> Iterator[Case]:
 
             def areas(
                 rng: np.random.Generator, one: Normal = one, other: Normal = other, factor: float = factor, rho: float = rho
-            ) -> Iterator[tuple[float, float | None, float | None]]:
+            ) -> Iterator[Triple]:
                 return of(one.auc() - other.auc(), paired.auc_difference(*one.pair(rng, factor, rho))[0])
 
             about = f"{one} and {factor:g} of it, correlation {rho:g}"
@@ -195,7 +194,7 @@ def differences() -> Iterator[Case]:
                     factor: float = factor,
                     rho: float = rho,
                     fpr: float = fpr,
-                ) -> Iterator[tuple[float, float | None, float | None]]:
+                ) -> Iterator[Triple]:
                     return of(one.tpr(fpr) - other.tpr(fpr), paired.tpr_difference(*one.pair(rng, factor, rho), fpr))
 
                 exact = operating.rank(one.m, fpr) < paired.FEWEST_ALARMS
@@ -205,19 +204,19 @@ def differences() -> Iterator[Case]:
 def proportions() -> Iterator[Case]:
     for n, p, q in ((1000, 0.9, 0.7), (5000, 0.99, 0.98), (1000, 0.999, 0.99), (100, 0.9, 0.8)):
 
-        def one(rng: np.random.Generator, n: int = n, p: float = p) -> Iterator[tuple[float, float | None, float | None]]:
+        def one(rng: np.random.Generator, n: int = n, p: float = p) -> Iterator[Triple]:
             return of(p, intervals.rate("x", int(rng.binomial(n, p)), n))
 
-        def two(rng: np.random.Generator, n: int = n, p: float = p, q: float = q) -> Iterator[tuple[float, float | None, float | None]]:
+        def two(rng: np.random.Generator, n: int = n, p: float = p, q: float = q) -> Iterator[Triple]:
             first, second = (intervals.rate("x", int(rng.binomial(n, some)), n) for some in (p, q))
             both = intervals.difference("x", *((round((part.value or 0) * n), n) for part in (first, second)))
             yield p - q, both.ci_low, both.ci_high
 
-        def moved(rng: np.random.Generator, n: int = n, p: float = p, q: float = q) -> Iterator[tuple[float, float | None, float | None]]:
+        def moved(rng: np.random.Generator, n: int = n, p: float = p, q: float = q) -> Iterator[Triple]:
             sides = [membership.auc(*Normal(n, n, d, 1.3).sides(rng)) for d in (0.5, 0.2)]
             return of(Normal(n, n, 0.5, 1.3).auc() - Normal(n, n, 0.2, 1.3).auc(), paired.interval_difference("x", *sides))
 
-        def pairs(rng: np.random.Generator, n: int = n, p: float = p, q: float = q) -> Iterator[tuple[float, float | None, float | None]]:
+        def pairs(rng: np.random.Generator, n: int = n, p: float = p, q: float = q) -> Iterator[Triple]:
             base = rng.random(n)
             first, second = base < p, np.where(rng.random(n) < 0.8, base, rng.random(n)) < q
             return of(p - q, paired.rate_difference("x", first, second)[0])
@@ -232,22 +231,22 @@ def proportions() -> Iterator[Case]:
 def averages() -> Iterator[Case]:
     for n, spread in ((100, 1.0), (1000, 1.0), (1000, 2.0), (5000, 1.5)):
 
-        def skewed(rng: np.random.Generator, n: int = n, spread: float = spread) -> Iterator[tuple[float, float | None, float | None]]:
+        def skewed(rng: np.random.Generator, n: int = n, spread: float = spread) -> Iterator[Triple]:
             return of(math.exp(spread**2 / 2), means.mean("kl", rng.lognormal(0, spread, n), int(rng.integers(2**31))))
 
         yield Case("means.mean", f"{n} lognormal, spread {spread:g}", skewed, (0, math.inf))
     for n, p in ((1000, 0.8), (1000, 0.99), (5000, 0.999)):
 
-        def shares(rng: np.random.Generator, n: int = n, p: float = p) -> Iterator[tuple[float, float | None, float | None]]:
+        def shares(rng: np.random.Generator, n: int = n, p: float = p) -> Iterator[Triple]:
             easy = rng.beta(20 * p, 20 * (1 - p), n)
             return of(p, fidelity.share("agreement", rng.random((3, n)) < easy))
 
-        def gaps(rng: np.random.Generator, n: int = n, p: float = p) -> Iterator[tuple[float, float | None, float | None]]:
+        def gaps(rng: np.random.Generator, n: int = n, p: float = p) -> Iterator[Triple]:
             easy = rng.beta(20 * p, 20 * (1 - p), n)
             first, second = ((rng.random((3, n)) < easy).mean(axis=0) for _ in range(2))
             return of(0.0, curve.difference("excess", first, second))
 
-        def ratios(rng: np.random.Generator, n: int = n, p: float = p) -> Iterator[tuple[float, float | None, float | None]]:
+        def ratios(rng: np.random.Generator, n: int = n, p: float = p) -> Iterator[Triple]:
             easy = rng.beta(20 * p, 20 * (1 - p), n)
             first, second = (rng.random((3, n)) < 0.9 * easy).mean(axis=0), (rng.random(n) < easy) * 1.0
             return of(0.9, curve.ratio("relative", first, second, int(rng.integers(2**31))))
@@ -262,11 +261,11 @@ def averages() -> Iterator[Case]:
         yield Case("detection.rates", f"{n} models", lambda rng, n=n: alarms(rng, n), exact=True)
 
 
-def agree(rng: np.random.Generator, n: int) -> Iterator[tuple[float, float | None, float | None]]:
+def agree(rng: np.random.Generator, n: int) -> Iterator[Triple]:
     return of(0.9, fidelity.agreement(rng.random(n) < 0.9, np.ones(n, bool)))  # type: ignore[arg-type]
 
 
-def budgets(rng: np.random.Generator, n: int) -> Iterator[tuple[float, float | None, float | None]]:
+def budgets(rng: np.random.Generator, n: int) -> Iterator[Triple]:
     sizes, shares = (100, 300, 1000, 3000), (0.5, 0.65, 0.78, 0.86)
     base = rng.random(n)
     right = [(np.where(rng.random(n) < 0.7, base, rng.random(n)) < share) * 1.0 for share in shares]
@@ -275,7 +274,7 @@ def budgets(rng: np.random.Generator, n: int) -> Iterator[tuple[float, float | N
         yield truth, found.ci_low, found.ci_high
 
 
-def chances(rng: np.random.Generator, n: int) -> Iterator[tuple[float, float | None, float | None]]:
+def chances(rng: np.random.Generator, n: int) -> Iterator[Triple]:
     given = rng.beta(0.6, 0.6, n)
     true = rng.random(n) < given
     loss = detection.cross_entropy(given, true)
@@ -284,7 +283,7 @@ def chances(rng: np.random.Generator, n: int) -> Iterator[tuple[float, float | N
     yield BRIER, score.ci_low, score.ci_high
 
 
-def alarms(rng: np.random.Generator, n: int) -> Iterator[tuple[float, float | None, float | None]]:
+def alarms(rng: np.random.Generator, n: int) -> Iterator[Triple]:
     bad = rng.random(n) < 0.5
     flagged = rng.random(n) < np.where(bad, 0.9, 0.05)
     for found, truth in zip(detection.rates(flagged, bad), (0.9, 0.05, 0.45 / 0.475), strict=True):
@@ -302,9 +301,7 @@ def correlations() -> Iterator[Case]:
         for rho in (0.0, 0.6):
             truth = 6 / math.pi * math.asin(rho / 2)
 
-            def draw(
-                rng: np.random.Generator, n: int = n, rho: float = rho, truth: float = truth
-            ) -> Iterator[tuple[float, float | None, float | None]]:
+            def draw(rng: np.random.Generator, n: int = n, rho: float = rho, truth: float = truth) -> Iterator[Triple]:
                 x = rng.standard_normal(n)
                 found = statistics.correlate(x, rho * x + math.sqrt(1 - rho**2) * rng.standard_normal(n), int(rng.integers(2**31)))
                 yield rho, found.pearson_low, found.pearson_high
@@ -315,12 +312,12 @@ def correlations() -> Iterator[Case]:
     yield Case("statistics.random_intercept", "60 models of 12 groups", effects, (-math.inf, math.inf))
 
 
-def averaged(rng: np.random.Generator, n: int) -> Iterator[tuple[float, float | None, float | None]]:
+def averaged(rng: np.random.Generator, n: int) -> Iterator[Triple]:
     low, high = statistics.mean_interval(rng.gamma(2.0, 1.0, n), int(rng.integers(2**31)))
     yield 2.0, low, high
 
 
-def effects(rng: np.random.Generator) -> Iterator[tuple[float, float | None, float | None]]:
+def effects(rng: np.random.Generator) -> Iterator[Triple]:
     groups = np.repeat(np.arange(12), 5)
     x = rng.standard_normal(60)
     found = statistics.random_intercept(0.5 * x + rng.standard_normal(12)[groups] + rng.standard_normal(60), x, groups)

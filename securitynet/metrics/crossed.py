@@ -1,9 +1,11 @@
 """AUC of an attack that is fitted on one half and scores the other, then the other way round.
 
 Two fits share no scale, so each half has its own AUC, and their mean is the number. The halves are not independent: what each
-fit took from its own half by chance is measured on the other. The covariance is at most half the variance of the difference of
-both fits' AUCs on the same samples, and at least taken for what networks and trees showed without a leak: a correlation of one
-half (0.43 to 0.52 in 420 simulated models, fitted anew). benchmarks/coverage.py simulates the interval with refitting.
+fit took from its own half by chance is measured on the other. The further apart both fits are, the more their errors correlate:
+not at all where they are one function, fully where a fit of many features found nothing but chance. So the correlation is taken
+from the distance of the fits: the cube root of c, half the variance of the difference of their AUCs on the same samples over
+that of one AUC; at least 0.3, as fits of one feature that agree by chance need. The root and the least value were chosen by
+simulation (networks, and linear fits of 1 to 20 features, fitted anew); benchmarks/coverage.py repeats it on other draws.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from securitynet.metrics.intervals import LEVEL, Estimate
 from securitynet.metrics.placements import Scores, centre_and_variance, wins
 from securitynet.metrics.vocabulary import AUC
 
-CORRELATION = 0.5  # of both halves' errors, at least
+LEAST = 0.3  # correlation of both halves' errors
 Sides = tuple[Scores, Scores]
 Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
@@ -61,5 +63,6 @@ def crossed(first: Sides, second: Sides, known: Masks) -> Crossed:
         gaps = [(a - b) / size for a, b, size in zip(won, wins(*others), (len(sides[1]), len(sides[0])), strict=True)]
         between.append(sum(float(gap.var(ddof=1)) / len(gap) for gap in gaps))
     most = math.sqrt(variances[0] * variances[1])
-    covariance = min(max(sum(between) / 4, CORRELATION * most), most)
+    apart = min(sum(between) / 4 / most, 1.0) if most > 0 else 1.0
+    covariance = max(LEAST, apart ** (1 / 3)) * most
     return Crossed(sum(values) / 2, sum(centres) / 2, math.sqrt(sum(variances) / 4 + covariance / 2))

@@ -30,7 +30,7 @@ def auc(members: Scores, non_members: Scores) -> Estimate:
     centre, variance = centre_and_variance(won)
     value, reach = float(won.members.mean() / n_out), float(stats.norm.ppf(0.5 + LEVEL / 2)) * math.sqrt(variance)
     low, high = min(value, centre - reach), max(value, centre + reach)
-    return Estimate(AUC, value, n_in + n_out, max(0.0, low), min(1.0, high), "DeLong, adjusted")
+    return Estimate(AUC, value, n_in + n_out, max(0.0, low), min(1.0, high), "DeLong")
 
 
 def _adjusted(sums: Scores, squares: Scores, sizes: Counts) -> tuple[Scores, Scores, Scores]:
