@@ -138,6 +138,8 @@ def test_no_processor_means_the_defaults_of_the_class(family: str, side: int, tm
         ("levit_128s", {}, {}),
         ("deit_tiny_distilled_patch16_224", {"depth": 1}, {"crop_pct": 1.0}),
         ("vit_tiny_patch16_224", {"depth": 1, "img_size": 96}, {"interpolation": "bilinear", "crop_pct": 0.95}),
+        ("vit_tiny_patch16_224", {"depth": 1, "act_layer": "relu", "norm_layer": "rmsnorm", "pos_embed": "none", "reg_tokens": 2}, {}),
+        ("resnet10t", {"channels": [8, 8, 16, 16]}, {"crop_pct": 0.56, "input_size": [3, 112, 112]}),
         ("resnet10t", {"channels": [8, 8, 16, 16]}, {"crop_mode": "border", "mean": [0.2, 0.4, 0.6]}),
         ("resnet10t", {"channels": [8, 8, 16, 16]}, {"crop_mode": "squash", "crop_pct": 0.91}),
         ("resnet10t", {"channels": [8, 8, 16, 16]}, {"input_size": [3, 96, 128], "crop_pct": 0.8}),

@@ -44,7 +44,7 @@ def shrunken(sums: Scores, squares: Scores, n: Counts, others: Counts) -> tuple[
 
 def centre_and_variance(won: Wins) -> tuple[float, float]:
     """Return the centre of the AUC's interval, and the variance of the AUC, of two samples or more in each group."""
-    n, m = len(won.members), len(won.non_members)
-    centre, variance = shrunken(won.members.sum(), (won.members**2).sum(), np.int64(n), np.int64(m))
-    other = shrunken(won.non_members.sum(), (won.non_members**2).sum(), np.int64(m), np.int64(n))[1]
-    return float(centre), float(variance + other)
+    sizes = np.asarray([len(side) for side in won])
+    sums, squares = np.asarray([side.sum() for side in won]), np.asarray([(side**2).sum() for side in won])
+    centres, variances = shrunken(sums, squares, sizes, sizes[::-1])
+    return float(centres[0]), float(variances.sum())

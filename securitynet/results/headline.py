@@ -179,14 +179,15 @@ def _rate(family: Sequence[_Candidate], fpr: float, miss: float, sizes: tuple[in
         return Finding(name, fpr, miss, fpr, *sizes, reason=reason)
     if not choice:
         return Finding(name, fpr, miss, fpr, *sizes, reason="every attack was fitted on the known half: none can be chosen there")
-    best = max(choice, key=lambda one: _promise(*one.sides(known=True), fpr))
+    best = max(choice, key=lambda one: _promise(one.sides(known=True), fpr))
     members, non_members = best.sides(known=False)
     threshold = np.sort(non_members)[-rank(len(non_members), fpr)]
     low = lower_end(members, non_members, fpr, miss)
     return Finding(name, fpr, miss, fpr, *sizes, best.attack, best.params, float((members > threshold).mean()), low)
 
 
-def _promise(members: Scores, non_members: Scores, fpr: float) -> tuple[float, float]:
+def _promise(known: tuple[Scores, Scores], fpr: float) -> tuple[float, float]:
     """Return the true-positive rate, then the AUC: what the choice goes by."""
+    members, non_members = known
     threshold = np.sort(non_members)[-max(1, rank(len(non_members), fpr))]
     return float((members > threshold).mean()), auc(members, non_members).value or 0.0

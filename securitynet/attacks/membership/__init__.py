@@ -85,15 +85,15 @@ class MembershipEvidence:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what is saved: the scores, the masks, whether the known ones were left out, the labels, scores of a second fit."""
         again = self.swapped or (None, None)
-        labels = {"member_labels": self.member_labels, "non_member_labels": self.non_member_labels}
-        labels |= {"swapped_members": again[0], "swapped_non_members": again[1]}
+        further: dict[str, np.ndarray | None] = {"member_labels": self.member_labels, "non_member_labels": self.non_member_labels}
+        further |= {"swapped_members": again[0], "swapped_non_members": again[1]}
         return {
             "members": self.members,
             "non_members": self.non_members,
             "known_members": self.known_members,
             "known_non_members": self.known_non_members,
             "held_out": np.asarray(self.held_out),
-            **{name: values for name, values in labels.items() if values is not None},
+            **{name: values for name, values in further.items() if values is not None},
         }
 
 
