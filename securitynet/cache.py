@@ -140,9 +140,10 @@ class ArrayCache:
         path = self.path(key)
         if not write or path is None:
             return
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        with replacing(path) as part:
-            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, part, {k: str(v) for k, v in note.items()})
+        data = save({name: np.ascontiguousarray(value) for name, value in arrays.items()}, {k: str(v) for k, v in note.items()})
+        with replacing(path) as part:  # not by the library itself, whose errors do not say that the disk is full
+            part.write_bytes(data)
         if self.directory is not None and self.limit is not None:
             count_in(self.directory, path.stat().st_size if path.exists() else 0, self.limit)

@@ -133,7 +133,8 @@ def test_a_child_that_dies_or_hangs_is_replaced(child: Child, tmp_path: Path) ->
     log = str(tmp_path / "one.log")
     first = child.ask({"do": "answer"})["pid"]
     assert child.ask({"do": "answer"})["pid"] == first
-    assert child.ask({"do": "raise", "log": log}) == {"error": "ValueError: two lines"}
+    reply = child.ask({"do": "raise", "log": log})
+    assert reply == {"error": "ValueError: two lines", "unexpected": True, "fault": None, "path": None}
     assert child.ask({"do": "answer"})["pid"] == first  # an error is an answer
     endings = {"kill": "killed by SIGKILL", "fault": "killed by SIGSEGV", "exit": "exit code 7"}
     for what, words in endings.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from securitynet.target import Target
 
 log = logging.getLogger(__name__)
+FULL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,8 @@ def _run_one(one: Named, target: Target, splits: Splits, accelerator: Accelerato
     except Skipped as skipped:
         return _without(one, "skipped", str(skipped))
     except Exception as error:  # an attack may be anybody's code: its failure costs one row, not the evaluation
+        if isinstance(error, OSError) and error.errno in FULL:  # the disk's fault, not the attack's
+            raise
         log.debug("%s failed", one.name, exc_info=True)
         return _without(one, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
     seconds = time.perf_counter() - start

@@ -30,7 +30,12 @@ def show_plan(plan: Plan, folder: Path) -> None:
     console.print(table)
     names = dict.fromkeys(name for name, _ in plan.attacks)
     console.print(Text(f"{len(plan.attacks)} attacks: {', '.join(names)}"))
-    basis = f"from {cost.measured} measured here" if cost.measured else "by rule of thumb: nothing was measured here yet"
+    speed = (
+        f"at {cost.speed / 1e9:,.0f} billion multiply-accumulates a second, which this device just did"
+        if cost.speed
+        else "by rule of thumb"
+    )
+    basis = f"from {cost.measured} measured here" if cost.measured else speed
     guessed = f" ({cost.unstated} of unknown size, guessed from their parameters)" if cost.unstated else ""
     console.print(f"about {duration(cost.seconds)} of computing, {basis}")
     console.print(f"downloads {_size(cost.download)}{guessed}; on disk {_size(cost.disk)}; memory {_size(cost.memory)}", highlight=False)

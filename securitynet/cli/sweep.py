@@ -56,6 +56,7 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pattern", metavar="PATTERN", help="glob on the id, such as 'pytorchcv/resnet*'")
     for name in FILTERS:
         parser.add_argument(f"--{name}", metavar="PATTERN", help=f"glob on the {name}")
+    parser.add_argument("--all", action="store_true", help="the whole catalog: what no filter means has to be said")
     parser.add_argument("--ids-from", metavar="FILE", action="append", default=[], help="a file with an id or a JSON record a line")
     parser.add_argument("--attacks", nargs="+", default=["standard"], metavar="ATTACK", help="as of `evaluate` (default standard)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="evaluate with each of these seeds (default 0)")
@@ -76,6 +77,13 @@ def _configure_machine(parser: argparse.ArgumentParser) -> None:
         "--time-limit", type=float, metavar="S", help="seconds that one model may take (default 3600, more for a large one)"
     )
     machine.add_argument("--download-limit", type=float, default=1800, metavar="S", help="seconds that its weights may take (default 1800)")
+    machine.add_argument(
+        "--patience",
+        type=float,
+        default=3600,
+        metavar="S",
+        help="seconds to wait while the disk is full or the network gone (default 3600)",
+    )
     machine.add_argument("--processes", type=int, metavar="N", help="that work on a model together (default: one per GPU, with ray one)")
     machine.add_argument("--threads", type=int, metavar="N", help="of each process on the CPU (default: all cores)")
     machine.add_argument("--engine", choices=("serial", "ray"), default="serial", help="ray: several models at once (securitynet[ray])")
@@ -108,6 +116,9 @@ def run(args: argparse.Namespace) -> int:
 def _query(args: argparse.Namespace) -> Any:
     from securitynet.sweep.plan import Query
 
+    given = [args.pattern, *(getattr(args, name) for name in FILTERS), *args.ids_from]
+    if not args.all and not any(given):
+        raise UsageError("which models? give a filter such as --dataset CIFAR-10, or --ids-from FILE, or --all for the whole catalog")
     return Query(args.pattern, args.dataset, args.family, args.source, args.purpose, tuple(args.ids_from))
 
 
@@ -173,7 +184,7 @@ def _sweep(args: argparse.Namespace, jobs: list[Job], folder: Path) -> int:
     live = sys.stderr.isatty()
     with contextlib.ExitStack() as stack:
         watcher = stack.enter_context(Live(settings, sys.stderr)) if live else Lines(settings, sys.stderr)
-        finished = sweep(jobs, settings, folder, watcher, How(args.retry_failed, args.engine, args.workers, args.shard))
+        finished = sweep(jobs, settings, folder, watcher, How(args.retry_failed, args.engine, args.workers, args.shard, args.patience))
     from securitynet.sweep.status import status
 
     found = status(folder)

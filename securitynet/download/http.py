@@ -8,6 +8,8 @@ import logging
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TRIES = 4
-PAUSE = 1.0  # seconds before the second try, doubled each time
+PAUSE, LONGEST = 1.0, 60.0  # seconds before the second try, doubled each time, and at most
+PATIENCE = 1800.0  # seconds in all that a server may ask to wait
+WORTH_A_WORD = 5.0  # seconds
+TOO_MANY = 429
 CONNECT_TIMEOUT, READ_TIMEOUT = 15.0, 60.0
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 REFUSED = (401, 403, 407)
@@ -56,28 +61,47 @@ def transfer(request: Request, part: Path) -> None:
     """
     from huggingface_hub.utils import httpx
 
-    pause = PAUSE
-    for left in reversed(range(TRIES)):
+    pause, left, waited = PAUSE, TRIES, 0.0
+    while True:
         try:
             return _attempt(request, part)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as error:
             raise DownloadError(f"{request.label}: {request.url} cannot be reached ({_words(error)}); {REMEDY}") from error
-        except (httpx.TransportError, _Busy) as error:
-            if not left:
+        except (httpx.TransportError, Busy) as error:
+            wish = error.after(pause) if isinstance(error, Busy) else None
+            left -= wish is None
+            if not left or waited + (wish or 0.0) > PATIENCE:
                 arrived = part.stat().st_size if part.exists() else 0
                 raise DownloadError(
                     f"{request.label}: {request.url} broke off after {arrived:,} bytes ({_words(error)}); run again to go on from there"
                 ) from error
-        time.sleep(pause)
-        pause *= 2
-    raise AssertionError("unreachable")
+            wait = pause if wish is None else max(wish, PAUSE)
+        if wait > WORTH_A_WORD:
+            log.info("%s: the server asks to wait %.0f s", request.label, wait)
+        time.sleep(wait)
+        waited += wait
+        pause = min(2 * pause, LONGEST)
 
 
 REMEDY = "check the network and run again, or fetch the file by other means and pass its path"
 
 
-class _Busy(Exception):
-    """The server asks to come back later."""
+class Busy(Exception):
+    """The server asks to come back later. `wish` is the header Retry-After of its answer: seconds, or a date; `limit` that it is a 429."""
+
+    def __init__(self, text: str, wish: str = "", limit: bool = False) -> None:
+        super().__init__(text)
+        self._wish, self._limit = wish.strip(), limit
+
+    def after(self, pause: float) -> float | None:
+        """Return the seconds to wait, which cost no try: what the server says, for a 429 without a time `pause`; None for others."""
+        if self._wish.isdecimal() and self._wish.isascii():
+            return float(self._wish[:9])
+        try:
+            date = parsedate_to_datetime(self._wish)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return pause if self._limit else None
+        return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time())
 
 
 def _words(error: Exception) -> str:
@@ -101,8 +125,8 @@ def _attempt(request: Request, part: Path) -> None:
             if response.headers.get("Content-Range", "").endswith(f"/{start}"):
                 return  # all of it had arrived before
             discard(part)
-            raise _Busy("the file changed while it was fetched")
-        _check_status(request, response.status_code)
+            raise Busy("the file changed while it was fetched")
+        _check_status(request, response.status_code, response.headers.get("Retry-After", ""))
         if response.status_code != 206:
             start = 0
         _check_size(request, response, start)
@@ -140,11 +164,11 @@ def _answer(request: Request, headers: dict[str, str]) -> Iterator[Any]:
         yield response
 
 
-def _check_status(request: Request, status: int) -> None:
+def _check_status(request: Request, status: int, wish: str) -> None:
     if status in (200, 206):
         return
     if status in BUSY:
-        raise _Busy(f"the server answers {status}")
+        raise Busy(f"the server answers {status}", wish, status == TOO_MANY)
     if status in (404, 410):
         raise DownloadError(
             f"{request.label}: {request.url} is gone (the server answers {status}); find the file elsewhere and pass its path"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,13 +18,17 @@ from typing import Any
 
 from securitynet.errors import SecurityNetError
 
-SOCKET = "SECURITYNET_SWEEP_SOCKET"
+SOCKET, PREFIX = "SECURITYNET_SWEEP_SOCKET", "securitynet-sweep-"
 STARTING, ENDING = 600.0, 10.0  # seconds
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_", "TORCH_NCCL_")
 
 
 class Lost(Exception):
-    """The child died or did not answer in time; the text says which."""
+    """The child died or did not answer in time; the text says which. `late`: it did not answer in time."""
+
+    def __init__(self, text: str, late: bool = False) -> None:
+        super().__init__(text)
+        self.late = late
 
 
 class Child:
@@ -47,7 +52,7 @@ class Child:
             raise Lost(self._how_it_ended()) from None
         self._show_where_it_is()
         self.kill()
-        raise Lost(f"did not end within {seconds:g} s")
+        raise Lost(f"did not end within {seconds:g} s", late=True)
 
     def _show_where_it_is(self) -> None:
         """Have it write its stack into the log (see serve.answered); of torchrun, the processes below it."""
@@ -93,7 +98,7 @@ class Child:
         return self._connection
 
     def _started(self) -> Connection:
-        folder = tempfile.mkdtemp(prefix="securitynet-")
+        folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
         try:
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(f"{folder}/socket")
@@ -136,6 +141,19 @@ class Child:
             return f"ended with exit code {code}"
         hint = " (so a system ends a process when memory runs out)" if -code == signal.SIGKILL else ""
         return f"was killed by {signal.Signals(-code).name}{hint}"
+
+
+def clean_up() -> None:
+    """Delete the temporary folders of drivers of this user that were killed."""
+    import psutil
+
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        pid = path.name.removeprefix(PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError):
+            stat = path.lstat()
+            dead = pid.isdigit() and not psutil.pid_exists(int(pid)) and time.time() - stat.st_mtime > STARTING
+            if dead and path.is_dir() and stat.st_uid == os.getuid():  # young ones may be of another container
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def clean_environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 import time
@@ -12,10 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from securitynet.results.store import Damage, read
+from securitynet.results.store import read
 from securitynet.sweep import serial
+from securitynet.sweep.child import PREFIX, clean_up
 from securitynet.sweep.estimate import Cost, estimate
+from securitynet.sweep.faults import Machine, host_of, written
 from securitynet.sweep.plan import Attacks, Job, Settings
+from securitynet.sweep.rounds import Rounds
 from securitynet.sweep.state import Outcome, Settled, State, settled_in, this_process
 
 
@@ -31,8 +35,8 @@ class Watcher(Protocol):
     def ended(self, outcome: Outcome) -> None:
         """A job is settled, and on the disk."""
 
-    def noticed(self, damage: Damage) -> None:
-        """Something in the directory is damaged; it was set aside."""
+    def noticed(self, what: str) -> None:
+        """Something that a person should know: damage that was set aside, what the sweep waits for, who changed what."""
 
 
 @dataclass(frozen=True)
@@ -45,57 +49,104 @@ class Plan:
     cost: Cost
 
 
-def planned(jobs: Sequence[Job], settings: Settings, attacks: Attacks, settled: Settled, retry: bool = False) -> Plan:
-    """Return what is not done yet; with `retry`, what failed counts as not done."""
+def planned(
+    jobs: Sequence[Job],
+    settings: Settings,
+    attacks: Attacks,
+    settled: Settled,
+    retry: bool = False,
+    speed: Callable[[], float | None] | None = None,
+) -> Plan:
+    """Return what is not done yet; with `retry`, what failed counts as not done. `speed` measures the device where no job was yet."""
     todo = []
     for job in jobs:
         missing = attacks if retry and settled.failed(job.key) else settled.missing(job, attacks)
         if missing:
             todo.append(replace(job, missing=attacks if settled.failed(job.key) else missing))
-    cost = estimate([job for job in todo if not job.impossible], settings, settled.seconds, jobs)
+    fast = speed() if speed is not None and todo and not settled.seconds else None
+    cost = estimate([job for job in todo if not job.impossible], settings, settled.seconds, jobs, fast)
     return Plan(tuple(jobs), tuple(todo), attacks, cost)
 
 
 def look(jobs: Sequence[Job], settings: Settings, folder: Path, retry: bool = False) -> Plan:
     """Return the plan of a sweep in `folder`; nothing there is changed."""
-    with tempfile.TemporaryDirectory(prefix="securitynet-") as logs, serial.World(settings, Path(logs)) as world:
-        return planned(jobs, settings, world.resolve(), settled_in(read(folder)), retry)
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as logs, serial.World(settings, Path(logs)) as world:
+        return planned(jobs, settings, world.resolve(), settled_in(read(folder)), retry, world.speed)
 
 
 @dataclass(frozen=True)
 class How:
-    """How a sweep runs: `retry` what failed before; `engine` serial or ray, the latter with so many `workers`; `shard` for the record."""
+    """How a sweep runs: `retry` what failed before; `engine` serial or ray, the latter with so many `workers`; `shard` for the record.
+
+    `patience`: seconds that it waits for a machine whose disk or network is at fault.
+    """
 
     retry: bool = False
     engine: str = "serial"
     workers: int = 2
     shard: str | None = None
+    patience: float = 3600.0
 
 
 def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watcher, how: How) -> bool:
     """Evaluate what is not done yet and write it into `folder`; return whether all of it was done, or a signal ended it before.
 
-    Raises UsageError where another sweep works there, or nothing is named; SecurityNetError where a worker does not start at all.
+    Raises UsageError where another sweep works there, or nothing is named; SecurityNetError where a worker does not start at all,
+    or the machine stays at fault.
     """
-    with State(folder, settings.binding, watcher.noticed) as state, Interrupts() as interrupts:
+    folder = folder.absolute()
+    clean_up()
+    with _opened(folder, settings, watcher) as state, Interrupts() as interrupts:
         with serial.World(settings, folder / "logs") as world:
-            plan = planned(jobs, settings, world.resolve(), state.settled, how.retry)
+            plan = planned(jobs, settings, world.resolve(), state.settled, how.retry, world.speed)
             state.forget({job.key for job in plan.todo if state.settled.failed(job.key)})
             state.write_head(process=this_process(), jobs=len(jobs), attacks=plan.attacks, shard=how.shard, seconds=plan.cost.seconds)
             watcher.planned(plan)
-
-            def begin(job: Job) -> None:
-                state.note("begun", entry=job.entry.id, seed=job.seed, time=time.time())
-                watcher.begun(job)
-
-            left = len(plan.todo)
-            with closing(_outcomes(plan.todo, world, how, interrupts.stopping, begin)) as outcomes:
-                for outcome in outcomes:
-                    state.add(outcome)
-                    watcher.ended(outcome)
-                    left -= 1
-        state.compact()
+            hosts = list(dict.fromkeys(host for job in plan.todo if (host := host_of(job.entry))))
+            machine = Machine((folder, Path(settings.cache)), hosts, how.patience, interrupts.stopping, watcher.noticed)
+            left = _run(plan, world, how, _Books(state, watcher, machine, interrupts.stopping))
+        machine.wait(lambda: written(state.compact))
         return not left and not planned(jobs, settings, plan.attacks, state.settled).todo
+
+
+def _opened(folder: Path, settings: Settings, watcher: Watcher) -> State:
+    return State(folder, settings.binding, lambda damage: watcher.noticed(f"damaged, and set aside: {damage}"))
+
+
+@dataclass(frozen=True)
+class _Books:
+    """Where outcomes go."""
+
+    state: State
+    watcher: Watcher
+    machine: Machine
+    stop: Callable[[], bool]
+
+    def begin(self, job: Job) -> None:
+        """A job is computed now."""
+        written(lambda: self.state.note("begun", entry=job.entry.id, seed=job.seed, time=time.time()))
+        self.watcher.begun(job)
+
+    def end(self, outcome: Outcome) -> None:
+        """Write an outcome down. Raises OSError."""
+        self.state.add(outcome)
+        if outcome.changed:
+            self.watcher.noticed(
+                f"{outcome.job.entry.id} changed what all models share ({outcome.changed}); the next one has a fresh process"
+            )
+        self.watcher.ended(outcome)
+
+
+def _run(plan: Plan, world: serial.World, how: How, books: _Books) -> int:
+    """Do what is to be done, round by round; return how many jobs are left."""
+    rounds = Rounds(books.machine, books.end, {job.key: job for job in plan.todo})
+    todo: Sequence[Job] = plan.todo
+    while todo and not books.stop():
+        with closing(_outcomes(todo, world, how, books.stop, books.begin)) as outcomes:
+            for outcome in outcomes:
+                rounds.take(outcome)
+        todo = rounds.next()
+    return len(plan.todo) - rounds.booked
 
 
 def _outcomes(

@@ -1,4 +1,4 @@
-"""What a sweep will cost: rules of thumb from the entries' records, corrected by what was measured so far."""
+"""What a sweep will cost: from the entries' records and the speed of the device, corrected by what was measured so far."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ TORCH_MEMORY, PIXEL_COPIES = 700_000_000, 40  # bytes of a process with its libr
 
 @dataclass(frozen=True)
 class Cost:
-    """Estimates: seconds of computing; bytes to download, bytes on disk afterwards, bytes of memory; and what they rest on."""
+    """Estimates: seconds of computing; bytes to download, bytes on disk afterwards, bytes of memory; and what they rest on.
+
+    `measured` jobs that ran here before, else `speed`: multiply-accumulates per second of this device, None where it was not measured.
+    """
 
     seconds: float
     download: int
@@ -30,6 +33,7 @@ class Cost:
     memory: int
     unstated: int
     measured: int
+    speed: float | None = None
 
 
 def macs_of(entry: Entry) -> int:
@@ -37,9 +41,9 @@ def macs_of(entry: Entry) -> int:
     return entry.macs if entry.macs is not None else MACS_PER_PARAMETER * _params(entry)
 
 
-def seconds_of(job: Job, samples: int | None) -> float:
-    """Return the rule of thumb for the seconds of one job."""
-    return FIXED + macs_of(job.entry) * images_of(job.entry, samples) / SPEED
+def seconds_of(job: Job, samples: int | None, speed: float = SPEED) -> float:
+    """Return the rule of thumb for the seconds of one job, on a device of so many multiply-accumulates per second."""
+    return FIXED + macs_of(job.entry) * images_of(job.entry, samples) / speed
 
 
 def limit_of(job: Job, settings: Settings) -> float:
@@ -62,23 +66,26 @@ def correction(measured: Iterable[tuple[float, float]]) -> float:
     return sum(real for real, _ in pairs) / sum(rule for _, rule in pairs) if pairs else 1.0
 
 
-def estimate(jobs: Sequence[Job], settings: Settings, measured: Mapping[tuple[str, int], float], every: Iterable[Job]) -> Cost:
-    """Return the cost of `jobs`; `measured` holds the seconds of those of `every` that ran before."""
+def estimate(
+    jobs: Sequence[Job], settings: Settings, measured: Mapping[tuple[str, int], float], every: Iterable[Job], speed: float | None = None
+) -> Cost:
+    """Return the cost of `jobs`; `measured` holds the seconds of those of `every` that ran before, `speed` is that of the device."""
     from securitynet.download import Files, at_hand
 
     files = Files(Path(settings.cache), settings.offline, progress=False)
-    known = [(measured[job.key], seconds_of(job, settings.samples)) for job in every if job.key in measured]
+    known = [(measured[job.key], seconds_of(job, settings.samples, speed or SPEED)) for job in every if job.key in measured]
     distinct = list({job.entry.id: job.entry for job in jobs}.values())
     absent = [entry for entry in distinct if (entry.hub_id or entry.weights_url) and not at_hand(entry, files)]
     download = sum(_size(entry) for entry in absent)
     answers = sum(images_of(job.entry, settings.samples) * (job.entry.num_classes or 0) * BYTES for job in jobs)
     return Cost(
-        seconds=sum(seconds_of(job, settings.samples) for job in jobs) * correction(known),
+        seconds=sum(seconds_of(job, settings.samples, speed or SPEED) for job in jobs) * correction(known),
         download=download,
         disk=download + answers,
         memory=max((_memory(entry, settings) for entry in distinct), default=0),
         unstated=sum(entry.weights_size is None for entry in absent),
         measured=len(known),
+        speed=speed,
     )
 
 

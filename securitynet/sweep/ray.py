@@ -35,11 +35,11 @@ def run(jobs: Sequence[Job], settings: Settings, logs: Path, workers: int, stop:
         while running or (fetchers.left and not stop()):
             found = fetchers.next(TICK) if len(running) < workers and fetchers.left and not stop() else None
             if found is not None:
-                job, (when, reason) = found
-                if reason is None:
-                    running[task.remote(job, settings, str(logs.resolve()))] = job, when
+                job, fetched = found
+                if fetched.reason is None:
+                    running[task.remote(job, settings, str(logs.resolve()))] = job, fetched.when
                 else:
-                    yield replace(serial.failed(job, reason), fetched=when)
+                    yield serial.unfetched(job, fetched)
             for done in ray.wait(list(running), timeout=TICK)[0] if running else ():
                 job, when = running.pop(done)
                 yield replace(_outcome(ray, done, job), fetched=when)
@@ -73,8 +73,8 @@ def _outcome(ray: Any, done: Any, job: Job) -> Outcome:
 def evaluated(job: Job, settings: Settings, logs: str) -> Outcome:
     """Return the outcome of one job, in processes that the next task here finds warm. Its weights are there where the cache is shared."""
     fetchers, world = _processes(settings, logs)
-    _, reason = fetchers.fetch(job)
-    return world.evaluate(job) if reason is None else serial.failed(job, reason)
+    fetched = fetchers.fetch(job)
+    return world.evaluate(job) if fetched.reason is None else serial.unfetched(job, fetched)
 
 
 @cache

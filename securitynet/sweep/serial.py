@@ -6,9 +6,9 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,12 +26,22 @@ from securitynet.sweep.state import Outcome
 
 FETCHERS, AHEAD = 2, 4  # downloads at the same time; jobs whose weights may wait on the disk
 GROWTH, SLACK = 2.0, 1 << 30  # a world that holds more than this times what it first held, and so many bytes, starts anew
+PROBE = 2.0  # seconds
 TICK = 0.5  # seconds between two looks whether a signal has come
-Fetched = tuple[tuple[float, float] | None, str | None]  # when, and why it failed
 
 
-def failed(job: Job, reason: str | None, status: str = "failed") -> Outcome:
-    """Return the outcome of a job that gave no measurement: one row with the reason."""
+@dataclass(frozen=True)
+class Fetched:
+    """When the weights of a job were fetched, and why they could not be; `fault` and `path` as of an Outcome."""
+
+    when: tuple[float, float] | None = None
+    reason: str | None = None
+    fault: str | None = None
+    path: str | None = None
+
+
+def failed(job: Job, reason: str | None, status: str = "failed", **facts: Any) -> Outcome:
+    """Return the outcome of a job that gave no measurement: one row with the reason; `facts` are further columns of the outcome."""
     row = Row(
         entry=job.entry.id,
         dataset=job.entry.dataset,
@@ -43,7 +53,7 @@ def failed(job: Job, reason: str | None, status: str = "failed") -> Outcome:
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
         origin="securitynet",
     )
-    return Outcome(job, (row,))
+    return Outcome(job, (row,), **facts)
 
 
 def general(reason: str | None, settings: Settings) -> str | None:
@@ -55,7 +65,7 @@ class Fetchers:
     """Processes that bring weights ahead of time, each asked by a thread of its own. A context manager."""
 
     def __init__(self, settings: Settings, logs: Path, count: int = FETCHERS, ahead: int = AHEAD) -> None:
-        self.settings, self.logs, self.ahead = settings, logs, ahead
+        self.settings, self.logs, self.ahead = settings, logs.absolute(), ahead
         command = [sys.executable, "-m", "securitynet.sweep.fetcher"]
         self._all = [Child(command, {}, logs / "fetcher.log") for _ in range(count)]
         self._idle: SimpleQueue[Child] = SimpleQueue()
@@ -105,26 +115,28 @@ class Fetchers:
     def fetch(self, job: Job) -> Fetched:
         """Fetch the weights of a job; return when that was, and why it failed."""
         if not (job.entry.hub_id or job.entry.weights_url) or job.entry.loader == "builtin":
-            return None, None
+            return Fetched()
         start, child, limit = time.time(), self._idle.get(), self.settings.download_limit
         place = {"cache": self.settings.cache, "offline": self.settings.offline}
         message = {"entry": job.entry.to_record(), "log": _log(self.logs, job), **place}
         try:
-            reason = child.ask(message, limit).get("error")
+            reply = child.ask(message, limit)
         except Lost as lost:
-            reason = f"the download {lost}"
+            reply = {"error": f"the download {lost}"}
         finally:
             self._idle.put(child)
-        return (start, time.time()), general(reason, self.settings)
+        reason = general(reply.get("error"), self.settings)
+        return Fetched((start, time.time()), reason, reply.get("fault"), reply.get("path"))
 
 
 class World:
     """The processes that evaluate, one job at a time. A context manager."""
 
     def __init__(self, settings: Settings, logs: Path) -> None:
-        self.settings, self.logs = settings, logs
+        self.settings, self.logs = settings, logs.absolute()
         self._child = Child(command_of(settings.processes), _environment(settings), logs / "worker.log")
         self._first: int | None = None
+        self._used = False
 
     def __enter__(self) -> World:
         return self
@@ -149,22 +161,55 @@ class World:
             raise UsageError(reply["error"])
         return tuple((name, params) for name, params in reply["attacks"])
 
+    def speed(self) -> float | None:
+        """Return the multiply-accumulates per second of all processes together, measured for two seconds; None where that fails."""
+        try:
+            found = self._child.ask({"probe": PROBE}, LATE).get("speed")
+        except Lost:
+            return None
+        return found and found * self.settings.processes
+
     def evaluate(self, job: Job) -> Outcome:
-        """Return the outcome of a job; whatever befalls the process costs this job one failed row."""
-        start = time.time()
+        """Return the outcome of a job; whatever befalls the process costs this job one failed row.
+
+        What failed in a process that had evaluated others, or for a reason that nobody foresaw, is tried once more in a fresh one.
+        """
+        start, used = time.time(), self._used
+        reply = self._asked(job)
+        if reply.get("unexpected") or (used and reply.get("doubtful")):
+            self._renew()
+            reply = self._asked(job)
+        outcome = replace(self._outcome(job, reply), evaluated=(start, time.time()), changed=reply.get("changed"))
+        if outcome.changed:
+            self._renew()
+        elif "memory" in reply:
+            self._restart_if_grown(reply["memory"])
+        return outcome
+
+    def _asked(self, job: Job) -> dict[str, Any]:
+        """The worker's answer; `doubtful` where what went wrong may be due to an earlier entry."""
         try:
             reply = self._child.ask(self._message(job), limit_of(job, self.settings))
         except Lost as lost:
-            self._first = None
-            reply = {"error": f"the evaluation {lost}"}
-        times = (start, time.time())
+            self._first, self._used = None, False
+            return {"error": f"the evaluation {lost}", "doubtful": not lost.late}
+        self._used = True
+        reply["doubtful"] = not reply.get("fault") and any(row["status"] == "failed" for row in reply.get("rows", ()))
+        reply["unexpected"] = reply.get("unexpected") and not reply.get("fault")
+        return reply
+
+    def _renew(self) -> None:
+        """End the processes; the next entry starts in fresh ones."""
+        self._child.stop()
+        self._first, self._used = None, False
+
+    def _outcome(self, job: Job, reply: Mapping[str, Any]) -> Outcome:
         if "error" in reply:
-            return replace(failed(job, general(reply["error"], self.settings)), evaluated=times)
-        self._restart_if_grown(reply["memory"])
+            return failed(job, general(reply["error"], self.settings), fault=reply.get("fault"), path=reply.get("path"))
         rows = tuple(Row.from_record({**row, "reason": general(row["reason"], self.settings)}) for row in reply["rows"])
         if not any(row.status == "failed" for row in rows):
             Path(_log(self.logs, job)).unlink(missing_ok=True)
-        return Outcome(job, rows, None, times, reply["seconds"], reply["memory"])
+        return Outcome(job, rows, seconds=reply["seconds"], memory=reply["memory"])
 
     def _message(self, job: Job) -> dict[str, Any]:
         settings = self.settings
@@ -184,8 +229,7 @@ class World:
     def _restart_if_grown(self, memory: int) -> None:
         self._first = self._first or memory
         if has_grown(self._first, memory):
-            self._child.stop()
-            self._first = None
+            self._renew()
 
 
 def has_grown(first: int, now: int) -> bool:
@@ -201,11 +245,17 @@ def run(jobs: Sequence[Job], world: World, stop: Callable[[], bool], begin: Call
             found = fetchers.next(TICK)
             if found is None or stop():
                 continue
-            job, (when, reason) = found
-            if reason is None:
+            job, fetched = found
+            if fetched.reason is None:
                 begin(job)
-            outcome = world.evaluate(job) if reason is None else failed(job, reason)
-            yield replace(outcome, fetched=when)
+                yield replace(world.evaluate(job), fetched=fetched.when)
+            else:
+                yield unfetched(job, fetched)
+
+
+def unfetched(job: Job, fetched: Fetched) -> Outcome:
+    """Return the outcome of a job whose weights could not be had."""
+    return failed(job, fetched.reason, fetched=fetched.when, fault=fetched.fault, path=fetched.path)
 
 
 def command_of(processes: int) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from securitynet.errors import SecurityNetError
 from securitynet.sweep.child import SOCKET
+from securitynet.sweep.faults import kind_of, path_of
 
 Message = dict[str, Any]
 
@@ -49,19 +50,29 @@ class Owner:
 
 
 def answered(handle: Callable[[Message], Message], message: Message) -> Message:
-    """Return handle(message), or {"error": the reason}; what is printed meanwhile goes to the file that the message names as `log`."""
-    with _into(message.get("log")):
-        try:
-            return handle(message)
-        except SecurityNetError as error:
-            return _failed(error, str(error))
-        except Exception as error:  # noqa: BLE001 - loaders and attacks may be anybody's code: a failure costs its entry, not the sweep
-            return _failed(error, f"{type(error).__name__}: {error}")
+    """Return handle(message), or {"error": the reason}; what is printed meanwhile goes to the file that the message names as `log`.
+
+    `unexpected` says that it is no error of this package, `fault` and `path` what of the machine it may be about (see faults).
+    """
+    try:
+        with _into(message.get("log")):
+            return _handled(handle, message)
+    except OSError as error:  # the log cannot be written
+        return _failed(error, f"{type(error).__name__}: {error}", unexpected=True)
 
 
-def _failed(error: Exception, reason: str) -> Message:
+def _handled(handle: Callable[[Message], Message], message: Message) -> Message:
+    try:
+        return handle(message)
+    except SecurityNetError as error:
+        return _failed(error, str(error), unexpected=False)
+    except Exception as error:  # noqa: BLE001 - loaders and attacks may be anybody's code: a failure costs its entry, not the sweep
+        return _failed(error, f"{type(error).__name__}: {error}", unexpected=True)
+
+
+def _failed(error: Exception, reason: str, unexpected: bool) -> Message:
     traceback.print_exception(error)
-    return {"error": " ".join(reason.split())[:500]}
+    return {"error": " ".join(reason.split())[:500], "unexpected": unexpected, "fault": kind_of(error), "path": path_of(error)}
 
 
 @contextlib.contextmanager

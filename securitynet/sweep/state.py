@@ -30,7 +30,10 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: its rows, and what the journal keeps: `fetched` and `evaluated` are (start, end) in seconds since 1970."""
+    """What became of a job: its rows, and what the journal keeps: `fetched` and `evaluated` are (start, end) in seconds since 1970.
+
+    `changed`: what it changed for all models of its process. `fault`: what of the machine it may have failed for, at `path`.
+    """
 
     job: Job
     rows: tuple[Row, ...]
@@ -38,6 +41,9 @@ class Outcome:
     evaluated: tuple[float, float] | None = None
     seconds: float | None = None
     memory: int | None = None
+    changed: str | None = None
+    fault: str | None = None
+    path: str | None = None
 
     @property
     def status(self) -> str:
@@ -147,7 +153,7 @@ class State:
         facts = {"entry": job.entry.id, "seed": job.seed, "attacks": [list(pair) for pair in job.missing], "status": outcome.status}
         facts["named"] = outcome.rows[0].entry  # rows of a repo on the Hub name the commit too
         facts |= {"reason": next((row.reason for row in outcome.rows if row.status == outcome.status != "ok"), None)}
-        facts |= {name: getattr(outcome, name) for name in ("fetched", "evaluated", "seconds", "memory", "images")}
+        facts |= {name: getattr(outcome, name) for name in ("fetched", "evaluated", "seconds", "memory", "images", "changed")}
         self.append([row for row in outcome.rows if row.row_id not in known], facts)
 
     def append(self, rows: Sequence[Row], facts: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ import psutil
 import torch
 
 from securitynet.sweep.serve import Message, Owner, answered
+from securitynet.sweep.shared import Shared
 
 if TYPE_CHECKING:
     from securitynet.attacks.protocols import Attack
@@ -42,6 +43,8 @@ def main() -> None:
     images = Images()
     while not (message := _shared(owner, state.num_processes)).get("stop"):
         reply = answered(images.handle, message)
+        if "entry" in message:
+            reply["changed"] = images.shared.changed()
         if owner is not None:
             owner.answer(reply)
 
@@ -103,15 +106,22 @@ class Images:
     def __init__(self) -> None:
         self._key: tuple[object, ...] | None = None
         self._set: ImageSet | None = None
+        self.shared = Shared()
 
     def handle(self, message: Message) -> Message:
-        """Return {"attacks": [[name, params], ...]} of a message with "attacks" alone, else what was found about its "entry"."""
+        """Return {"attacks": [[name, params], ...]} of a message with "attacks" alone, else what was found about its "entry".
+
+        A message with "probe" alone, seconds, gets {"speed": multiply-accumulates per second of this process}.
+        """
+        if "probe" in message:
+            return {"speed": _speed(message["probe"])}
         attacks = _named(message["attacks"])
         if "entry" not in message:
             return {"attacks": list(attacks)}
         start = time.perf_counter()
         try:
-            rows = self._rows(message, [attacks[name, params] for name, params in message["missing"]])
+            with self.shared.around(message["entry"]["id"], message["seed"]):
+                rows = self._rows(message, [attacks[name, params] for name, params in message["missing"]])
         finally:
             _give_back()
         return {"rows": rows, "seconds": time.perf_counter() - start, "memory": psutil.Process().memory_info().rss}
@@ -138,6 +148,14 @@ class Images:
             self._set = image_set(entry, cache=Path(message["cache"]), **wish)
             self._key = key
         return self._set
+
+
+def _speed(seconds: float) -> float:
+    from accelerate import PartialState
+
+    from securitynet.sweep.probe import speed
+
+    return speed(seconds, PartialState().device)
 
 
 def _give_back() -> None:
