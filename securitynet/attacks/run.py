@@ -55,7 +55,7 @@ def _run_one(attack: Attack, target: Target, splits: Splits, accelerator: Accele
         with PeakMemory(accelerator.device) as memory:
             evidence = attack(target, splits, accelerator)
             if hasattr(evidence, "with_null"):  # what is judged by other models' scores
-                evidence = evidence.with_null(name, params, target)
+                evidence = evidence.with_null(name, params, target, splits, accelerator)
             estimates = tuple(evidence.metrics())
     except Skipped as skipped:
         return _without(name, params, "skipped", str(skipped))
