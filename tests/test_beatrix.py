@@ -127,7 +127,7 @@ def test_the_publishers_ladder() -> None:
     assert [stage.name for stage in found.stages] == [*(stage.name for stage in alone.stages), "backdoor/beatrix"]
     assert [stage.p_value for stage in found.stages[:-1]] == [stage.p_value for stage in alone.stages]
     seen = found.stages[-1]
-    assert seen.evidence.target_class == 7 and seen.p_value < 0.01
+    assert seen.evidence.target_class == 7 and seen.p_value < 0.02
     assert found.p_value == pytest.approx(combined([alone.p_value, seen.p_value], [1 - SHARE, SHARE]))
     with pytest.raises(Skipped, match="trained on"):
         PublisherLadder()(target, replace(splits, membership="unknown"), CPU)
