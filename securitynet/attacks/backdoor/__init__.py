@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from securitynet.attacks.backdoor._kind import Kind
+    from securitynet.attacks.backdoor._nulls import Nulls
     from securitynet.data import Splits
     from securitynet.target import Target
 
@@ -112,7 +113,7 @@ class BackdoorEvidence:
         """What the p-value says."""
         return Judgement.at(self.p_value, self.calibrated, self.complete, self.confirmed)
 
-    def by_clean_models(self, attack: str, params: str, kind: Kind) -> Calibrated:
+    def by_clean_models(self, attack: str, params: str, kind: Kind, nulls: Nulls | None = None) -> Calibrated:
         """Return the p-value that clean models give the score of a model of `kind`.
 
         Where random fields stood in for images, or the budget was used up, a null of the model's own kind does not fit. Where
@@ -120,7 +121,7 @@ class BackdoorEvidence:
         those of clean models of the same class count only.
         """
         own = replace(kind, dataset=None) if self.made_up or not self.complete else kind
-        found = calibrate(attack, params, self.score, own)
+        found = calibrate(attack, params, self.score, own, nulls)
         few = int(np.isfinite(self.statistics).sum()) < FEWEST and attack not in RATIOS
         return Calibrated(None, False, FEW_CLASSES) if few and not found.calibrated else found
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,14 @@ def shipped() -> Nulls:
     """Return the nulls that come with the package."""
     text = (resources.files(__package__ or __name__.rpartition(".")[0]) / FILE).read_text(encoding="utf-8")
     return parse(text.splitlines())
+
+
+def read(path: Path) -> Nulls:
+    """Return the nulls of a file. Raises DataError, which names it, where it cannot be read or holds none."""
+    try:
+        return parse(path.read_text(encoding="utf-8").splitlines(), path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: no file of clean models' scores ({getattr(error, 'strerror', None) or 'not text'})") from error
 
 
 def parse(lines: Iterable[str], name: str = FILE) -> Nulls:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ from securitynet.attacks.backdoor._gate import sound
 from securitynet.attacks.backdoor._inversion import Settings
 from securitynet.attacks.backdoor._inversion.search import untouched
 from securitynet.attacks.backdoor._kind import Kind
-from securitynet.attacks.backdoor._nulls import shares
+from securitynet.attacks.backdoor._nulls import Nulls, read, shares, shipped
 from securitynet.attacks.backdoor._outliers import Statistics
 from securitynet.attacks.backdoor._price import passes_of, seconds_per_image, usual_budget
 from securitynet.attacks.backdoor._routes import Route, routes
@@ -56,10 +57,11 @@ WEIGHTS = {  # of each stage in Bonferroni's correction, whether or not it was n
 class Ladder:
     """Triggers are searched for every class of a model with at most `few`, the search abandoning those that cannot win.
 
-    Of a model with more, for the `suspects` that the screens rank first and as many others. Where no screen's p-value is
-    below `suspicion`, none is searched for. `exhaustive` does it for every class, to the end, whatever it costs. `budget` counts
-    passes: one image forward is one, backward two. It chooses the route (see _routes); None gives cheap models more than dear
-    ones, by their floating-point operations. It decides alone what is done: time and load do not.
+        Of a model with more, for the `suspects` that the screens rank first and as many others. Where no screen's p-value is
+        below `suspicion`, none is searched for. `exhaustive` does it for every class, to the end, whatever it costs. `budget` counts
+        passes: one image forward is one, backward two. It chooses the route (see _routes); None gives cheap models more than dear
+    It decides alone what is done: time and load do not.
+        `nulls` is a file of clean models' scores (`securitynet backdoor calibrate`) in place of those that come with the package.
     """
 
     few: int = 20
@@ -67,12 +69,17 @@ class Ladder:
     suspicion: float = 1.0
     budget: int | None = None
     exhaustive: bool = False
+    nulls: str | None = None
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> Climbed:
         """Return the stages that were climbed. Raises Skipped, with the cause, where nothing can be said about the model."""
         with untouched(target.module.to(accelerator.device)):
             sound(target, splits, accelerator)
             return _Climb.of(self, target, splits, accelerator).climbed()
+
+    def clean_models(self) -> Nulls:
+        """Return the nulls of `nulls`, or those that come with the package. Raises DataError where the file holds none."""
+        return shipped() if self.nulls is None else read(Path(self.nulls))
 
     def searched(self, classes: int) -> int:
         """Return how many of so many classes triggers are searched for."""
@@ -98,6 +105,7 @@ class _Climb:
     budget: int
     route: Route
     kind: Kind
+    nulls: Nulls
     stages: list[Stage] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     cut_short: bool = False
@@ -112,7 +120,8 @@ class _Climb:
         count = route.expected(classes, classes if ladder.exhaustive else ladder.searched(classes)) + COVARIATE_IMAGES
         words = "%s route for %d classes: about %s images forward and backward, %.0f s of this machine; budget %s passes"
         log.info(words, route.name, classes, f"{count:,}", max(1.0, second * count), f"{budget:,}")
-        return cls(ladder, target, splits, accelerator, budget, route, kind_of(target, splits, accelerator))
+        kind = kind_of(target, splits, accelerator)
+        return cls(ladder, target, splits, accelerator, budget, route, kind, ladder.clean_models())
 
     def climbed(self) -> Climbed:
         """Climb the stages that apply and that the budget allows."""
@@ -125,14 +134,14 @@ class _Climb:
         if not self.route.all_classes:
             self.left_out.append("screening: classes were ranked by the last layer's weights alone")
         planned = {name_of(plain): params_of(plain) for plain in (*(plain for plain, _ in self.route.screens), NeuralCleanse())}
-        weights = shares({name: WEIGHTS[name] for name in planned}, self.kind, planned)
+        weights = shares({name: WEIGHTS[name] for name in planned}, self.kind, planned, self.nulls)
         stages = tuple(replace(stage, weight=weights.get(stage.name, 0.0)) for stage in self.stages)
         return Climbed(stages, tuple(self.left_out), self.cut_short or not self.route.all_classes)
 
     def _try(self, plain: Attack, chosen: Callable[[], Attack]) -> None:
         """Run one stage, or note why it cannot be run."""
         try:
-            stage = stage_of(plain, chosen(), self.kind, self.target, self.splits, self.accelerator)
+            stage = stage_of(plain, chosen(), (self.kind, self.nulls), self.target, self.splits, self.accelerator)
         except Skipped as skipped:
             self.cut_short |= isinstance(skipped, CutShort)
             self.left_out.append(f"no {name_of(plain).rpartition('/')[2]}: {skipped}")
@@ -166,12 +175,12 @@ def _same(attack: Attack) -> Attack:
     return attack
 
 
-def stage_of(plain: Attack, attack: Attack, kind: Kind, target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
-    """Run one detector and calibrate its score by the null of its plain form: a budget does not decide which."""
+def stage_of(plain: Attack, attack: Attack, known: tuple[Kind, Nulls], target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
+    """Run one detector and calibrate its score by the null of its plain form for the model's kind: a budget does not decide which."""
     start, params = time.perf_counter(), params_of(plain)
     evidence = attack(target, splits, accelerator)
     assert isinstance(evidence, BackdoorEvidence)
-    found = evidence.by_clean_models(name_of(attack), params, kind)
+    found = evidence.by_clean_models(name_of(attack), params, *known)
     return Stage(name_of(attack), params, evidence, found, WEIGHTS.get(name_of(attack), 0.0), time.perf_counter() - start)
 
 

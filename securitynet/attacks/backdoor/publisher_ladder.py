@@ -46,8 +46,8 @@ class PublisherLadder:
         """Return all stages. Raises Skipped where the training images or clean ones are missing, or nothing can be said about the model."""
         members, clean = needed(splits)
         found = self.alone(target, splits, accelerator)
-        kind = kind_of(target, splits, accelerator)
-        stage = ladder.stage_of(Beatrix(), Beatrix(), kind, target, splits, accelerator)
+        known = kind_of(target, splits, accelerator), self.alone.clean_models()
+        stage = ladder.stage_of(Beatrix(), Beatrix(), known, target, splits, accelerator)
         why = differing(stage.evidence.statistics, members, clean, splits)
         if why:
             stage = replace(
