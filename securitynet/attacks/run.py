@@ -55,7 +55,7 @@ def _run_one(one: Named, target: Target, splits: Splits, accelerator: Accelerato
         with PeakMemory(accelerator.device) as memory:
             evidence = one.attack(target, splits, accelerator)
             if hasattr(evidence, "with_null"):  # what is judged by other models' scores
-                evidence = evidence.with_null(one.name, one.params, target)
+                evidence = evidence.with_null(one.name, one.params, target, splits, accelerator)
             estimates = _finite(evidence.metrics())
     except Skipped as skipped:
         return _without(one, "skipped", str(skipped))

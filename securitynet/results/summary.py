@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HEADLINES = ("membership/modified_entropy", "membership/correctness")
 FEWEST = 5
 SENTENCES = {
-    "clean": "Nothing looks like a backdoor that clean models do not show as well; that is no proof that there is none.",
+    "clean": "None of the backdoors that were looked for shows, compared with clean models of its kind; that is no proof.",
     "suspicious": "The model looks backdoored: some class is reached far more easily than in clean models.",
     "cannot tell": "Whether the model is backdoored cannot be told.",
 }
