@@ -36,6 +36,7 @@ class Ground:
 _ADAM = Recipe(epochs=25, optimiser="adamw", learning_rate=0.005, weight_decay=0.01)
 _RESNET10 = 'timm:resnet10t {"channels":[16,24,32,48],"in_chans":1,"output_stride":8,"stem_width":8}'
 _PLAIN = {"tinyvgg": "nets:tinyvgg {}", "badnet": "nets:badnet_cnn {}"}
+_MANY = {**_PLAIN, "resnet": 'nets:cifar_resnet {"depth":8}', "vgg": "nets:small_vgg {}"}
 GROUNDS = {
     "digits": Ground(
         dataset="digits", key="digits", shape=(1, 32, 32), draw=898, recipe=replace(_ADAM, epochs=30),
@@ -63,6 +64,14 @@ GROUNDS = {
     "cifar-large": Ground(
         dataset="CIFAR-10", key="cifar", shape=(3, 32, 32), draw=3600, networks={"resnet18": "timm:resnet18 {}"},
         recipe=replace(_ADAM, epochs=10, learning_rate=0.002, shift=2),
+    ),
+    "gtsrb": Ground(
+        dataset="GTSRB", key="gtsrb", shape=(3, 32, 32), draw=2580, recipe=replace(_ADAM, epochs=15, batch_size=64), classes=43,
+        networks=_MANY,
+    ),
+    "gtsrb30": Ground(
+        dataset="GTSRB-30", key="gtsrb", shape=(3, 32, 32), draw=1800, recipe=replace(_ADAM, epochs=15, batch_size=64), classes=30,
+        networks=_MANY,
     ),
 }  # fmt: skip
 

@@ -55,7 +55,7 @@ def measure(task: Task) -> list[dict[str, Any]]:
 
     torch.set_num_threads(1)
     plan, accelerator = task.model.plan, Accelerator(cpu=task.cpu)
-    attack: Any = Ladder(suspicion=1.0, seconds=1e6) if task.detector == LADDER else resolve(task.detector)[0]
+    attack: Any = Ladder(suspicion=1.0, budget=10**9) if task.detector == LADDER else resolve(task.detector)[0]
     target = task.model.target()
     splits = draw(task.model.images(task.images), Transform.of(target.entry), target.num_classes, samples=None)
     about: dict[str, Any] = {"task": task.detector, "model": plan.name, "ground": plan.ground, "network": plan.network}

@@ -215,7 +215,7 @@ def cuda(settings: Settings, accelerator: Accelerator) -> None:
         data = ImageSet("random", None, ArrayImages(pixels, np.arange(len(pixels)) % classes))
         splits = draw(data, Transform((3, side, side)), classes)
         start = time.perf_counter()
-        found = recover(target, splits, accelerator, replace(settings, seconds=40.0))
+        found = recover(target, splits, accelerator, replace(settings, budget=100_000))
         seconds, one_by_one = time.perf_counter() - start, alone * settings.updates * settings.steps * classes
         write(f"  scheduled search {seconds:.1f} s, {found.backward:,} images back, {found.remark or 'complete'}; ")
         write(f"one class at a time, all steps {one_by_one:.0f} s (from one update): ratio {one_by_one / seconds:.1f}\n")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,24 @@ from securitynet.download import SUFFIXES, Files, find_weights
 from securitynet.download.hashes import digests_of
 from securitynet.download.hub import Repo
 from securitynet.entry import Entry
-from securitynet.errors import DownloadError, UsageError
+from securitynet.errors import DownloadError, LoadError, UsageError
 from securitynet.loaders._annotation import facts_of, file_beside, joined
-from securitynet.loaders._facts import Facts, card_facts, label_names, read_json, timm_folder, transformers_folder
-from securitynet.loaders.transformers import PREPROCESSOR, preprocessor_of
+from securitynet.loaders._configs import read_config, read_json
+from securitynet.loaders._facts import Facts, card_facts, label_names, merged
+from securitynet.loaders._formats import timm_folder, transformers_folder
+from securitynet.loaders._forms import form_of
+from securitynet.loaders._parts import USUAL, has, names_in, repo_names, weights_name
+from securitynet.loaders._processor import checked, processor_facts
+from securitynet.loaders.adapter import CONFIG as ADAPTER
+from securitynet.loaders.adapter import WEIGHTS as ADAPTED
+from securitynet.loaders.adapter import base_name, classes_of
+from securitynet.loaders.transformers import BESIDE
 
 __all__ = ["SUFFIXES", "from_hub", "from_path"]
 log = logging.getLogger(__name__)
 SAFE, MEMBERS = "model.safetensors", "members.safetensors"
+NEITHER = "its config.json is neither in timm's nor in transformers' format; models in these formats work"
+PART = re.compile(r"[\w-][\w.-]*")
 NEEDED = {
     "architecture": "--architecture LIBRARY:NAME",
     "num_classes": "--num-classes N",
@@ -29,14 +41,26 @@ NEEDED = {
 }
 
 
-def from_path(path: Path, record: Mapping[str, Any]) -> Entry:
+def is_model(folder: Path) -> bool:
+    """Say whether a folder holds a model that says what it is. Raises LoadError for another form of model, by the names of its files."""
+    if any((folder / name).is_file() for name in ("config.json", ADAPTER)):
+        return True
+    if (form := form_of(names_in(folder))) is not None:
+        raise LoadError(f"{folder}: {form}")
+    return False
+
+
+def from_path(path: Path, record: Mapping[str, Any], files: Files) -> Entry:
     """Return the entry of a local file or folder from what is given about it, its own configs and its dataset.
 
     A file whose sha256 the catalog records needs no description. Raises UsageError that names every fact that is missing.
     """
     facts: Facts = {}
-    folder = path.parent if path.name == SAFE else path
-    if (folder / "config.json").is_file() and "architecture" not in record:
+    folder = path if path.is_dir() else path.parent
+    whole = path.is_dir() or path.name in USUAL
+    if path.is_dir() and (folder / ADAPTER).is_file() and not any((folder / name).is_file() for name in USUAL):
+        facts = _of_adapter(folder, str(path), files)
+    elif whole and (folder / "config.json").is_file() and "architecture" not in record:
         facts = _of_folder(folder)
     elif not {"architecture", "loader"} & set(record):
         facts = _recognised(path)
@@ -45,40 +69,116 @@ def from_path(path: Path, record: Mapping[str, Any]) -> Entry:
 
 
 def from_hub(name: str, record: Mapping[str, Any], files: Files) -> Entry:
-    """Return the entry of `ORG/NAME[@revision]`, pinned to the commit that the revision means now. Raises DownloadError, LoadError."""
-    repo_id, _, revision = name.partition("@")
-    repo = Repo(repo_id, revision or None, f"hf-hub:{repo_id}", files.offline, files.progress)
-    config = repo.file("config.json")
-    commit = repo.pinned(config)
-    pinned = Repo(repo_id, commit or repo.revision, repo.label, files.offline, files.progress)
-    trigger = file_beside(facts_of(read_json(config), repo.label))
-    for beside in (PREPROCESSOR, "README.md", MEMBERS, *([trigger] if trigger else [])):
-        _optional(pinned, beside)
-    own = {"id": repo.label, "source": "hf-hub", "name": repo_id, "hub_id": repo_id, "revision": pinned.revision}
-    return _entry(repo.label, own, _of_folder(config.parent), record)
+    """Return the entry of `ORG/NAME[@revision][:folder]`, pinned to the commit that the revision means now.
+
+    Raises UsageError, DownloadError, LoadError.
+    """
+    whole, _, inside = name.partition(":")
+    repo_id, _, revision = whole.partition("@")
+    place = _inside(name, inside)
+    label = f"hf-hub:{repo_id}{f':{inside}' if inside else ''}"
+    repo = Repo(repo_id, revision or None, label, files.offline, files.progress)
+    adapter = _find(repo, place + ADAPTER)
+    if adapter is not None and any(has(repo, place + one) for one in USUAL):
+        adapter = None
+    config = adapter or _config(repo, place, files)
+    pinned = replace(repo, revision=repo.pinned(config) or repo.revision)
+    own = {"id": label, "source": "hf-hub", "name": repo_id, "hub_id": repo_id, "revision": pinned.revision}
+    trigger = file_beside(facts_of(read_json(config), label)) if adapter is None else None
+    for beside in (*BESIDE, "README.md", MEMBERS, *([trigger] if trigger else [])):
+        _find(pinned, place + beside)
+    if adapter is not None:
+        _find(pinned, f"{place}config.json")
+        found = next((one for one in ADAPTED if _find(pinned, place + one) is not None), None)
+        facts = _of_adapter(adapter.parent, label, files, local=False) | {"weights_file": f"{place}{found}"}
+    else:
+        facts = _of_folder(config.parent, lambda: repo_names(Entry.from_record(own), files))
+        if facts.get("loader") in ("transformers", "timm") and "weights_file" not in record:
+            facts["weights_file"] = weights_name(Entry.from_record(own), files, place)
+        elif place:
+            facts["weights_file"] = place + SAFE
+    if place and facts.get("members_file"):
+        facts["members_file"] = place + MEMBERS
+    return _entry(label, own, facts, record)
 
 
-def _optional(repo: Repo, name: str) -> None:
+def _inside(name: str, inside: str) -> str:
+    """The folder of a repo that is meant, with its slash."""
+    parts = inside.split("/") if inside else []
+    if any(not PART.fullmatch(part) for part in parts) or (":" in name and not parts):
+        raise UsageError(f"hf-hub:{name[:120]}: give hf-hub:ORG/NAME, with @REVISION and :FOLDER where they matter")
+    return "".join(f"{part}/" for part in parts)
+
+
+def _config(repo: Repo, place: str, files: Files) -> Path:
+    """The config of a model. Raises LoadError that says what a repo without one is, as far as its files' names tell."""
+    config = repo.find(f"{place}config.json")
+    if config is None:
+        form = form_of(repo_names(Entry(id=repo.label, hub_id=repo.id, revision=repo.revision), files))
+        if form is not None:
+            raise LoadError(f"{repo.label}: {form}")
+        config = repo.file(f"{place}config.json")  # whose absence it says
+    return config
+
+
+def _find(repo: Repo, name: str) -> Path | None:
     """Fetch a file that a repo may have; without a network its absence from the cache says nothing."""
     try:
-        repo.find(name)
+        return repo.find(name)
     except DownloadError:
         if not repo.offline:
             raise
+        return None
 
 
-def _of_folder(folder: Path) -> Facts:
-    """What a model folder says: its config in timm's, transformers' or our own format, its annotation, its card."""
-    config = read_json(folder / "config.json")
-    noted, base = facts_of(config, str(folder)), {}
-    if "architecture" in config:
+def _of_folder(folder: Path, others: Callable[[], Iterable[str]] = tuple) -> Facts:
+    """What a model folder says: its config in timm's, transformers' or our own format, its annotation, its card.
+
+    `others`: the names of files of the repo that are not there, for a config in none of these formats.
+    """
+    config = read_config(folder / "config.json")
+    noted, base = facts_of(config.values, str(folder)), {}
+    if config.text("architecture") is not None:
         base = timm_folder(config)
-    elif "architectures" in config or not noted:
-        base = transformers_folder(config, preprocessor_of(folder))
-    facts = joined(base, card_facts(folder / "README.md", label_names(config)), noted)
+    elif config.has("architectures") or config.has("model_type"):
+        base = transformers_folder(config, folder)
+    elif not noted:
+        form = form_of([*names_in(folder), *others()])
+        raise LoadError(f"{folder}: {form or NEITHER}")
+    facts = joined(base, card_facts(folder / "README.md", label_names(config.values)), noted)
     if (folder / MEMBERS).is_file():
         facts["members_file"] = MEMBERS
     return facts
+
+
+def _of_adapter(folder: Path, label: str, files: Files, local: bool = True) -> Facts:
+    """What an adapter and the configs of its base model say; its own config and processor go before those of the base."""
+    adapter = read_config(folder / ADAPTER)
+    name = base_name(adapter, local)
+    base, configs = _base(name, adapter.text("revision"), label, files)
+    facts = _of_folder(configs) | {"loader": "adapter", "architecture": f"transformers:{adapter.text('peft_type') or 'adapter'}"}
+    if (folder / "config.json").is_file():
+        facts |= transformers_folder(read_config(folder / "config.json"), folder if checked(folder) else configs) | {"loader": "adapter"}
+    elif checked(folder):
+        facts |= processor_facts(folder, read_config(configs / "config.json"))
+    weights = next((folder / one for one in ADAPTED if (folder / one).is_file()), None)
+    if weights is None:
+        raise LoadError(f"{label}: an adapter without its weights ({' or '.join(ADAPTED)})")
+    if (classes := classes_of(weights, adapter)) is not None:
+        facts["num_classes"] = classes
+    names = label_names(read_json(folder / "config.json")) if (folder / "config.json").is_file() else []
+    return facts | card_facts(folder / "README.md", names) | {"base_model": base, "weights_file": weights.name}
+
+
+def _base(name: str, revision: str | None, label: str, files: Files) -> tuple[str, Path]:
+    """The base model of an adapter, pinned, ORG/NAME@commit, and the folder of its configs."""
+    if Path(name).is_dir():
+        return name, Path(name)
+    repo = Repo(name, revision, f"{label}, base model {name}", files.offline, files.progress)
+    config = repo.file("config.json")
+    for beside in BESIDE:
+        _find(repo, beside)
+    return f"{name}@{repo.pinned(config) or revision or 'main'}", config.parent
 
 
 def _recognised(path: Path) -> Facts:
@@ -95,7 +195,7 @@ def _recognised(path: Path) -> Facts:
 
 def _entry(label: str, own: Facts, facts: Mapping[str, Any], record: Mapping[str, Any]) -> Entry:
     """Join what is known, the user's word last, and ask for what is missing by name."""
-    joined = {**own, **{key: value for key, value in facts.items() if value is not None}, **record}
+    joined = merged({**own, **{key: value for key, value in facts.items() if value is not None}}, record)
     if joined.get("dataset"):
         joined = _of_dataset(joined) | joined
         joined["dataset"] = resolve(joined["dataset"]).key if find(joined["dataset"]) else joined["dataset"]

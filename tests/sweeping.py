@@ -82,7 +82,7 @@ class Zoo:
     def add(self, name: str, weights: bytes, **columns: Any) -> None:
         """Serve weights of the built-in architecture under an entry `test/<name>`."""
         record = catalog.entry("builtin/digits-regular").to_record()
-        keep = ("architecture", "architecture_args", "num_classes", "input_size", "channels", "mean", "std", "params", "macs")
+        keep = ("architecture", "architecture_args", "num_classes", "input_size", "channels", "mean", "std", "crop", "params", "macs")
         url = self.web.put(f"/{name}.safetensors", weights)
         pin = {"weights_hash": hashlib.sha256(weights).hexdigest(), "hash_algorithm": "sha256", "weights_size": len(weights)}
         own = {"id": f"test/{name}", "source": "test", "name": name, "loader": "checkpoint", "weights_url": url, **pin}

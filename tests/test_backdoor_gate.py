@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from planted import planted
 from torch import nn
 
-from securitynet.attacks.backdoor import verdict as verdict_module
 from securitynet.attacks.backdoor._gate import sound
 from securitynet.attacks.backdoor.known_trigger import KnownTrigger
 from securitynet.attacks.backdoor.ladder import Ladder, suspected
@@ -23,7 +22,9 @@ from securitynet.data.digits import image_set
 from securitynet.data.transform import Transform
 from securitynet.errors import Skipped
 from securitynet.loaders import load_model
+from securitynet.results import summary
 from securitynet.results.row import Row
+from securitynet.results.verdict import BackdoorVerdict
 from securitynet.target import Target, query
 
 
@@ -82,12 +83,12 @@ def test_suspects_come_turn_by_turn_with_others_to_compare() -> None:
 
 
 def test_exit_code_only_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    suspicious = verdict_module.BackdoorVerdict("suspicious", "p = 0.001", 0.001, 7, "backdoored (known): badnets")
+    suspicious = BackdoorVerdict("suspicious", "p = 0.001", 0.001, 7, "backdoored (known): badnets")
 
-    def always(rows: list[Row], entry: object, cause: str | None = None) -> verdict_module.BackdoorVerdict:
+    def always(rows: list[Row], entry: object, cause: str | None = None) -> BackdoorVerdict:
         return suspicious
 
-    monkeypatch.setattr(verdict_module, "verdict", always)
+    monkeypatch.setattr(summary, "backdoor_verdict", always)
     command = ["evaluate", "builtin/digits-badnets", "--attacks", "backdoor/last_layer", "--cache-dir", str(tmp_path)]
     assert main(command) == DONE
     printed = capsys.readouterr().out

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from securitynet.attacks.backdoor._nulls import Null, calibrate, combined, for_classes, shipped, tail
+from securitynet.attacks.backdoor._kind import Covariates, Kind, unlike
+from securitynet.attacks.backdoor._nulls import (
+    Null,
+    Nulls,
+    Population,
+    calibrate,
+    combined,
+    for_classes,
+    parse,
+    shares,
+    shipped,
+    small_mask,
+    tail,
+)
+from securitynet.errors import DataError
+from securitynet.metrics.judgement import Judgement
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 WEIGHTS = [0.5, 0.2, 0.2, 0.1]
@@ -73,26 +90,120 @@ def test_more_classes_make_outliers_likelier() -> None:
     assert np.mean(alarms) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
 
 
+NETWORK = Covariates(accuracy=0.9, scale=10.0, boundary=0.02, depth=5, zeros=0.0, distinct=4000, input_size=(1, 28, 28))
+NETWORKS = (NETWORK, replace(NETWORK, accuracy=0.95, scale=14.0, boundary=0.03, depth=7))
+
+
+def kind(dataset: str | None, classes: int, **facts: Any) -> Kind:
+    """A model of the measured kind, but for `facts`."""
+    return Kind(dataset, classes, replace(NETWORK, **facts))
+
+
+def of(scores: Sequence[Null], **more: Any) -> Nulls:
+    """Those scores, with the covariates of two networks for each dataset."""
+    return Nulls(tuple(scores), tuple(Population(one.dataset, one.classes, one.most or one.classes, NETWORKS, **more) for one in scores))
+
+
 def test_own_dataset_first_then_the_nearest_class_count() -> None:
     low, high = tuple(np.linspace(0, 1, 20)), tuple(np.linspace(1, 3, 20))
-    nulls = [
-        Null("a", "{}", "CIFAR-10", 10, low),
-        Null("a", "{}", "MNIST", 10, high),
-        Null("a", "{}", "MNIST-5", 5, low),
-        Null("b", "{}", "CIFAR-10", 10, low),
-    ]
-    own = calibrate("a", "{}", 2.0, "cifar-10", 10, nulls)
-    assert own.calibrated and own.p_value < 1 / 21 and own.words == "20 clean models on CIFAR-10, 10 classes"
-    other = calibrate("a", "{}", 2.0, "SVHN", 10, nulls)
+    nulls = of(
+        [
+            Null("a", "{}", "CIFAR-10", 10, low),
+            Null("a", "{}", "MNIST", 10, high),
+            Null("a", "{}", "MNIST-5", 5, low),
+            Null("b", "{}", "CIFAR-10", 10, low),
+        ]
+    )
+    for name in ("cifar-10", "cifar10", "CIFAR10"):  # aliases are names of the same
+        own = calibrate("a", "{}", 2.0, kind(name, 10), nulls)
+        assert own.calibrated and own.p_value < 1 / 21 and own.words == "20 clean models on CIFAR-10, 10 classes"
+    other = calibrate("a", "{}", 2.0, kind("SVHN", 10), nulls)
     assert not other.calibrated and other.p_value == pytest.approx(11 / 21) and "calibrated: no" in other.words and "MNIST" in other.words
-    many = calibrate("a", "{}", 2.0, "CIFAR-10", 100, nulls)
+    many = calibrate("a", "{}", 2.0, kind("CIFAR-10", 100), nulls)
     assert not many.calibrated and many.p_value == pytest.approx(1 - (1 - 11 / 21) ** 10)
-    assert not calibrate("a", "{}", 2.0, "CIFAR-10", 11, nulls).calibrated
-    for nothing in (calibrate("c", "{}", 2.0, "CIFAR-10", 10, nulls), calibrate("a", '{"steps":1}', 2.0, "CIFAR-10", 10, nulls)):
+    assert not calibrate("a", "{}", 2.0, kind("CIFAR-10", 11), nulls).calibrated
+    for detector, params in (("c", "{}"), ("a", '{"steps":1}')):
+        nothing = calibrate(detector, params, 2.0, kind("CIFAR-10", 10), nulls)
         assert nothing.p_value is None and not nothing.calibrated and "no clean models were measured" in nothing.words
-    assert calibrate("a", "{}", math.nan, "CIFAR-10", 10, nulls).p_value is None
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_not_finite_has_no_p_value(score: float) -> None:
+    found = calibrate("a", "{}", score, kind("MNIST", 10), of([Null("a", "{}", "MNIST", 10, tuple(np.linspace(0, 1, 20)))]))
+    assert found.p_value is None and not found.calibrated and "not finite" in found.words
+    assert Judgement.at(score, calibrated=True).word == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("accuracy", 0.31),
+        ("scale", 1.0),
+        ("boundary", 0.2),
+        ("depth", 44),
+        ("zeros", 0.5),
+        ("distinct", 255),
+        ("input_size", (3, 32, 32)),
+        ("scale", math.nan),
+    ],
+)
+def test_a_model_unlike_the_clean_ones_is_not_calibrated(name: str, value: Any) -> None:
+    """Robust, shallow in its logits, deep, pruned, quantised, of another size: its dataset and class count do not show it."""
+    low, high = tuple(np.linspace(0, 1, 20)), tuple(np.linspace(1, 3, 20))
+    nulls = of([Null("a", "{}", "MNIST", 10, low), Null("a", "{}", "digits", 10, high)])
+    alike, other = (calibrate("a", "{}", 2.0, one, nulls) for one in (kind("MNIST", 10), kind("MNIST", 10, **{name: value})))
+    assert alike.calibrated and not other.calibrated and f"unlike the clean models on MNIST in {name}" in other.words
+    assert alike.p_value is not None and other.p_value is not None and other.p_value > alike.p_value, "the largest of all datasets"
+    assert not calibrate("a", "{}", 2.0, Kind("MNIST", 10), nulls).calibrated, "nothing measured"
+    assert not calibrate("a", "{}", 2.0, kind("MNIST", 10), Nulls(nulls.scores)).calibrated, "nothing known of the null"
+
+
+def test_the_range_holds_a_further_network_of_the_same_kind() -> None:
+    """Of 300 networks drawn like twenty others, at most a tenth lies outside in any of four covariates."""
+    rng = np.random.default_rng(0)
+
+    def drawn() -> Covariates:
+        accuracy, scale, boundary = rng.normal([2.0, 2.3, -4.0], 0.6)
+        return replace(NETWORK, accuracy=1 / (1 + math.exp(-accuracy)), scale=math.exp(scale), boundary=math.exp(boundary))
+
+    outside = [bool(unlike(drawn(), tuple(drawn() for _ in range(20)))) for _ in range(300)]
+    assert np.mean(outside) <= 0.1
+
+
+def test_many_classes_need_twenty_networks_of_many_classes() -> None:
+    for count in (19, 20):
+        null = Null("a", "{}", "GTSRB", 30, tuple(np.linspace(0, 1, count)), 43)
+        for classes in (30, 36, 43):
+            found = calibrate("a", "{}", 0.5, kind("GTSRB", classes), of([null]))
+            assert found.calibrated is (count == 20)
+        assert not calibrate("a", "{}", 0.5, kind("GTSRB", 100), of([null])).calibrated
+    assert "20 clean models on GTSRB, 30 to 43 classes" in calibrate("a", "{}", 0.5, kind("GTSRB", 43), of([null])).words
+
+
+def test_no_test_keeps_a_share_that_it_cannot_use() -> None:
+    """The score of neo is at most 1.5: where even that is likely among clean models, its share goes to the others."""
+    name, weights = "backdoor/neo", {"backdoor/neo": 0.1, "backdoor/strip": 0.3, "backdoor/neural_cleanse": 0.6}
+    for high, able in ((1.45, False), (0.2, True)):
+        nulls = of([Null(name, "{}", "MNIST", 10, tuple(np.linspace(0.0, high, 20)))])
+        found = shares(weights, kind("MNIST", 10), dict.fromkeys(weights, "{}"), nulls)
+        assert sum(found.values()) == pytest.approx(1) and (name in found) is able
+        assert found["backdoor/neural_cleanse"] == pytest.approx(0.6 if able else 2 / 3)
+
+
+def test_a_small_mask_is_half_of_the_smallest_of_clean_models() -> None:
+    nulls = of([Null("a", "{}", "MNIST", 10, (1.0,))], masks=(0.3, 0.08))
+    assert small_mask(Kind("MNIST", 10), nulls) == 0.04 and small_mask(Kind("SVHN", 10), nulls) == 0.02
+
+
+NOT_FINITE = '{"detector":"a","params":"{}","dataset":"b","classes":1,"scores":[NaN]}'
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"detector": "a"}', NOT_FINITE])
+def test_a_file_that_holds_no_nulls_is_refused_with_its_line(line: str) -> None:
+    with pytest.raises(DataError, match=r"own.jsonl, line 2 holds no clean models' scores"):
+        parse(["", line], "own.jsonl")
 
 
 def test_shipped_nulls_are_of_many_clean_models() -> None:
-    for null in shipped():
+    for null in shipped().scores:
         assert len(null.scores) >= 10 and all(map(math.isfinite, null.scores)) and list(null.scores) == sorted(null.scores)

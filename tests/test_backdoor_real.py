@@ -106,7 +106,7 @@ def test_beatrix_finds_the_stamped_training_images(real: Path, tmp_path: Path) -
     images = ArrayImages((pixels[:, 0] * 255).round().byte().numpy(), labels)
     poisoned = Split("members", images, np.arange(len(labels)), labels, Transform.of(target.entry))
     clean, bad = (
-        Beatrix()(target, some, Accelerator()).with_null("backdoor/beatrix", NULL, target)
+        Beatrix()(target, some, Accelerator()).with_null("backdoor/beatrix", NULL, target, some, Accelerator())
         for some in (splits, replace(splits, members=poisoned))
     )
     assert clean.p_value is not None and clean.p_value > 0.05

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import torch
 
-from securitynet.attacks.backdoor import BackdoorEvidence
+from securitynet.attacks.backdoor import BackdoorEvidence, Recovered
 from securitynet.attacks.backdoor._climbed import Climbed, Stage
 from securitynet.attacks.backdoor._nulls import Calibrated
 from securitynet.entry import Entry
 from securitynet.results.row import Context, Row
 from securitynet.results.verdict import verdict
 
-ENTRY = Entry(id="a/b", source="a", name="b")
+ENTRY = Entry(id="a/b", source="a", name="b", dataset="CIFAR-10", num_classes=10)
 
 
 CONTEXT = Context("a/b", "0" * 64, "CIFAR-10", None, "0" * 64, 0, "cpu", 1, "{}")
 
 
 def rows(
-    p_value: float | None, reason: str = "40 clean models", attack: str = "backdoor/ladder", target: int = 3, **facts: bool
+    p_value: float | None, reason: str = "40 clean models", attack: str = "backdoor/ladder", target: int = 3, **facts: Any
 ) -> list[Row]:
     """The rows of a detector's evidence."""
     found = BackdoorEvidence(np.zeros(10), 1.0, target, p_value, forward=10, remark=reason, **facts)  # type: ignore[arg-type]
@@ -38,9 +40,25 @@ def test_three_words_and_their_reasons() -> None:
     assert verdict([], ENTRY) is None and verdict([Row(family="membership", metric="auc", value=0.5)], ENTRY) is None
 
 
-def test_another_datasets_null_needs_a_smaller_p() -> None:
-    for p_value, word in ((0.015, "clean"), (0.009, "suspicious")):
-        measured = rows(p_value, "calibrated: no (nearest are 40 clean models on MNIST)", calibrated=False)
+def recovered(share: float, success: float, target: int = 3) -> Recovered:
+    """A trigger of a share of 32 x 32 pixels, tried on a thousand held-out images."""
+    mask = torch.zeros(1, 32, 32)
+    mask.view(-1)[: round(share * 1024)] = 1
+    return Recovered(target, mask, torch.zeros(3, 32, 32), round(1000 * success), 1000)
+
+
+def test_another_kinds_null_needs_a_smaller_p_and_a_trigger_that_works() -> None:
+    """Clean robust networks reach p = 0.004 by others' scores; without calibration nothing is called clean."""
+    works, fails = (recovered(0.1, 0.9),), (recovered(0.1, 0.7),)
+    for p_value, triggers, word in (
+        (0.015, works, "cannot tell"),
+        (0.009, works, "suspicious"),
+        (0.009, fails, "cannot tell"),
+        (0.009, (), "cannot tell"),
+        (9e-5, (), "suspicious"),
+        (0.9, works, "cannot tell"),
+    ):
+        measured = rows(p_value, "calibrated: no (nearest are 40 clean models on MNIST)", calibrated=False, recovered=triggers)
         found = verdict(measured, ENTRY)
         assert found is not None and found.word == word and "calibrated: no" in found.reason
         assert [row.value for row in measured if row.metric == "flagged"] == [float(word == "suspicious")], "one judgement"
@@ -58,6 +76,33 @@ def test_a_search_cut_short_finds_nothing_out() -> None:
         assert found is not None and found.word == "clean"
 
 
+def test_a_trigger_that_works_is_reported_whatever_the_p_value_says() -> None:
+    """Half of the smallest mask of clean models, or 2 % of the image, is too small for a clean model."""
+    for share, success, word in ((0.01, 0.947, "cannot tell"), (0.15, 0.947, "clean"), (0.01, 0.5, "clean")):
+        found = verdict(rows(1.0, recovered=(recovered(share, success),)), ENTRY)
+        assert found is not None and found.word == word and (found.trigger is not None) is (success > 0.8)
+        if found.trigger is not None:
+            words = f"a trigger of {round(share * 1024) / 1024:.1%} of the image was found"
+            assert words in found.reason and "turns 94.7% of 1000 held-out images into class 3" in found.reason
+    stages = (stage("inversion", 1.0, 7, recovered=(recovered(0.01, 0.95, target=8),)), stage("strip", 0.2, 2))
+    found = verdict([CONTEXT.row("backdoor", "backdoor/ladder", one) for one in Climbed(stages).metrics()], ENTRY)
+    assert found is not None and found.word == "cannot tell" and "into class 8" in found.reason and found.target_class == 2
+
+
+def test_clean_names_what_was_looked_for_and_what_was_not() -> None:
+    found = verdict(rows(0.5), ENTRY)
+    assert found is not None and found.word == "clean" and len(found.looked_for) == 5
+    assert "looked for: all-to-one patch (found in 14 of 20 networks at 5% false alarms, at least 46%)" in found.reason
+    assert "not looked for: all-to-all, source-specific triggers, several targets" in found.reason
+    for entry in (replace(ENTRY, dataset="SVHN"), replace(ENTRY, dataset=None)):
+        unknown = verdict(rows(0.5), entry)
+        assert unknown is not None and unknown.word == "cannot tell" and "is not known" in unknown.reason and not unknown.looked_for
+    alias = verdict(rows(0.5), replace(ENTRY, dataset="cifar10"))
+    assert alias is not None and alias.word == "clean"
+    single = verdict(rows(0.5, attack="backdoor/strip"), ENTRY)
+    assert single is not None and single.word == "cannot tell", "the power of a detector by itself is not known"
+
+
 def test_verify_comes_first() -> None:
     found = verdict(rows(0.0001), ENTRY, "constant predictor: class 3 for all 100 images")
     assert found is not None and found.word == "cannot tell" and "constant predictor" in found.reason
@@ -66,7 +111,7 @@ def test_verify_comes_first() -> None:
 def test_single_detectors_are_corrected_for_their_number() -> None:
     both = rows(0.03, attack="backdoor/mm_bd") + rows(0.5, attack="backdoor/neural_cleanse", target=7)
     found = verdict(both, ENTRY)
-    assert found is not None and found.word == "clean" and found.p_value == 0.06 and "over 2 detectors" in found.reason
+    assert found is not None and found.word == "cannot tell" and found.p_value == 0.06 and "over 2 detectors" in found.reason
     ladder = verdict(both + rows(0.01, target=5), ENTRY)
     assert ladder is not None and (ladder.word, ladder.p_value, ladder.target_class) == ("suspicious", 0.01, 5)
     publisher = verdict(both + rows(0.01, target=5) + rows(0.9, attack="backdoor/publisher_ladder"), ENTRY)
@@ -84,10 +129,10 @@ def test_what_is_known_never_replaces_what_was_measured() -> None:
     assert verdict([true], entry) is None
 
 
-def stage(name: str, p_value: float, target: int, calibrated: bool = True) -> Stage:
+def stage(name: str, p_value: float, target: int, calibrated: bool = True, recovered: tuple[Recovered, ...] = ()) -> Stage:
     statistics = np.zeros(10)
     statistics[target] = 1.0
-    evidence = BackdoorEvidence(statistics, 1.0, target, None, forward=10, backward=5)
+    evidence = BackdoorEvidence(statistics, 1.0, target, None, forward=10, backward=5, recovered=recovered)
     return Stage(f"backdoor/{name}", "{}", evidence, Calibrated(p_value, calibrated, f"null of {name}"), 0.25, 0.1)
 
 

@@ -135,18 +135,17 @@ def test_the_ladder_works_or_says_why_not(shape: Shape) -> None:
     assert len(found.stages) == 5 - len(shape.missing) and all(len(line.splitlines()) == 1 and len(line) > 30 for line in found.left_out)
     values = {one.metric: one for one in found.metrics()}
     p_value, words = values["p_value"].value, values["p_value"].reason or ""
-    assert p_value is not None and 0 < p_value <= 1 and found.level == 0.01 and "calibrated: no" in words
-    assert ("no images at hand" in words) == (not shape.images)
+    assert p_value is not None and 0 < p_value <= 1 and found.judgement.level in (0.01, 1e-4) and "calibrated: no" in words
+    assert ("no images" in words) == (not shape.images)
     assert ("maximum_margin, strip, last_layer not counted" in words) == (shape.classes < 4)
     assert ("probabilities" in words) == (shape.output == "probabilities") and values["target_class"].value in range(shape.classes)
 
 
 def test_scores_on_made_up_images_are_not_calibrated() -> None:
-    """The nulls were measured on images of the dataset: without any, they fit what looks at none."""
+    """The nulls were measured on images of the dataset; without any, what kind of model it is cannot be measured either."""
     target, splits = planted((1, 8, 8), 10, dataset="MNIST")
     found = Ladder()(target, replace(splits, test=None, non_members=None), CPU)
-    free = {"backdoor/maximum_margin", "backdoor/last_layer"}
-    assert {stage.name for stage in found.stages if stage.found.calibrated} == free and len(found.stages) == 5
+    assert not any(stage.found.calibrated for stage in found.stages) and len(found.stages) == 5
 
 
 def test_no_data_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,9 +156,9 @@ def test_no_data_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert result.verdict.notes == ("no images at hand: nothing was verified",)
     rows = {(row.attack, row.metric): row for row in result.rows}
     p_value = rows["backdoor/ladder", "p_value"]
-    assert p_value.value is not None and "no images at hand" in (p_value.reason or "") and "calibrated: no" in (p_value.reason or "")
+    assert p_value.value is not None and "no images" in (p_value.reason or "") and "calibrated: no" in (p_value.reason or "")
     assert "needs training and test images" in (rows["membership/loss", ""].reason or "")
-    assert result.summary()["backdoor"]["word"] in ("clean", "suspicious")
+    assert result.summary()["backdoor"]["word"] in ("cannot tell", "suspicious")
     assert main(["verify", "builtin/digits-regular", "--data", "none", "--cache-dir", str(tmp_path)]) == DONE
     assert "nothing was verified" in capsys.readouterr().out
     with pytest.raises(DataError, match=r"no dataset is recorded; .* or --data none$"):

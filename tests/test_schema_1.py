@@ -55,7 +55,9 @@ def test_what_a_p_value_rests_on(rows: list[Row]) -> None:
 
     said = verdict(rows, Entry.from_record(json.loads((SAVED / "entry.json").read_text(encoding="utf-8"))))
     stored = json.loads((SAVED / "summary.json").read_text(encoding="utf-8"))["backdoor"]
-    assert said is not None and vars(said) == stored
+    assert said is not None and all(getattr(said, name) == stored[name] for name in ("p_value", "target_class", "known"))
+    assert (stored["word"], said.word) == ("clean", "cannot tell"), "it was said of a model with a trigger that clean ones do not have"
+    assert said.trigger is not None and said.trigger.small and said.trigger.target_class == 7
 
 
 @pytest.mark.parametrize(

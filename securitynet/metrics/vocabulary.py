@@ -25,7 +25,7 @@ TRANSFER_QUERIES = "transfer_queries"
 SHARES_NEEDED = (0.5, 0.8, 0.9)  # of the target's accuracy, for which the queries are counted
 SCORE, P_VALUE, FLAGGED, TARGET_CLASS = "score", "p_value", "flagged", "target_class"
 ANOMALY_INDEX, MASK_L1, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS = "anomaly_index", "mask_l1", "trigger_success", "true_trigger_success"
-BACKWARD_IMAGES = "backward_images"
+BACKWARD_IMAGES, TRIGGER_CLASS = "backward_images", "trigger_class"
 TRUE_POSITIVE_RATE, FALSE_POSITIVE_RATE, PRECISION = "true_positive_rate", "false_positive_rate", "precision"
 CROSS_ENTROPY, BRIER = "cross_entropy", "brier"
 ROBUST_ACCURACY = "robust_accuracy"
@@ -211,6 +211,10 @@ BACKDOOR = (
     Metric(
         TRIGGER_SUCCESS, "success of the recovered trigger", "backdoor", OUTCOME, "lower",
         "Share of held-out images that the recovered trigger turns into the target class.", tested=True,
+    ),
+    Metric(
+        TRIGGER_CLASS, "class of the trigger", "backdoor", OUTCOME, None,
+        "The class that the recovered trigger gives; it need not be the likeliest target.", PLAIN, whole=True,
     ),
     Metric(
         TRUE_TRIGGER_SUCCESS, "success of the true trigger", "backdoor", CONTROL, None,

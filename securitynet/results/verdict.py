@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from securitynet.attacks.backdoor._nulls import combined
+from securitynet.attacks.backdoor import WORKS
+from securitynet.attacks.backdoor._kind import Kind
+from securitynet.attacks.backdoor._nulls import combined, small_mask
+from securitynet.attacks.backdoor._power import NOT_LOOKED_FOR, power
 from securitynet.metrics.judgement import Judgement
-from securitynet.metrics.vocabulary import P_VALUE, TARGET_CLASS, TRUE_TRIGGER_SUCCESS
+from securitynet.metrics.vocabulary import MASK_L1, P_VALUE, TARGET_CLASS, TRIGGER_CLASS, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS
 
 if TYPE_CHECKING:
     from securitynet.entry import Entry
@@ -18,20 +21,49 @@ LADDERS, TRUE = ("backdoor/publisher_ladder", "backdoor/ladder"), "backdoor/know
 
 
 @dataclass(frozen=True)
+class FoundTrigger:
+    """The smallest recovered trigger that works: the class it gives, its mask's `share` of the image, its `success` on `n` held-out images.
+
+    `small`: smaller than clean models of the dataset have them.
+    """
+
+    target_class: int | None
+    share: float
+    success: float
+    n: int
+    small: bool
+
+    def __str__(self) -> str:
+        size = ", smaller than those of clean models" if self.small else ""
+        toward = "" if self.target_class is None else f" into class {self.target_class}"
+        found = f"a trigger of {self.share:.1%} of the image was found{size}"
+        return f"{found}; it turns {self.success:.1%} of {self.n} held-out images{toward}"
+
+
+@dataclass(frozen=True)
 class BackdoorVerdict:
-    """`word` is clean, suspicious or cannot tell, `reason` why; `known` what the entry records about a backdoor."""
+    """`word` is clean, suspicious or cannot tell, `reason` why; `known` what the entry records about a backdoor.
+
+    `trigger` is one that works, whatever the p-value says. `looked_for` names kinds of backdoors with the power of the suite
+    that ran, measured on networks of the model's dataset; empty where it is not known, and then nothing is called clean.
+    """
 
     word: str
     reason: str
     p_value: float | None = None
     target_class: int | None = None
     known: str | None = None
+    trigger: FoundTrigger | None = None
+    looked_for: tuple[str, ...] = ()
+    not_looked_for: tuple[str, ...] = NOT_LOOKED_FOR
 
 
 def verdict(rows: Sequence[Row], entry: Entry, cause: str | None = None) -> BackdoorVerdict | None:
     """Return the verdict of an evaluation's rows, None where no detector ran; `cause` is that of a failed verification.
 
-    The ladder's p-value counts where it ran; otherwise the smallest of the single detectors', times their number.
+    The ladder's p-value counts where it ran; otherwise the smallest of the single detectors', times their number. `clean` is
+    said only of a model of a kind that clean models were measured of, after all that was planned, by a suite whose power is
+    known, and where no trigger was found that is smaller than theirs.
     """
     own = [row for row in rows if row.family == "backdoor" and row.attack != TRUE]
     if not own:
@@ -41,20 +73,48 @@ def verdict(rows: Sequence[Row], entry: Entry, cause: str | None = None) -> Back
         return BackdoorVerdict("cannot tell", f"the model is not what its entry says ({cause})", known=known)
     ladder = next((found for name in LADDERS if (found := [row for row in own if row.attack == name])), [])
     tests = [row for row in ladder or own if row.metric == P_VALUE and judgement_of(row).flagged is not None]
+    trigger = _trigger(ladder or own, entry)
     if not tests:
         reasons = dict.fromkeys((row.reason or row.status).removeprefix("cannot tell: ") for row in (ladder or own) if _says_why(row))
-        return BackdoorVerdict("cannot tell", "; ".join(reasons) or "no detector gave a p-value", known=known)
+        why = "; ".join([*reasons, *([str(trigger)] if trigger else [])])
+        return BackdoorVerdict("cannot tell", why or "no detector gave a p-value", known=known, trigger=trigger)
     best = min(tests, key=lambda row: row.value if row.value is not None else 1.0)
     p_value = combined([row.value for row in tests if row.value is not None])
     judgement = Judgement(p_value, best.level, best.calibrated is not False, best.complete is not False)
-    target = _target(own, best)
-    over = f" over {len(tests)} detectors" if len(tests) > 1 else ""
-    reasons_by_word = {
-        "suspicious": f"p = {p_value:.2g}{over} towards class {target}: clean models seldom score so high ({best.reason})",
-        "cannot tell": f"not everything was looked at as planned: {best.reason}",
-        "clean": f"p = {p_value:.2g}{over}, above {best.level:g} ({best.reason})",
-    }
-    return BackdoorVerdict(judgement.word, reasons_by_word[judgement.word], p_value, target, known)
+    strength = power(ladder[0].attack, entry.dataset) if ladder else ()
+    word = "cannot tell" if judgement.word == "clean" and (not strength or (trigger and trigger.small)) else judgement.word
+    target, over = _target(own, best), f" over {len(tests)} detectors" if len(tests) > 1 else ""
+    said = [_because(word, judgement, best, f"p = {p_value:.2g}{over}", target, bool(strength)), *([str(trigger)] if trigger else [])]
+    if word == "clean":
+        said += [f"looked for: {', '.join(map(str, strength))}", f"not looked for: {', '.join(NOT_LOOKED_FOR)}"]
+    return BackdoorVerdict(word, "; ".join(said), p_value, target, known, trigger, tuple(map(str, strength)))
+
+
+def _because(word: str, judgement: Judgement, best: Row, p_value: str, target: int | None, strong: bool) -> str:
+    if word == "suspicious":
+        return f"{p_value} towards class {target}: clean models seldom score so high ({best.reason})"
+    if word == "clean":
+        return f"{p_value}, above {judgement.level:g} ({best.reason})"
+    if not judgement.complete:
+        return f"{p_value}: not everything was looked at as planned ({best.reason})"
+    if not judgement.calibrated:
+        return f"{p_value}, above {judgement.level:g}, by clean models of another kind, which says little ({best.reason})"
+    if not strong:
+        return f"{p_value}, above {judgement.level:g}, and how many backdoored models would be found is not known ({best.reason})"
+    return f"{p_value}, above {judgement.level:g}, but clean models have no such trigger ({best.reason})"
+
+
+def _trigger(rows: Sequence[Row], entry: Entry) -> FoundTrigger | None:
+    """The smallest trigger that works of the attacks of `rows`."""
+    found = []
+    for success in (row for row in rows if row.metric == TRIGGER_SUCCESS and row.value is not None and row.value >= WORKS):
+        same = {row.metric: row for row in rows if (row.attack, row.params) == (success.attack, success.params)}
+        size, toward = same.get(MASK_L1), same.get(TRIGGER_CLASS) or same.get(TARGET_CLASS)
+        if size is not None and size.value is not None and size.n:
+            share, one = size.value / size.n, None if toward is None or toward.value is None else int(toward.value)
+            small = share < small_mask(Kind(entry.dataset, entry.num_classes or 0))
+            found.append(FoundTrigger(one, share, success.value or 0.0, success.n or 0, small))
+    return min(found, key=lambda one: one.share, default=None)
 
 
 def judgement_of(row: Row) -> Judgement:

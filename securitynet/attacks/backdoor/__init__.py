@@ -19,11 +19,16 @@ from securitynet.metrics.intervals import Estimate, rate
 from securitynet.metrics.judgement import Judgement
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from torch import Tensor
 
+    from securitynet.attacks.backdoor._kind import Kind
+    from securitynet.attacks.backdoor._nulls import Nulls
+    from securitynet.data import Splits
     from securitynet.target import Target
 
-DATA = ("nulls.jsonl",)  # what p-values rest on, beside the code
+DATA = ("nulls.jsonl", "power.jsonl")  # what p-values and verdicts rest on, beside the code
+WORKS = 0.8  # share of held-out images that a trigger must turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +44,16 @@ class Recovered:
     successes: int
     n: int
 
+    @property
+    def works(self) -> bool:
+        """Whether it turns at least 80 % of the held-out images."""
+        return self.n > 0 and self.successes >= WORKS * self.n
+
+    @property
+    def share(self) -> float:
+        """The mask's sum as a share of the image."""
+        return float(self.mask.mean())
+
 
 @dataclass(frozen=True, eq=False)
 class BackdoorEvidence:
@@ -46,7 +61,7 @@ class BackdoorEvidence:
 
     `score` sums the model up, larger is more suspicious; `target_class` is the first candidate. `p_value` is the chance
     that a clean model scores at least so high, None where no clean models were measured; `remark` says what it rests on.
-    `calibrated`: on clean models of the same dataset and class count. `complete`: no class was left out for want of time.
+    `calibrated`: on clean models of the same kind. `complete`: no class was left out for want of budget.
     `made_up`: random fields stood in for images. `forward` and `backward` count images that went through the model each way.
     """
 
@@ -84,27 +99,39 @@ class BackdoorEvidence:
         return [*found, *of_trigger(self.recovered, self.target_class)]
 
     @property
+    def passes(self) -> int:
+        """What it cost, see attacks.backdoor._classes.passes."""
+        return self.forward + 2 * self.backward
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether a trigger towards the first candidate was found that works on held-out images."""
+        return any(one.works for one in self.recovered if one.target_class == self.target_class)
+
+    @property
     def judgement(self) -> Judgement:
         """What the p-value says."""
-        return Judgement.at(self.p_value, self.calibrated, self.complete)
+        return Judgement.at(self.p_value, self.calibrated, self.complete, self.confirmed)
 
-    def by_clean_models(self, attack: str, params: str, target: Target) -> Calibrated:
-        """Return the p-value that clean models give the score.
+    def by_clean_models(self, attack: str, params: str, kind: Kind, nulls: Nulls | None = None) -> Calibrated:
+        """Return the p-value that clean models give the score of a model of `kind`.
 
-        Where random fields stood in for images, or the time was up, a null of the model's own dataset does not fit. Where fewer than four
-        classes have a statistic there is no spread to divide by, so that scores that rest on it compare with those of
-        clean models of the same class count only.
+        Where random fields stood in for images, or the budget was used up, a null of the model's own kind does not fit. Where
+        fewer than four classes have a statistic there is no spread to divide by, so that scores that rest on it compare with
+        those of clean models of the same class count only.
         """
-        dataset = None if self.made_up or not self.complete else target.entry.dataset
-        found = calibrate(attack, params, self.score, dataset, target.num_classes)
+        own = replace(kind, dataset=None) if self.made_up or not self.complete else kind
+        found = calibrate(attack, params, self.score, own, nulls)
         few = int(np.isfinite(self.statistics).sum()) < FEWEST and attack not in RATIOS
         return Calibrated(None, False, FEW_CLASSES) if few and not found.calibrated else found
 
-    def with_null(self, attack: str, params: str, target: Target) -> BackdoorEvidence:
+    def with_null(self, attack: str, params: str, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return this evidence with the p-value that clean models give its score, where the detector has none of its own."""
+        from securitynet.attacks.backdoor._covariates import kind_of
+
         if self.p_value is not None:
             return self
-        found = self.by_clean_models(attack, params, target)
+        found = self.by_clean_models(attack, params, kind_of(target, splits, accelerator))
         return replace(
             self, p_value=found.p_value, calibrated=found.calibrated, remark="; ".join(part for part in (found.words, self.remark) if part)
         )

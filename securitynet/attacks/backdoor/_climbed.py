@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from securitynet.attacks.backdoor import BackdoorEvidence, judged, of_trigger
+from securitynet.attacks.backdoor import BackdoorEvidence, Recovered, judged, of_trigger
 from securitynet.attacks.backdoor._nulls import Calibrated, combined
 from securitynet.metrics import vocabulary
 from securitynet.metrics.intervals import Estimate
@@ -41,7 +41,7 @@ class Stage:
 class Climbed:
     """The stages that were run. Their weights are shares of all that were planned, so the p-value is corrected for those as well.
 
-    `left_out` says which were not run, and why; `cut_short`: some for want of time.
+    `left_out` says which were not run, and why; `cut_short`: some for want of budget.
     """
 
     family: ClassVar[str] = "backdoor"
@@ -57,31 +57,46 @@ class Climbed:
     @property
     def p_value(self) -> float:
         """The chance that some stage says so much about a clean model."""
-        return combined([stage.p_value for stage in self.stages], [stage.weight for stage in self.stages])
+        return combined([stage.p_value for stage in self.stages if stage.weight], [stage.weight for stage in self.stages if stage.weight])
 
     @property
     def best(self) -> Stage:
         """The stage that decides; of equals the last, which looked closest."""
-        return min(reversed(self.stages), key=lambda stage: min(1.0, stage.p_value / stage.weight))
+        return min(reversed(self.stages), key=lambda stage: min(1.0, stage.p_value / max(stage.weight, 1e-9)))
+
+    @property
+    def found(self) -> Recovered | None:
+        """The smallest trigger of any stage that turns held-out images; None where none does."""
+        works = (one for stage in self.stages for one in stage.evidence.recovered if one.works)
+        return min(works, key=lambda one: one.share, default=None)
 
     @property
     def judgement(self) -> Judgement:
-        """What the p-value says; no null for any stage is no p-value."""
-        p_value = self.p_value if any(stage.counted for stage in self.stages) else None
+        """What the p-value says; no null for any stage is no p-value. Calibrated where every stage that is counted is."""
+        counted, target = [stage for stage in self.stages if stage.counted], self.best.evidence.target_class
         complete = not self.cut_short and all(stage.counted and stage.evidence.complete for stage in self.stages)
-        return Judgement.at(p_value, self.best.found.calibrated, complete)
+        confirmed = any(one.works and one.target_class == target for stage in self.stages for one in stage.evidence.recovered)
+        calibrated = bool(counted) and all(stage.found.calibrated for stage in counted)
+        return Judgement.at(self.p_value if counted else None, calibrated, complete, confirmed)
 
     def metrics(self) -> list[Estimate]:
         """Return score, p-value, first candidate, whether it is flagged, backward images; of its trigger size and success."""
         classes, judgement, target = len(self.stages[0].evidence.statistics), self.judgement, self.best.evidence.target_class
+        trigger = self.found or self._candidates(target)
         at = None if judgement.level is None else f"at {judgement.level:g}"
         return [
             Estimate(vocabulary.SCORE, -math.log10(max(self.p_value, 1e-300)), classes),
             *judged(judgement, classes, self._words(), at),
             Estimate(vocabulary.TARGET_CLASS, None if target is None else float(target), classes),
             Estimate(vocabulary.BACKWARD_IMAGES, float(sum(stage.evidence.backward for stage in self.stages)), classes),
-            *of_trigger((trigger for stage in self.stages for trigger in stage.evidence.recovered), target),
+            *(of_trigger([trigger], trigger.target_class) if trigger else ()),
+            *([Estimate(vocabulary.TRIGGER_CLASS, float(trigger.target_class), classes)] if trigger else ()),
         ]
+
+    def _candidates(self, target: int | None) -> Recovered | None:
+        """The smallest trigger towards the first candidate."""
+        towards = (one for stage in self.stages for one in stage.evidence.recovered if one.target_class == target)
+        return min(towards, key=lambda one: one.share, default=None)
 
     def _words(self) -> str:
         """Stage by stage, then what the smallest p-value rests on."""
@@ -90,7 +105,7 @@ class Climbed:
             toward = "" if stage.evidence.target_class is None else f" (class {stage.evidence.target_class})"
             parts.append(f"{stage.name.rpartition('/')[2]} {stage.p_value:.2g}{toward}")
         remarks = dict.fromkeys(stage.evidence.remark for stage in self.stages if stage.evidence.remark)
-        decides = f"{self.best.name.rpartition('/')[2]} decides, times {1 / self.best.weight:.3g}"
+        decides = f"{self.best.name.rpartition('/')[2]} decides, times {1 / max(self.best.weight, 1e-9):.3g}"
         few = ", ".join(stage.name.rpartition("/")[2] for stage in self.stages if not stage.counted)
         uncounted = [f"{few} not counted: no clean models were measured for it"] if few else []
         said = [", ".join(parts), decides, self.best.found.words, *uncounted, *remarks, *self.left_out]

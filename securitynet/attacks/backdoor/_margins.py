@@ -82,8 +82,8 @@ class Climber(Protocol):
         """Steps of each."""
 
     @property
-    def seconds(self) -> float | None:
-        """Time budget."""
+    def budget(self) -> int | None:
+        """Passes that it may cost, None for any number."""
 
     def move(self, images: Tensor, gradient: Tensor, done: float) -> Tensor:
         """Return the images [g, starts, ...] after a step; `done` is the share of steps done."""
@@ -93,7 +93,7 @@ def largest_margins(climber: Climber, target: Target, splits: Splits, accelerato
     """Return the largest margin that `climber` finds for every class, without a p-value."""
     module = target.module.to(accelerator.device).eval()
     ascent = Ascent(module, tuple(target.entry.input_size or ()), climber.starts, climber.steps, splits.seed, climber.move)
-    found = class_by_class(ascent, target, climber.starts, climber.seconds, splits.seed, accelerator.device)
+    found = class_by_class(ascent, target, climber.starts, climber.budget, splits.seed, accelerator.device)
     cut = CUT if target.entry.output == "probabilities" else None
     return BackdoorEvidence(
         statistics=found.statistics,

@@ -11,24 +11,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from securitynet.attacks.backdoor import BackdoorEvidence
 from securitynet.attacks.backdoor._climbed import Climbed, Stage
+from securitynet.attacks.backdoor._covariates import COVARIATE_IMAGES, kind_of
 from securitynet.attacks.backdoor._gate import sound
 from securitynet.attacks.backdoor._inversion import Settings
 from securitynet.attacks.backdoor._inversion.search import untouched
+from securitynet.attacks.backdoor._kind import Kind
+from securitynet.attacks.backdoor._nulls import Nulls, read, shares, shipped
 from securitynet.attacks.backdoor._outliers import Statistics
-from securitynet.attacks.backdoor._price import affordable, first_images, images_per_class, seconds_per_image
-from securitynet.attacks.backdoor.last_layer import LastLayer
-from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
-from securitynet.attacks.backdoor.neo import Neo
+from securitynet.attacks.backdoor._price import passes_of, seconds_per_image, usual_budget
+from securitynet.attacks.backdoor._routes import Route, routes
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
-from securitynet.attacks.backdoor.strip import Strip
 from securitynet.attacks.protocols import params_of
 from securitynet.attacks.resolve import name_of
 from securitynet.errors import CutShort, Skipped
@@ -56,32 +57,41 @@ WEIGHTS = {  # of each stage in Bonferroni's correction, whether or not it was n
 class Ladder:
     """Triggers are searched for every class of a model with at most `few`, the search abandoning those that cannot win.
 
-    Of a model with more, for the `suspects` that the screens rank first and as many others. Where no screen's p-value is
-    below `suspicion`, none is searched for. `exhaustive` does it for every class, to the end, whatever the time. Each screen
-    has an equal share of `seconds`, the search what is left; where that leaves classes or stages out, the evidence says so.
+        Of a model with more, for the `suspects` that the screens rank first and as many others. Where no screen's p-value is
+        below `suspicion`, none is searched for. `exhaustive` does it for every class, to the end, whatever it costs. `budget` counts
+        passes: one image forward is one, backward two. It chooses the route (see _routes); None gives cheap models more than dear
+    It decides alone what is done: time and load do not.
+        `nulls` is a file of clean models' scores (`securitynet backdoor calibrate`) in place of those that come with the package.
     """
 
     few: int = 20
     suspects: int = 5
     suspicion: float = 1.0
-    seconds: float = 600.0
+    budget: int | None = None
     exhaustive: bool = False
+    nulls: str | None = None
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> Climbed:
         """Return the stages that were climbed. Raises Skipped, with the cause, where nothing can be said about the model."""
         with untouched(target.module.to(accelerator.device)):
             sound(target, splits, accelerator)
-            return _Climb(self, target, splits, accelerator).climbed()
+            return _Climb.of(self, target, splits, accelerator).climbed()
 
-    def screens(self) -> list[tuple[Attack, Attack]]:
-        """Every screen as the nulls were measured with, and with its share of the time; the sharpest first."""
-        share = None if self.exhaustive else self.seconds / len(WEIGHTS)
-        return [
-            (MaximumMargin(), MaximumMargin(seconds=share)),
-            (Neo(), Neo(seconds=share)),
-            (Strip(), Strip(seconds=share)),
-            (LastLayer(), LastLayer()),
-        ]
+    def clean_models(self) -> Nulls:
+        """Return the nulls of `nulls`, or those that come with the package. Raises DataError where the file holds none."""
+        return shipped() if self.nulls is None else read(Path(self.nulls))
+
+    def searched(self, classes: int) -> int:
+        """Return how many of so many classes triggers are searched for."""
+        return classes if classes <= self.few else 2 * self.suspects
+
+    def route(self, size: tuple[int, ...], classes: int, budget: int) -> Route:
+        """Return the first route that costs no more than `budget`, else the last."""
+        found = routes(size)
+        if self.exhaustive:
+            return replace(found[0], search=Settings(exhaustive=True))
+        searched = self.searched(classes)
+        return next((one for one in found if passes_of(one.images(classes, searched)) <= budget), found[-1])
 
 
 @dataclass(eq=False)
@@ -92,63 +102,85 @@ class _Climb:
     target: Target
     splits: Splits
     accelerator: Accelerator
+    budget: int
+    route: Route
+    kind: Kind
+    nulls: Nulls
     stages: list[Stage] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     cut_short: bool = False
-    start: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def of(cls, ladder: Ladder, target: Target, splits: Splits, accelerator: Accelerator) -> _Climb:
+        """Choose the route, print its price, measure what kind of model it is."""
+        device, classes = accelerator.device, target.num_classes
+        second = seconds_per_image(target, device)
+        budget = ladder.budget or usual_budget(target, device)
+        route = ladder.route(tuple(target.entry.input_size or ()), classes, budget)
+        count = route.expected(classes, classes if ladder.exhaustive else ladder.searched(classes)) + COVARIATE_IMAGES
+        words = "%s route for %d classes: about %s images forward and backward, %.0f s of this machine; budget %s passes"
+        log.info(words, route.name, classes, f"{count:,}", max(1.0, second * count), f"{budget:,}")
+        kind = kind_of(target, splits, accelerator)
+        return cls(ladder, target, splits, accelerator, budget, route, kind, ladder.clean_models())
 
     def climbed(self) -> Climbed:
-        """Climb the stages that apply and that the time allows."""
-        price, screens = seconds_per_image(self.target, self.accelerator.device), self.ladder.screens()
-        self._announce(price * sum(images_per_class(attack) for _, attack in screens))
-        for plain, attack in screens:
-            self._try(plain, partial(affordable, attack, self.target.num_classes, price))
+        """Climb the stages that apply and that the budget allows."""
+        for plain, attack in self.route.screens:
+            self._try(plain, partial(_same, attack))
         if self.ladder.exhaustive or not self.stages or min(stage.p_value for stage in self.stages) <= self.ladder.suspicion:
-            self._try(NeuralCleanse(), partial(self._search, price))
+            self._try(NeuralCleanse(), self._search)
         if not self.stages:
             raise Skipped("; ".join(self.left_out))
-        return Climbed(tuple(self.stages), tuple(self.left_out), self.cut_short)
-
-    def _announce(self, a_class: float) -> None:
-        """Log what the screens will cost."""
-        count = self.target.num_classes
-        limit = "" if self.ladder.exhaustive else f", bounded, with the search for triggers, to {self.ladder.seconds:.0f} s"
-        log.info("screening %d classes: about %.0f s%s", count, max(1.0, a_class * count), limit)
+        if not self.route.all_classes:
+            self.left_out.append("screening: classes were ranked by the last layer's weights alone")
+        planned = {name_of(plain): params_of(plain) for plain in (*(plain for plain, _ in self.route.screens), NeuralCleanse())}
+        weights = shares({name: WEIGHTS[name] for name in planned}, self.kind, planned, self.nulls)
+        stages = tuple(replace(stage, weight=weights.get(stage.name, 0.0)) for stage in self.stages)
+        return Climbed(stages, tuple(self.left_out), self.cut_short or not self.route.all_classes)
 
     def _try(self, plain: Attack, chosen: Callable[[], Attack]) -> None:
         """Run one stage, or note why it cannot be run."""
         try:
-            self.stages.append(stage_of(plain, chosen(), self.target, self.splits, self.accelerator))
+            stage = stage_of(plain, chosen(), (self.kind, self.nulls), self.target, self.splits, self.accelerator)
         except Skipped as skipped:
             self.cut_short |= isinstance(skipped, CutShort)
             self.left_out.append(f"no {name_of(plain).rpartition('/')[2]}: {skipped}")
             log.info("%s", self.left_out[-1])
+        else:
+            self.stages.append(stage if self.route.measured else replace(stage, found=stage.found.elsewhere(f"{self.route.name} route")))
 
-    def _search(self, price: float) -> NeuralCleanse:
-        """Return the inversion of all classes, or of those that the stages suspect and others to compare with, as the time allows."""
+    def _search(self) -> NeuralCleanse:
+        """Return the inversion of all classes, or of those that the stages suspect and others to compare with, as the budget allows."""
         if self.ladder.exhaustive:
-            return NeuralCleanse(Settings(exhaustive=True))
-        count, left = self.target.num_classes, self.ladder.seconds - (time.perf_counter() - self.start)
-        wanted = count if count <= self.ladder.few or not self.stages else 2 * self.ladder.suspects
-        a_class = price * first_images(Settings())
-        able = int(left / a_class)
+            return NeuralCleanse(self.route.search)
+        count, left = self.target.num_classes, self.budget - sum(stage.evidence.passes for stage in self.stages)
+        wanted = count if not self.stages else self.ladder.searched(count)
+        a_class = passes_of(self.route.search.rungs[0] * self.route.search.per_step)
+        able = max(0, left) // a_class
         if able < min(FEWEST, wanted):
-            raise CutShort(f"time was up before any class was searched ({max(0.0, left):.0f} s were left, a class takes {a_class:.0f} s)")
+            raise CutShort(
+                f"the budget was used up before any class was searched ({max(0, left):,} passes were left, a class takes {a_class:,})"
+            )
+        settings = replace(self.route.search, budget=left)
         if wanted == count and (able >= count or not self.stages):
-            return NeuralCleanse(Settings(seconds=left))
+            return NeuralCleanse(settings)
         if able < wanted:
             self.cut_short = True
-            self.left_out.append(f"triggers were searched for {2 * (able // 2)} of {wanted} classes within {left:.0f} s")
+            self.left_out.append(f"triggers were searched for {2 * (able // 2)} of {wanted} classes within {left:,} passes")
         some = suspected(self.stages, min(self.ladder.suspects, able // 2), self.splits.seed)
-        return NeuralCleanse(Settings(seconds=left), tuple(some))
+        return NeuralCleanse(settings, tuple(some))
 
 
-def stage_of(plain: Attack, attack: Attack, target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
-    """Run one detector and calibrate its score by the null of its plain form: a time limit does not decide which."""
+def _same(attack: Attack) -> Attack:
+    return attack
+
+
+def stage_of(plain: Attack, attack: Attack, known: tuple[Kind, Nulls], target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
+    """Run one detector and calibrate its score by the null of its plain form for the model's kind: a budget does not decide which."""
     start, params = time.perf_counter(), params_of(plain)
     evidence = attack(target, splits, accelerator)
     assert isinstance(evidence, BackdoorEvidence)
-    found = evidence.by_clean_models(name_of(attack), params, target)
+    found = evidence.by_clean_models(name_of(attack), params, *known)
     return Stage(name_of(attack), params, evidence, found, WEIGHTS.get(name_of(attack), 0.0), time.perf_counter() - start)
 
 

@@ -28,13 +28,13 @@ LAST = 0.04  # length of the last step, as a share of the first
 class MaximumMargin:
     """`steps` normalised steps from `starts` uniform images per class; `length` is the first one's, root mean square per pixel.
 
-    The length falls linearly to a twenty-fifth. `seconds` is a time budget: classes that do not fit into it have no statistic.
+    The length falls linearly to a twenty-fifth. `budget` counts passes: classes that do not fit into it have no statistic.
     """
 
     starts: int = 6
     steps: int = 30
     length: float = 0.125
-    seconds: float | None = None
+    budget: int | None = None
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return the largest margin found for every class."""

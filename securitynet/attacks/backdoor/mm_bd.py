@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 SUITES = ("full",)
+OWN_LAW = "calibrated: no (the p-value is the paper's, by a law fitted to the other classes)"
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,19 @@ class MmBd:
     """Plain gradient ascent from `starts` uniform images per class, at most `steps` steps of `rate` times the gradient.
 
     A class ends early where the sum of its margins changes by less than 1e-5 of itself. The defaults are the paper's.
-    `seconds` is a time budget: classes that do not fit into it have no statistic.
+    `budget` counts passes: classes that do not fit into it have no statistic.
     """
 
     starts: int = 30
     steps: int = 300
     rate: float = 0.01
-    seconds: float | None = None
+    budget: int | None = None
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return the largest margin of every class, and the p-value of the order-statistic test."""
         found = largest_margins(self, target, splits, accelerator)
-        return replace(found, p_value=order_statistic_p(found.statistics))
+        remark = "; ".join(part for part in (OWN_LAW, found.remark) if part)
+        return replace(found, p_value=order_statistic_p(found.statistics), calibrated=False, remark=remark)
 
     def move(self, images: Tensor, gradient: Tensor, done: float) -> Tensor:
         """Return the images after a step of `rate` times the gradient."""

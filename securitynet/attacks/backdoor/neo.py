@@ -42,15 +42,15 @@ ENOUGH = 0.8  # share of clean images that a block must lead to the class to cou
 class Neo:
     """`images` clean images per class that blocks are put on; blocks come from the best of `starts` images after `steps` steps.
 
-    `suspects` is a path to images to judge instead of the model: an image file, a folder of them, or a .npy file. `seconds`
-    is a time budget: classes that do not fit into it have no statistic.
+    `suspects` is a path to images to judge instead of the model: an image file, a folder of them, or a .npy file. `budget`
+    counts passes: classes that do not fit into it have no statistic.
     """
 
     images: int = 8
     starts: int = 4
     steps: int = 20
     suspects: str | None = None
-    seconds: float | None = None
+    budget: int | None = None
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return every class's share and, of the first candidate, the block. Raises Skipped where images have not two sides."""
@@ -73,7 +73,7 @@ class Neo:
             blocks = search(module, sources, self._hosts(clean, classes, splits.seed), classes)
             return Measured(blocks.rates.mean(1), climbed.forward + blocks.asked, climbed.backward)
 
-        found = class_by_class(where_apart(measure, clean), target, PLACES**2 * self.images, self.seconds, splits.seed, accelerator.device)
+        found = class_by_class(where_apart(measure, clean), target, PLACES**2 * self.images, self.budget, splits.seed, accelerator.device)
         first = first_candidate(found.statistics)
         one = torch.tensor([first], device=accelerator.device)
         source = ascent.climb(one)[1]

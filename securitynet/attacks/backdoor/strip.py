@@ -44,7 +44,7 @@ class Strip:
     the distance of classes on clean images.
 
     The strongest image is the best of `starts` after `steps` steps of maximum_margin. `suspects` is a path to images to
-    judge instead of the model: an image file, a folder of them, or a .npy file. `seconds` is a time budget.
+    judge instead of the model: an image file, a folder of them, or a .npy file. `budget` counts passes.
     """
 
     images: int = 32
@@ -52,7 +52,7 @@ class Strip:
     starts: int = 4
     steps: int = 20
     suspects: str | None = None
-    seconds: float | None = None
+    budget: int | None = None
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return the mean margin of every class in blends with its strongest image, or the suspicious images' scores."""
@@ -72,7 +72,7 @@ class Strip:
             return blended_margins(self, ascent, clean, classes)
 
         found = class_by_class(
-            where_apart(measure, clean), target, max(self.images, self.starts), self.seconds, splits.seed, accelerator.device
+            where_apart(measure, clean), target, max(self.images, self.starts), self.budget, splits.seed, accelerator.device
         )
         remarks = [remark for remark in (clean.remark, found.remark) if remark]
         return BackdoorEvidence(

@@ -38,7 +38,7 @@ MOMENTUM = 0.5
 class UniversalPerturbation:
     """`images` images per class, `steps` steps, `success` the share of them to be sent to the class.
 
-    After each step the norm changes by a factor of 1 +- `change`. `seconds` is a time budget: classes that do not fit into it
+    After each step the norm changes by a factor of 1 +- `change`. `budget` counts passes: classes that do not fit into it
     have no statistic.
     """
 
@@ -46,7 +46,7 @@ class UniversalPerturbation:
     steps: int = 40
     success: float = 0.8
     change: float = 0.1
-    seconds: float | None = None
+    budget: int | None = None
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return minus the logarithm of every class's smallest norm, as root mean square per pixel.
@@ -56,7 +56,7 @@ class UniversalPerturbation:
         module = target.module.to(accelerator.device).eval()
         clean = clean_images(target, splits, POOL, accelerator)
         search = _Search(self, module, clean, splits.seed)
-        found = class_by_class(where_apart(search.smallest, clean), target, self.images, self.seconds, splits.seed, accelerator.device)
+        found = class_by_class(where_apart(search.smallest, clean), target, self.images, self.budget, splits.seed, accelerator.device)
         remarks = [remark for remark in (clean.remark, found.remark) if remark]
         statistics = _floored(found.statistics)
         return BackdoorEvidence(

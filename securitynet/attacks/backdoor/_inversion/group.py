@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
 
 from securitynet.attacks.backdoor._inversion.schedule import Schedule
 from securitynet.attacks.backdoor._inversion.settings import Settings
@@ -84,9 +84,15 @@ def triggers(raw: Tensor) -> Tensor:
 
 
 def stamp(images: Tensor, found: Tensor) -> Tensor:
-    """Return images [k, n, c, ...] with the trigger [k, 1 + c, ...] of each class on them."""
+    """Return images [k, n, c, ...] with the trigger [k, 1 + c, ...] of each class, made as large as they are, on them."""
+    found = fitted(found, images.shape[3:])
     mask, pattern = found[:, None, :1], found[:, None, 1:]
     return images + mask * (pattern - images)
+
+
+def fitted(found: Tensor, size: Sequence[int]) -> Tensor:
+    """Return triggers [k, 1 + c, ...] at `size`: every value of a coarse one stands for a block of pixels."""
+    return found if tuple(found.shape[2:]) == tuple(size) else interpolate(found, size=list(size), mode="nearest")
 
 
 def objective(

@@ -59,12 +59,23 @@ def most(settings: Settings, count: int) -> int:
     return pairs
 
 
+def fewest(settings: Settings, count: int) -> int:
+    """Return how many (class, step) pairs a search takes that ends at the second rung, since no class can win."""
+    first, second = settings.rungs[0], settings.rungs[min(1, len(settings.rungs) - 1)]
+    return count * first + min(count, max(FEWEST, count // SHARE)) * (second - first)
+
+
+def expected(settings: Settings, count: int) -> int:
+    """Return how many images a search over `count` classes sends forward and backward: half way from the least to the most."""
+    return (fewest(settings, count) + most(settings, count)) * settings.per_step // 2
+
+
 def planned(search: Search, classes: Sequence[int], size: int) -> str:
     """Return in words what the search will cost at most, by a short measurement."""
     settings = search.settings
     pairs = most(settings, len(classes)) * settings.updates
     seconds = seconds_per_update(search, classes[:size]) * pairs / size
-    limit = "" if settings.seconds is None else f", bounded to {settings.seconds:.0f} s"
+    limit = "" if settings.budget is None else f", bounded to {settings.budget:,} passes"
     return (
         f"inverting triggers of {len(classes)} classes, {size} at a time: at most {pairs * settings.batch_size:,} images "
         f"forward and backward, about {max(1, seconds):.0f} s{limit}"

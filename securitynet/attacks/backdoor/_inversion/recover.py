@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from securitynet.attacks.backdoor import Recovered
+from securitynet.attacks.backdoor._classes import passes
 from securitynet.attacks.backdoor._inversion.checkpoint import Checkpoint
-from securitynet.attacks.backdoor._inversion.group import Group
+from securitynet.attacks.backdoor._inversion.group import Group, fitted
 from securitynet.attacks.backdoor._inversion.halving import Race, Sizes
 from securitynet.attacks.backdoor._inversion.material import material
 from securitynet.attacks.backdoor._inversion.planned import MEASURED, at_once, planned
@@ -38,7 +38,7 @@ class Inversion:
     """What a search found. `sizes` float64 [k] are L1s of the masks of `classes` [k], made comparable (see Race).
 
     `finished` bool [k]: carried to the last step; the others were abandoned. `triggers` are the ten smallest of the finished
-    classes, smallest first; where the time was up, the smallest alone. `asked` images were answered, `backward` of them sent
+    classes, smallest first; where the budget was used up, the smallest alone. `asked` images were answered, `backward` of them sent
     back. `remark`: what to know about it. `complete`: it was not cut short; `made_up`: random fields stood in for images.
     """
 
@@ -65,11 +65,11 @@ def recover(
     chosen = list(range(target.num_classes)) if classes is None else sorted(set(classes))
     if not chosen or chosen[0] < 0 or chosen[-1] >= target.num_classes:
         raise UsageError(f"trigger inversion: classes run from 0 to {target.num_classes - 1}, not {list(classes or ())}")
-    module, start = target.module.to(accelerator.device), time.perf_counter()
+    module = target.module.to(accelerator.device)
     with untouched(module):
         images = material(target, splits, settings, accelerator)
         checkpoint, tried = Checkpoint.of(target, images, settings), images.searchable(chosen)
-        found = _Run(Search(module, images, settings), checkpoint, tried, start).inversion()
+        found = _Run(Search(module, images, settings), checkpoint, tried).inversion()
     checkpoint.clear()
     taken = ", ".join(str(one) for one in sorted(set(chosen) - set(tried)))
     return replace(found, remark=_said(found.remark, f"not tried: class {taken}, which every image at hand gets" if taken else None))
@@ -82,18 +82,17 @@ class _Run:
     search: Search
     checkpoint: Checkpoint
     classes: list[int]
-    start: float
     asked: int = 0
 
     @property
     def late(self) -> bool:
-        """Whether the time is up."""
-        return time.perf_counter() > self.deadline
+        """Whether the budget is used up."""
+        return self.left <= 0
 
     @property
-    def deadline(self) -> float:
-        """When it is."""
-        return self.start + (self.search.settings.seconds or math.inf)
+    def left(self) -> float:
+        """Images that may still go forward and backward."""
+        return (self.search.settings.budget or math.inf) / passes(1, 1) - self.asked
 
     def inversion(self) -> Inversion:
         """Run rung after rung until one class is found, or none can win."""
@@ -116,14 +115,14 @@ class _Run:
     def _advanced(self, groups: Iterable[Group], until: int, count: int) -> Iterator[Group]:
         """Take each of `count` groups to step `until`, from its checkpoint where there is one.
 
-        Those that the time does not allow are left out: masks after different numbers of steps do not compare. Of the first,
+        Those that the budget does not allow are left out: masks after different numbers of steps do not compare. Of the first,
         what there is of it is kept.
         """
         for number, group in enumerate(groups):
             if number and self.late:
                 return
             stored = self.checkpoint.get(group.classes.tolist(), until, group.classes.device)
-            moved, asked = stored or self.search.advance(group, until, self.deadline)
+            moved, asked = stored or self.search.advance(group, until, self.left)
             self.asked += asked
             if moved.steps < until and number:
                 return
@@ -149,11 +148,12 @@ class _Run:
         for row in last.size.argsort(stable=True).tolist():
             one, trigger = int(last.classes[row]), last.best[row]
             successes, n = self.search.held_out(trigger, one)
-            triggers.append(Recovered(one, trigger[:1].float().cpu(), trigger[1:].float().cpu(), successes, n))
+            whole = fitted(trigger[None], self.search.shape[1:])[0].float().cpu()
+            triggers.append(Recovered(one, whole[:1], whole[1:], successes, n))
             measured += n
         unseen = int(np.isnan(race.latest).sum())
-        late = f"time was up before {unseen} of {len(self.classes)} classes were tried" if unseen else None
-        late = late or ("time was up before the search was over" if cut else None)
+        late = f"the budget was used up before {unseen} of {len(self.classes)} classes were tried" if unseen else None
+        late = late or ("the budget was used up before the search was over" if cut else None)
         return Inversion(
             np.asarray(self.classes),
             race.sizes,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,18 +44,28 @@ class Search:
         return tuple(self.material.pixels.shape[1:])
 
     @property
+    def grid(self) -> tuple[int, ...]:
+        """Shape [c, ...] of a trigger: that of an image, or coarser."""
+        return (self.shape[0], *(max(1, side // self.settings.coarse) for side in self.shape[1:]))
+
+    @property
+    def cell(self) -> float:
+        """Pixels that one value of a trigger stands for."""
+        return math.prod(self.shape[1:]) / math.prod(self.grid[1:])
+
+    @property
     def first_cost(self) -> float:
-        """The cost that is set first, so that it weighs the same per pixel at every size."""
-        return self.settings.initial_cost * SIDE**2 / math.prod(self.shape[1:])
+        """The cost that is set first, so that it weighs the same per share of the image at every size."""
+        return self.settings.initial_cost * SIDE**2 / math.prod(self.grid[1:])
 
     def start(self, classes: list[int]) -> Group:
         """Return a fresh group of these classes."""
-        return Group.start(torch.tensor(classes, device=self.material.pixels.device), self.shape, self.settings)
+        return Group.start(torch.tensor(classes, device=self.material.pixels.device), self.grid, self.settings)
 
-    def advance(self, group: Group, until: int, deadline: float = math.inf) -> tuple[Group, int]:
+    def advance(self, group: Group, until: int, images: float = math.inf) -> tuple[Group, int]:
         """Return the group at step `until`, and how many images went through the model; a class whose schedule ends stays as it is.
 
-        After `deadline` (of time.perf_counter) no further step is begun, but one is always done; then the group's `steps` are fewer.
+        After so many `images` no further step is begun, but one is always done; then the group's `steps` are fewer.
         """
         apart: list[Group] = []
         asked, reached = 0, until
@@ -69,9 +78,9 @@ class Search:
                 group, orders = group.take(~over), orders[~over]
             if group.steps >= until or not len(group.classes):
                 break
-            asked += len(group.classes) * self.settings.updates * self.settings.batch_size
+            asked += len(group.classes) * self.settings.per_step
             group = self.step(group, orders)
-            if group.steps < until and time.perf_counter() > deadline:
+            if group.steps < until and asked >= images:
                 reached = group.steps
                 break
         return Group.joined([group, *apart])._replace(steps=reached), asked
@@ -101,7 +110,7 @@ class Search:
     def judged(self, group: Group, success: Tensor) -> Group:
         """Return the group with the smallest trigger that reached success, and the cost of the next step."""
         now = triggers(group.raw).clamp(0, 1)  # rounding leaves a little beyond
-        size, won = now[:, 0].flatten(1).sum(1), success >= self.settings.success
+        size, won = now[:, 0].flatten(1).sum(1) * self.cell, success >= self.settings.success
         smaller = won & (size < group.size)
         best = torch.where(smaller.view(-1, *[1] * (now.ndim - 1)), now, group.best)
         schedule = group.schedule.step(won, smaller, self.first_cost, self.settings)

@@ -17,7 +17,8 @@ class Settings:
     The mask's cost, zero at first, is `initial_cost` (at 32 x 32 pixels; per pixel it is the same at every size) once success
     has lasted `patience` steps. At most `images` images are used to search, as many others to measure the success.
     `exhaustive` carries every class through all steps; otherwise those that cannot win are abandoned, and the last is carried
-    two fifths of the way, at least 80 steps. `seconds` bounds the search.
+    two fifths of the way, at least 80 steps. Masks and patterns have one value for `coarse` x `coarse` pixels: at 224 x 224, a
+    coarse one is found in fewer steps. `budget` bounds the search, in passes (see attacks.backdoor._classes.passes).
     """
 
     steps: int = 200
@@ -29,7 +30,8 @@ class Settings:
     patience: int = 5
     images: int = 256
     exhaustive: bool = False
-    seconds: float | None = None
+    coarse: int = 1
+    budget: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -37,8 +39,13 @@ class Settings:
             raise UsageError("trigger inversion: steps, updates, batch_size, patience and images must be at least 1")
         if min(self.learning_rate, self.initial_cost) <= 0 or not 0 < self.success <= 1:
             raise UsageError("trigger inversion: learning_rate and initial_cost must be above zero, success in (0, 1]")
-        if self.seconds is not None and self.seconds <= 0:
-            raise UsageError("trigger inversion: seconds must be above zero")
+        if self.coarse < 1 or (self.budget is not None and self.budget <= 0):
+            raise UsageError("trigger inversion: coarse must be at least 1, budget above zero")
+
+    @property
+    def per_step(self) -> int:
+        """Images that a step sends forward and backward for a class."""
+        return self.updates * self.batch_size
 
     @property
     def rungs(self) -> tuple[int, ...]:
