@@ -1,12 +1,12 @@
 """What a sweep costs beyond the evaluations themselves; prints one line per number.
 
 Models are noisy copies of a built-in one behind a server of this machine, so that each is downloaded, hashed, loaded and asked.
-  overhead  the same models, by turns, in a sweep and in one warm process: start of the sweep, seconds per model, both sides
+  overhead  models of one kind, by turns, in one warm process and in a sweep: seconds per model, pair by pair, and the start apart
   overlap   a slow server: when weights were fetched and models computed, and how much of the fetching the computing hid
   memory    peak and resident memory of the worker, model by model
   kills     a sweep killed ten times at random moments and gone on with: its table beside that of an undisturbed one
 
-usage: python benchmarks/sweep.py {overhead,overlap,memory,kills} [--models 100] [--rounds 4] [--attacks standard]
+usage: python benchmarks/sweep.py {overhead,overlap,memory,kills} [--models 100] [--rounds 5] [--attacks standard]
 """
 
 from __future__ import annotations
@@ -124,24 +124,25 @@ def overhead(folder: Path, count: int, rounds: int, attacks: list[str]) -> None:
             return float(took), float(used)
 
         ask(records[0])  # warms it up
-        alone, work, per_model, fixed, used = [], 0.0, [], [], 0.0
+        pairs, starts, work, used = [], [], 0.0, 0.0
         for turn in range(rounds):
             part = records[1:][turn::rounds]
-            for wall, processor in map(ask, part):
-                alone.append(wall)
-                work += processor
+            asked = [ask(record) for record in part]
+            alone = statistics.median(wall for wall, _ in asked)
+            work += sum(processor for _, processor in asked)
             before = processor_time()
             took, output = sweep(folder, f"turn-{turn}", part, attacks)
             used += processor_time() - before
             ends = sorted(line["evaluated"][1] for line in done(output))
-            per_model += [later - sooner for sooner, later in itertools.pairwise(ends)]
-            fixed.append(took - len(part) * statistics.median(later - sooner for sooner, later in itertools.pairwise(ends)))
+            swept = statistics.median(later - sooner for sooner, later in itertools.pairwise(ends))
+            pairs.append((alone, swept))
+            starts.append(took - len(part) * swept)
+            say(f"pair {turn + 1}, {len(part)} models each: {alone:.3f} s a model in one warm process, {swept:.3f} s in a sweep")
         warm.stdin.close()
-    one, other, start = statistics.median(alone), statistics.median(per_model), statistics.median(fixed)
-    say(f"in one warm process: median {one:.3f} s a model ({len(alone)} models), processor time {work:.1f} s")
-    say(f"in {rounds} sweeps: median {other:.3f} s a model ({other / one - 1:+.1%}), processor time {used:.1f} s")
-    say(f"each sweep takes {start:.1f} s beside its models")
-    say(f"so a sweep of 100 takes {(start + 100 * (other - one)) / (100 * one):+.1%} of the warm process' time in addition")
+    ratios = sorted(swept / alone - 1 for alone, swept in pairs)
+    say(f"per model: {statistics.median(ratios):+.1%} (median of {rounds} pairs, {ratios[0]:+.1%} to {ratios[-1]:+.1%})")
+    say(f"start and end of a sweep, however many models: {statistics.median(starts):.1f} s")
+    say(f"processor time: {work:.1f} s in the warm process, {used:.1f} s in the sweeps with their starts")
 
 
 def processor_time() -> float:
@@ -213,7 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("overhead", "overlap", "memory", "kills"))
     parser.add_argument("--models", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--attacks", nargs="+", default=["standard"])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="securitynet-") as name:
