@@ -79,7 +79,7 @@ def _written(gallery: TriggerGallery, folder: Path) -> list[Path]:
     return [write_triggers(gallery, folder / f"{stem}{ending}") for ending in (".png", ".html")]
 
 
-def _sources(subject: Subject, gallery: TriggerGallery, evidence: Mapping[str, dict[str, Any]]) -> list[list[Source]]:
+def _sources(subject: Subject, gallery: TriggerGallery, evidence: Mapping[str, Mapping[str, Any]]) -> list[list[Source]]:
     """The success of each trigger of the gallery by source class; empty where there are no images."""
     from securitynet.attacks.backdoor._sources import by_source, of_recovered
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def by_source(target: Target, part: Split, trigger: AnyTrigger, target_class: in
     return found
 
 
-def of_recovered(arrays: dict[str, np.ndarray], row: int) -> AnyTrigger:
+def of_recovered(arrays: Mapping[str, np.ndarray], row: int) -> AnyTrigger:
     """Return a recovered trigger of saved evidence."""
     from securitynet.poisons import Trigger
 
