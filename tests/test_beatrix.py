@@ -20,7 +20,8 @@ from securitynet.attacks.backdoor._gram import Grams, gram, grams, sites
 from securitynet.attacks.backdoor._nulls import combined
 from securitynet.attacks.backdoor.beatrix import Beatrix, deviations, unusual
 from securitynet.attacks.backdoor.ladder import Ladder
-from securitynet.attacks.backdoor.publisher_ladder import SHARE, WEIGHTS, PublisherLadder
+from securitynet.attacks.backdoor.publisher_ladder import SHARE, WEIGHTS, PublisherLadder, differing
+from securitynet.data import ArrayImages
 from securitynet.entry import Entry
 from securitynet.errors import Skipped
 from securitynet.target import Target, build
@@ -131,3 +132,31 @@ def test_the_publishers_ladder() -> None:
     assert found.p_value == pytest.approx(combined([alone.p_value, seen.p_value], [1 - SHARE, SHARE]))
     with pytest.raises(Skipped, match="trained on"):
         PublisherLadder()(target, replace(splits, membership="unknown"), CPU)
+
+
+def test_a_difference_of_training_and_test_images_is_no_backdoor() -> None:
+    """Another brightness, wrong labels, few images: what beatrix finds then is the difference, so it is not counted."""
+    _, splits = planted("digits-regular")
+    members, clean = splits.members, splits.test
+    assert members is not None and clean is not None
+    usual = np.linspace(-0.1, 0.4, 10)
+    assert differing(usual, members, clean, splits) is None, "one class ahead of the others is what a backdoor looks like"
+    assert "most classes differ" in str(differing(usual + 0.4, members, clean, splits)), "as wrong labels do"
+    pixels = members.pixels(np.arange(len(members))) * 0.8 + 0.1
+    brighter = ArrayImages((pixels[:, 0] * 255).round().byte().numpy(), members.labels)
+    dim = replace(members, images=brighter, indices=np.arange(len(members)))
+    assert "differ by themselves (AUC" in str(differing(usual, dim, clean, splits))
+    few = np.arange(200)
+    some = replace(members, indices=members.indices[few], labels=members.labels[few])
+    assert "fewer than 30" in str(differing(usual, some, clean, splits))
+
+
+def test_what_is_not_counted_is_not_called_clean() -> None:
+    target, splits, _ = members_with_poison()
+    assert splits.members is not None
+    few = np.arange(150)
+    some = replace(splits, members=replace(splits.members, indices=splits.members.indices[few], labels=splits.members.labels[few]))
+    found = PublisherLadder()(target, some, CPU)
+    (stage,) = [stage for stage in found.stages if stage.name == "backdoor/beatrix"]
+    assert not stage.counted and not found.judgement.complete
+    assert any("beatrix is not counted: some class has fewer than 30" in str(one.reason) for one in found.metrics())

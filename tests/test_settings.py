@@ -17,9 +17,9 @@ from securitynet.errors import UsageError
 
 
 def test_every_attack_that_has_it_takes_it() -> None:
-    given = ["exhaustive=true", "seconds=60", "budgets=[10,20]", "settings.pool=MNIST", "settings.surrogate_args={}"]
+    given = ["exhaustive=true", "budget=60", "budgets=[10,20]", "settings.pool=MNIST", "settings.surrogate_args={}"]
     ladder, loss, knockoff = with_settings([Ladder(), Loss(), Knockoff()], given)
-    assert ladder == Ladder(exhaustive=True, seconds=60) and loss == Loss()
+    assert ladder == Ladder(exhaustive=True, budget=60) and loss == Loss()
     assert isinstance(knockoff, Knockoff) and knockoff.budgets == (10, 20)
     assert (knockoff.settings.pool, knockoff.settings.surrogate_args) == ("MNIST", "{}")
 
@@ -27,8 +27,8 @@ def test_every_attack_that_has_it_takes_it() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("seconds", "not of the form KEY=VALUE"),
-        ("second=3", "did you mean seconds"),
+        ("budget", "not of the form KEY=VALUE"),
+        ("budge=3", "did you mean budget"),
         ("few=many", "backdoor/ladder cannot take it .it is 20 now"),
         ("few=true", "cannot take it"),
         ("exhaustive=1", "it is false now"),

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from securitynet.attacks.backdoor._calibration import nulled
     from securitynet.cache import replacing
 
-    scored = [found for model in args.models if (found := _scored(model, args)) is not None]
+    scored = [one for model in args.models if (one := _scored(model, args)) is not None]
     if not scored:
         return FAILED
     found = nulled(scored)

@@ -87,7 +87,7 @@ def _show(found: dict[str, tuple[list[Judged], list[str]]]) -> None:
 
 def _said(estimate: Any) -> str:
     if estimate is None or estimate.value is None:
-        return "not known"
+        return "-"
     return f"{estimate.value:.1%} [{estimate.ci_low:.1%}, {estimate.ci_high:.1%}]"
 
 

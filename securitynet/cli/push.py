@@ -44,6 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     catalog.add_argument("--tag", metavar="NAME", help="default: v and the version of this package")
     metric = actions.add_parser("metric", help="a module for `evaluate`, as a Space of the same name")
     metric.add_argument("name", metavar="NAME", help="membership_leakage, prediction_agreement, surrogate_fidelity, backdoor_detection")
+    for action in (model, results):
+        words = "the publishers of models that the results call backdoored know of it"
+        action.add_argument("--disclosed", action="store_true", help=words)
     for action in (model, results, metric):
         action.add_argument("--create-pr", action="store_true", help="open a pull request instead of writing")
     for action in (model, results, catalog, metric):
@@ -80,16 +83,21 @@ def _model(args: argparse.Namespace) -> Pushed:
     from securitynet.hub.model import push_model
     from securitynet.hub.results import read_results
     from securitynet.loaders import load_model
+    from securitynet.results.verdict import disclosed
 
     rows = read_results(args.result) if args.result else None
+    disclosed(rows or (), args.disclosed)
     target = load_model(args.model, entry=record_of(args), cache_dir=args.cache_dir, progress=sys.stderr.isatty())
     return push_model(target, args.to, annotation={}, result=rows, private=args.private, create_pr=args.create_pr)
 
 
 def _results(args: argparse.Namespace) -> Pushed:
     from securitynet.hub.results import push_results, read_results
+    from securitynet.results.verdict import disclosed
 
-    return push_results(read_results(args.path), args.to, create_pr=args.create_pr, private=args.private)
+    rows = read_results(args.path)
+    disclosed(rows, args.disclosed)
+    return push_results(rows, args.to, create_pr=args.create_pr, private=args.private)
 
 
 def _catalog(args: argparse.Namespace) -> Pushed:

@@ -1,8 +1,9 @@
 """Show the triggers that Neural Cleanse recovers from a model, as a picture (PNG) and a page (HTML).
 
 Each comes as mask and pattern, beside images without and with it, with the model's answers, the share of images that it
-turns, and, where the planted trigger is known, how far the two overlap. A clean model has triggers too: they are large. With
---json the numbers are printed, and nothing is written unless --output says where. Exit code 3 when the model is suspect.
+turns, of each source class as well, and, where the planted trigger is known, how far the two overlap. A clean model has triggers
+too: they are large. With --json the numbers are printed, and nothing is written unless --output says where. Exit code 3 when the
+model is suspect.
 
 examples:
   securitynet triggers builtin/digits-badnets
@@ -13,14 +14,18 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from securitynet.cli import DONE, FAILED, SUSPECT, is_main_process
 from securitynet.cli._options import add_json, add_model, library_options, print_json
 from securitynet.errors import UsageError
 
 if TYPE_CHECKING:
+    from securitynet.attacks.backdoor._sources import Source
+    from securitynet.evaluation import Subject
     from securitynet.report.stamped import TriggerGallery
 
 HELP = "show the triggers that can be recovered from a model"
@@ -52,12 +57,16 @@ def run(args: argparse.Namespace) -> int:
     subject = Subject.of(args.model, data, facts, (), Options(root, **options))
     result = subject.evaluated(attacks)
     gallery = trigger_gallery(result, subject.target, top=args.top)
+    shown = _sources(subject, gallery, result.evidence)
     if is_main_process():
         files = _written(gallery, args.output or Path()) if args.output or not args.json else []
         if args.json:
-            print_json(gallery.to_record())
+            record = gallery.to_record()
+            for one, sources in zip(record["triggers"], shown, strict=True):
+                one["by_source_class"] = [asdict(source) for source in sources]
+            print_json(record)
         else:
-            _show(gallery, files)
+            _show(gallery, shown, files)
     if any(row.status == "failed" for row in result.rows):
         return FAILED
     return SUSPECT if result.verdict.cause else DONE
@@ -70,7 +79,21 @@ def _written(gallery: TriggerGallery, folder: Path) -> list[Path]:
     return [write_triggers(gallery, folder / f"{stem}{ending}") for ending in (".png", ".html")]
 
 
-def _show(gallery: TriggerGallery, files: list[Path]) -> None:
+def _sources(subject: Subject, gallery: TriggerGallery, evidence: Mapping[str, Mapping[str, Any]]) -> list[list[Source]]:
+    """The success of each trigger of the gallery by source class; empty where there are no images."""
+    from securitynet.attacks.backdoor._sources import by_source, of_recovered
+
+    kept = [(arrays, row) for arrays in evidence.values() for row in range(len(arrays.get("masks", ())))]
+    kept.sort(key=lambda one: float(one[0]["masks"][one[1]].sum()))  # the gallery's order
+    splits = subject.splits
+    part = next((one for one in (splits.test, splits.non_members, splits.queries, splits.members) if one is not None and len(one)), None)
+    if part is None:
+        return [[] for _ in gallery.found]
+    places = zip(kept, gallery.found, strict=False)
+    return [by_source(subject.target, part, of_recovered(*one), found.target_class, splits.seed) for one, found in places]
+
+
+def _show(gallery: TriggerGallery, shown: list[list[Source]], files: list[Path]) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -78,8 +101,10 @@ def _show(gallery: TriggerGallery, files: list[Path]) -> None:
     if gallery.doubt:
         console.print(Text(f"suspect: {gallery.doubt}", style="bold red"))
     console.print(Text(f"{gallery.heading}; {gallery.verdict}"))
-    for one in gallery.found:
+    for one, sources in zip(gallery.found, shown, strict=True):
         console.print(Text(f"towards {one.name}: {one.size}; {one.success}"))
+        if sources:
+            console.print(Text(f"  by source class: {', '.join(map(str, sources))}"))
         if one.place:
             console.print(Text(f"  {one.place}"))
     if gallery.truth:

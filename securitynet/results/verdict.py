@@ -10,8 +10,9 @@ from securitynet.attacks.backdoor import WORKS
 from securitynet.attacks.backdoor._kind import Kind
 from securitynet.attacks.backdoor._nulls import combined, small_mask
 from securitynet.attacks.backdoor._power import NOT_LOOKED_FOR, power
+from securitynet.errors import UsageError
 from securitynet.metrics.judgement import Judgement
-from securitynet.metrics.vocabulary import MASK_L1, P_VALUE, TARGET_CLASS, TRIGGER_CLASS, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS
+from securitynet.metrics.vocabulary import FLAGGED, MASK_L1, P_VALUE, TARGET_CLASS, TRIGGER_CLASS, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS
 
 if TYPE_CHECKING:
     from securitynet.entry import Entry
@@ -115,6 +116,29 @@ def _trigger(rows: Sequence[Row], entry: Entry) -> FoundTrigger | None:
             small = share < small_mask(Kind(entry.dataset, entry.num_classes or 0))
             found.append(FoundTrigger(one, share, success.value or 0.0, success.n or 0, small))
     return min(found, key=lambda one: one.share, default=None)
+
+
+DISCLOSURE = (
+    "the results call public models backdoored, which their publishers have not stated: {models}. Tell them first, with what was "
+    "measured, and give them time to answer; a p-value is no proof. Then push again with --disclosed"
+)
+OWN = ("local", "planted")  # sources of models that nobody published
+
+
+def accused(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the public models that some row flags as backdoored and that are not recorded to be."""
+    from securitynet import catalog
+
+    known = {entry.id for entry in catalog.entries() if entry.backdoor not in (None, "none")}
+    flagged = (row.entry for row in rows if row.family == "backdoor" and row.metric == FLAGGED and row.value and row.entry)
+    return tuple(dict.fromkeys(entry for entry in flagged if entry not in known and entry.partition("/")[0] not in OWN))
+
+
+def disclosed(rows: Sequence[Row], confirmed: bool) -> None:
+    """Return where rows may be pushed. Raises UsageError, with a reminder, where they accuse a public model and nobody confirmed."""
+    models = accused(rows)
+    if models and not confirmed:
+        raise UsageError(DISCLOSURE.format(models=", ".join(models)))
 
 
 def judgement_of(row: Row) -> Judgement:

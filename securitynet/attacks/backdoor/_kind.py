@@ -72,6 +72,6 @@ def _compared(name: str, value: float) -> float:
     if not math.isfinite(value):
         return math.inf
     if name == "accuracy":
-        share = min(max(value, 0.004), 0.996)
+        share = min(max(value, 0.01), 0.99)  # of 256 images one or two decide beyond
         return math.log(share / (1 - share))
     return math.log(max(value, 1e-9))

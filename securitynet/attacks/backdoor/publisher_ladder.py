@@ -29,7 +29,7 @@ SUITES = ("publisher",)
 SHARE = 1 / 3  # of the error that goes to the training images
 WEIGHTS = {**{name: (1 - SHARE) * weight for name, weight in ladder.WEIGHTS.items()}, "backdoor/beatrix": SHARE}
 FEWEST = 30  # training or clean images of each class, below which deviations scatter more than those of the nulls
-MEDIAN = 1.0  # deviation of the training images of the median class, above which they differ from the clean ones without a backdoor
+MEDIAN = 0.25  # deviation of the training images of the median class, above which they differ from the clean ones without a backdoor
 
 
 @dataclass(frozen=True)
