@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from securitynet.errors import Skipped
+from securitynet.errors import Skipped, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +64,8 @@ class Row:
     source_url: str | None = _column("string", "where a published number stands")
 
     def __post_init__(self) -> None:
+        if self.reason is not None:
+            object.__setattr__(self, "reason", shown(self.reason))
         key = json.dumps([getattr(self, name) for name in KEY], separators=(",", ":"))
         object.__setattr__(self, "row_id", hashlib.sha256(key.encode()).hexdigest())
 
