@@ -14,7 +14,8 @@ from securitynet.download.hub import Repo
 from securitynet.entry import Entry
 from securitynet.errors import DownloadError, UsageError
 from securitynet.loaders._annotation import facts_of, file_beside, joined
-from securitynet.loaders._facts import Facts, card_facts, label_names, read_json, timm_folder, transformers_folder
+from securitynet.loaders._facts import Facts, read_json, timm_folder, transformers_folder
+from securitynet.loaders._labels import card_facts, label_names
 from securitynet.loaders.transformers import PREPROCESSOR, preprocessor_of
 
 __all__ = ["SUFFIXES", "from_hub", "from_path"]
@@ -37,7 +38,7 @@ def from_path(path: Path, record: Mapping[str, Any]) -> Entry:
     facts: Facts = {}
     folder = path.parent if path.name == SAFE else path
     if (folder / "config.json").is_file() and "architecture" not in record:
-        facts = _of_folder(folder)
+        facts = _of_folder(folder, record)
     elif not {"architecture", "loader"} & set(record):
         facts = _recognised(path)
     name = path.resolve().name if path.is_dir() else path.stem
@@ -55,7 +56,7 @@ def from_hub(name: str, record: Mapping[str, Any], files: Files) -> Entry:
     for beside in (PREPROCESSOR, "README.md", MEMBERS, *([trigger] if trigger else [])):
         _optional(pinned, beside)
     own = {"id": repo.label, "source": "hf-hub", "name": repo_id, "hub_id": repo_id, "revision": pinned.revision}
-    return _entry(repo.label, own, _of_folder(config.parent), record)
+    return _entry(repo.label, own, _of_folder(config.parent, record), record)
 
 
 def _optional(repo: Repo, name: str) -> None:
@@ -67,7 +68,7 @@ def _optional(repo: Repo, name: str) -> None:
             raise
 
 
-def _of_folder(folder: Path) -> Facts:
+def _of_folder(folder: Path, record: Mapping[str, Any]) -> Facts:
     """What a model folder says: its config in timm's, transformers' or our own format, its annotation, its card."""
     config = read_json(folder / "config.json")
     noted, base = facts_of(config, str(folder)), {}
@@ -75,7 +76,7 @@ def _of_folder(folder: Path) -> Facts:
         base = timm_folder(config)
     elif "architectures" in config or not noted:
         base = transformers_folder(config, preprocessor_of(folder))
-    facts = joined(base, card_facts(folder / "README.md", label_names(config)), noted)
+    facts = joined(base, card_facts(folder / "README.md", label_names(config), {**noted, **record}), noted)
     if (folder / MEMBERS).is_file():
         facts["members_file"] = MEMBERS
     return facts

@@ -69,7 +69,7 @@ def decode(name: str, data: bytes | Path) -> Image:
                 raise ValueError(f"{picture.width}x{picture.height} are more than {MOST_PIXELS:,} pixels")
             picture.load()
     except PIL.UnidentifiedImageError as error:
-        raise DataError(f"{name}: not one of {', '.join(FORMATS)}; repair or remove it") from error
+        raise DataError(f"{name}: the image cannot be read (it is none of {', '.join(FORMATS)}); repair or remove it") from error
     except (*DAMAGE, PIL.Image.DecompressionBombError) as error:
         raise DataError(f"{name}: the image cannot be read ({' '.join(str(error).split())[:160]}); repair or remove it") from error
     return picture

@@ -249,7 +249,9 @@ def read_labels(groups: Sequence[RowGroup], columns: Columns, want: Want, order:
     if numbers is not None:
         labels = numbers.astype(np.int64)
         return order(labels) if order else labels
-    if want.record is None or want.record.class_names is None or not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{what} holds {values.type}, and the class names of the dataset are not known; save integers from 0")
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{what} holds {str(values.type)[:60]}; save integers from 0")
+    if want.record is None or want.record.class_names is None:
+        raise DataError(f"{what} holds text, and the class names of the dataset are not known; save integers from 0")
     found = sorted(set(texts))
     return class_order(found, want.record, what).mapping[np.searchsorted(found, texts)]
