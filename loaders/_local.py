@@ -12,7 +12,7 @@ from securitynet.download import SUFFIXES, Files, find_weights
 from securitynet.download.hashes import digests_of
 from securitynet.download.hub import Repo
 from securitynet.entry import Entry
-from securitynet.errors import DownloadError, UsageError
+from securitynet.errors import UsageError
 from securitynet.loaders._annotation import facts_of, file_beside, joined
 from securitynet.loaders._facts import Facts, read_json, timm_folder, transformers_folder
 from securitynet.loaders._labels import card_facts, label_names
@@ -54,18 +54,9 @@ def from_hub(name: str, record: Mapping[str, Any], files: Files) -> Entry:
     pinned = Repo(repo_id, commit or repo.revision, repo.label, files.offline, files.progress)
     trigger = file_beside(facts_of(read_json(config), repo.label))
     for beside in (PREPROCESSOR, "README.md", MEMBERS, *([trigger] if trigger else [])):
-        _optional(pinned, beside)
+        pinned.optional(beside)
     own = {"id": repo.label, "source": "hf-hub", "name": repo_id, "hub_id": repo_id, "revision": pinned.revision}
     return _entry(repo.label, own, _of_folder(config.parent, record), record)
-
-
-def _optional(repo: Repo, name: str) -> None:
-    """Fetch a file that a repo may have; without a network its absence from the cache says nothing."""
-    try:
-        repo.find(name)
-    except DownloadError:
-        if not repo.offline:
-            raise
 
 
 def _of_folder(folder: Path, record: Mapping[str, Any]) -> Facts:

@@ -55,7 +55,7 @@ def _folder(entry: Entry, files: Files) -> Path:
         return files.local if files.local.is_dir() else files.local.parent
     repo = repo_of(entry, files)
     config = repo.file("config.json")
-    repo.find(PREPROCESSOR)
+    repo.optional(PREPROCESSOR)
     return config.parent
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from securitynet.download.hubcache import COMMIT, known_file, note_absent, sound
 from securitynet.errors import DownloadError
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
+log = logging.getLogger(__name__)
+OUTAGES = (408, 429, 500, 502, 503, 504)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+class Unreachable(DownloadError):
+    """The cache does not know a file, and the Hub cannot be asked."""
 
 
 @dataclass(frozen=True)
@@ -31,28 +37,55 @@ class Repo:
         return path
 
     def find(self, name: str) -> Path | None:
-        """Return the path of one file, None where the repo has no such file. Raises DownloadError."""
+        """Return the path of one file, None where the repo has no such file. Raises DownloadError, Unreachable among them.
+
+        At a commit, what the cache knows holds: nobody is asked. Otherwise the Hub is asked for the newest, and where it cannot
+        be, the cache answers.
+        """
+        pinned = COMMIT.fullmatch(self.revision or "") is not None
+        known = known_file(self.id, name, self.revision) if pinned else None
+        if known is not None:
+            return known.path
+        if (trouble := self._trouble(name)) is None:
+            return self._fetched(name)
+        known = None if pinned else known_file(self.id, name, self.revision)
+        if known is None:
+            raise Unreachable(f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {trouble}")
+        if not self.offline:
+            log.info("%s: %s comes from the Hub's cache: %s", self.label, name, trouble)
+        return known.path
+
+    def optional(self, name: str) -> Path | None:
+        """Return the path of a file that the repo may have, None where it has none, or nobody can be asked. Raises DownloadError."""
+        try:
+            return self.find(name)
+        except Unreachable as error:
+            log.info("%s; taken as absent", error)
+            return None
+
+    def _fetched(self, name: str) -> Path | None:
+        """The file from the Hub, where the cache has no newer one; a damaged one is fetched once more."""
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
         from huggingface_hub.utils import httpx
 
         bar = {} if self.progress else {"tqdm_class": _silent()}
-        trouble = None
         try:
-            trouble = self._trouble(name)
-            return Path(hf_hub_download(self.id, name, revision=self.revision, local_files_only=trouble is not None, **bar))
-        except LocalEntryNotFoundError as error:  # neither the Hub nor the cache has an answer
-            cause = trouble or " ".join(str(error).split())[:200]
-            raise DownloadError(f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {cause}") from error
+            path = Path(hf_hub_download(self.id, name, revision=self.revision, **bar))
+            return path if sound(path) else Path(hf_hub_download(self.id, name, revision=self.revision, **bar))
+        except LocalEntryNotFoundError as error:  # the line broke after the first question
+            cause = " ".join(str(error).split())[:200]
+            raise Unreachable(f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {cause}") from error
         except EntryNotFoundError:
+            note_absent(self.id, name, self.revision)
             return None
-        except (httpx.HTTPError, HFValidationError) as error:
+        except (httpx.HTTPError, HFValidationError, ValueError) as error:
             raise self._refused(error) from error
 
     def _trouble(self, name: str) -> str | None:
         """Say why the Hub cannot be asked, None where it can. The client itself would try, and complain, for half a minute."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
-        from huggingface_hub.errors import OfflineModeIsEnabled
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
         from huggingface_hub.utils import httpx
 
         if self.offline:
@@ -61,8 +94,16 @@ class Repo:
             get_hf_file_metadata(hf_hub_url(self.id, name, revision=self.revision))
         except OfflineModeIsEnabled:
             return "HF_HUB_OFFLINE forbids to ask the Hub; run once without it"
+        except EntryNotFoundError:
+            return None  # asked again by the client, which keeps that there is none
+        except HfHubHTTPError as error:
+            if error.response is None or error.response.status_code not in OUTAGES:
+                raise self._refused(error) from error
+            return f"the Hub answers {error.response.status_code}; run again later"
         except httpx.TransportError as error:
             return f"the Hub cannot be reached ({' '.join(str(error).split())[:200]}); check the network and run again"
+        except (httpx.HTTPError, httpx.InvalidURL, HFValidationError, ValueError, OSError) as error:
+            raise self._refused(error) from error
         return None
 
     def weights(self) -> Path:
