@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import json
 import logging
@@ -19,13 +18,12 @@ from securitynet.data.huberrors import explained, outage
 from securitynet.data.labels import ClassOrder
 from securitynet.data.want import Want
 from securitynet.download.hubcache import known_file
-from securitynet.errors import DataError
+from securitynet.errors import DataError, DownloadError
 
 if TYPE_CHECKING:
     import datasets
 
 log = logging.getLogger(__name__)
-COMMIT = 40
 COUNTED = 64  # a split of more files is large without counting
 
 
@@ -112,12 +110,15 @@ def plan_of(source: HubDataset, want: Want) -> tuple[Plan, Want]:
         if plan is None:
             raise DataError(f"{source}: not in the cache, and this run is offline; run once without --offline, or give --data PATH")
         return plan, want
-    with contextlib.ExitStack() as stack:
-        trouble = stack.enter_context(outage()) if plan is not None else []
-        sha = _commit(source)
-    if plan is not None and trouble:
+    with outage() as trouble:
+        sha = plan.sha if plan is not None and plan.sha == source.revision else _commit(source)
+    if trouble and plan is not None:
         log.info("%s: from the cache, at commit %s: the Hub cannot be asked (%s)", source, plan.sha[:12], trouble[0])
         return plan, replace(want, offline=True)
+    if trouble:
+        raise DownloadError(
+            f"{source}: not in the cache, and the Hub did not answer ({trouble[0]}); check the network, or give --data PATH"
+        )
     if plan is None or plan.sha != sha:
         plan = _made(source, sha)
         with replacing(kept) as part:
@@ -134,11 +135,15 @@ def _kept(path: Path) -> Plan | None:
 
 
 def _commit(source: HubDataset) -> str:
-    from huggingface_hub import HfApi
+    """The commit that the revision means now. One question, without the client's many retries: any file's answer names it."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError
 
-    if source.revision and len(source.revision) == COMMIT and set(source.revision) <= set("0123456789abcdef"):
-        return source.revision
-    return str(HfApi().dataset_info(source.id, revision=source.revision).sha)
+    try:
+        found = get_hf_file_metadata(hf_hub_url(source.id, ".gitattributes", repo_type="dataset", revision=source.revision)).commit_hash
+    except EntryNotFoundError:
+        found = None
+    return found or str(HfApi().dataset_info(source.id, revision=source.revision).sha)
 
 
 def _made(source: HubDataset, sha: str) -> Plan:

@@ -47,10 +47,13 @@ class Repo:
         if known is not None:
             return known.path
         if (trouble := self._trouble(name)) is None:
-            return self._fetched(name)
+            try:
+                return self._fetched(name)
+            except Unreachable as error:  # the line broke after the first question
+                trouble = f"{error.__cause__ or error}"
         known = None if pinned else known_file(self.id, name, self.revision)
         if known is None:
-            raise Unreachable(f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {trouble}")
+            raise Unreachable(f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {' '.join(trouble.split())[:240]}")
         if not self.offline:
             log.info("%s: %s comes from the Hub's cache: %s", self.label, name, trouble)
         return known.path
@@ -73,9 +76,8 @@ class Repo:
         try:
             path = Path(hf_hub_download(self.id, name, revision=self.revision, **bar))
             return path if sound(path) else Path(hf_hub_download(self.id, name, revision=self.revision, **bar))
-        except LocalEntryNotFoundError as error:  # the line broke after the first question
-            cause = " ".join(str(error).split())[:200]
-            raise Unreachable(f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {cause}") from error
+        except (LocalEntryNotFoundError, httpx.TransportError) as error:
+            raise Unreachable(f"{self.label}: {name} of {self.id} did not arrive") from error
         except EntryNotFoundError:
             note_absent(self.id, name, self.revision)
             return None
