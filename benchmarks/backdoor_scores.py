@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from backdoor_population import Model
 
-from securitynet.attack import params_of
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.climbed import Climbed
+from securitynet.attacks.backdoor._climbed import Climbed
 from securitynet.attacks.backdoor.ladder import Ladder
+from securitynet.attacks.protocols import params_of
 from securitynet.attacks.resolve import name_of, resolve
 from securitynet.data import draw
 from securitynet.data.transform import Transform

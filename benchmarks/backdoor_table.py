@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from securitynet.attacks.backdoor import ladder, publisher_ladder
-from securitynet.attacks.backdoor.nulls import combined, tail
+from securitynet.attacks.backdoor._nulls import combined, tail
 from securitynet.metrics.detection import brier, cross_entropy
 from securitynet.metrics.intervals import Estimate, rate
 from securitynet.metrics.membership import auc, threshold_at

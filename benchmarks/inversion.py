@@ -27,11 +27,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
-from securitynet.attacks.backdoor.inversion import Inversion, Settings, recover
-from securitynet.attacks.backdoor.inversion.group import Group, triggers
-from securitynet.attacks.backdoor.inversion.material import Material, material
-from securitynet.attacks.backdoor.inversion.planned import at_once, seconds_per_update
-from securitynet.attacks.backdoor.inversion.search import Search, untouched
+from securitynet.attacks.backdoor._inversion import Inversion, Settings, recover
+from securitynet.attacks.backdoor._inversion.group import Group, triggers
+from securitynet.attacks.backdoor._inversion.material import Material, material
+from securitynet.attacks.backdoor._inversion.planned import at_once, seconds_per_update
+from securitynet.attacks.backdoor._inversion.search import Search, untouched
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from securitynet.attack import Attack, params_of
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership.tail import TailEvidence
+from securitynet.attacks.protocols import Attack, params_of
 from securitynet.attacks.resolve import name_of, resolve
 from securitynet.cache import digest
 from securitynet.data import ArrayImages, Split, Splits

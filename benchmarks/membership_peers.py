@@ -26,10 +26,10 @@ from sacroml.metrics import _tpr_at_fpr
 from scipy.stats import spearmanr
 
 from securitynet.attacks.membership import half
+from securitynet.attacks.membership._calibrated import lira_offline, lira_online, student_t_offline, student_t_online
+from securitynet.attacks.membership._formulas import log_odds
 from securitynet.attacks.membership.boundary import Boundary
-from securitynet.attacks.membership.calibrated import lira_offline, lira_online, student_t_offline, student_t_online
 from securitynet.attacks.membership.mlp import Mlp
-from securitynet.attacks.membership.scores import log_odds
 from securitynet.attacks.membership.tail import TailEvidence
 from securitynet.attacks.resolve import name_of, resolve
 from securitynet.cache import ArrayCache

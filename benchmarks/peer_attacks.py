@@ -22,7 +22,7 @@ from sacroml.attacks.likelihood_attack import LIRAAttack
 from sacroml.attacks.model_pytorch import PytorchModel
 from sacroml.attacks.utils import get_shadow_model, logit
 
-from securitynet.attacks.membership.scores import log_likelihood
+from securitynet.attacks.membership._formulas import log_likelihood
 from securitynet.references import References, Settings
 from securitynet.references.fit import Alone
 from securitynet.references.networks import answers, blueprint, create

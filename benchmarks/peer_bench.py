@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
-from securitynet.attack import Attack
 from securitynet.attacks.membership import MembershipEvidence
+from securitynet.attacks.protocols import Attack
 from securitynet.attacks.resolve import name_of
 from securitynet.data import Split
 from securitynet.evaluation import Subject

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from securitynet.attack import Row
 from securitynet.report.leaderboard import write_leaderboard
 from securitynet.report.page import write_page
+from securitynet.results.row import Row
 
 MODELS, METRICS, DATASETS = 5000, 40, 5
 REPEATS = 7  # of which the median is told

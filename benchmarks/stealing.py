@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from securitynet.attacks.stealing import StealingEvidence
-from securitynet.attacks.stealing.copier import Settings
+from securitynet.attacks.stealing._copier import Settings
 from securitynet.attacks.stealing.knockoff import Knockoff
 from securitynet.cache import ArrayCache
 from securitynet.data import Splits, draw
@@ -61,34 +61,29 @@ def curve(args: argparse.Namespace) -> None:
     soft = _run("probabilities", Knockoff(budgets=BUDGETS, settings=base), (target, splits, accelerator))
     write(f"full curve, {args.seeds} seeds, with controls: {time.perf_counter() - start:.0f} s")
     hard = _run("labels", Knockoff(budgets=BUDGETS[:2], settings=replace(base, answers="labels")), (target, splits, accelerator))
-    agreement = [soft[name].value or 0.0 for name in _names(BUDGETS)]
-    excess = soft["excess_agreement"]
+    agreement = [soft["agreement", budget].value or 0.0 for budget in BUDGETS]
+    excess = soft["excess_agreement", BUDGETS[-1]]
     write(f"agreement at least 0.93 with {BUDGETS[-1]:,}: {agreement[-1] >= 0.93} ({agreement[-1]:.4f})")
     low = excess.ci_low or 0.0
     write(f"at least one point above the control, interval without zero: {(excess.value or 0) >= 0.01 and low > 0} ({_interval(excess)})")
     write(f"never falls: {all(a <= b for a, b in pairwise(agreement))}")
-    labels = [hard[name].value or 0.0 for name in ("agreement_at_1000", "agreement")]
+    labels = [hard["agreement", budget].value or 0.0 for budget in BUDGETS[:2]]
     write(f"probabilities at least as good as labels: {[a >= b for a, b in zip(agreement, labels, strict=False)]}")
     if args.other:
         foreign = replace(base, pool=args.other)
         found = _run("other images", Knockoff(budgets=BUDGETS[:3], settings=foreign), (target, splits, accelerator))
-        outside = [found[name].value or 0.0 for name in _names(BUDGETS[:3])]
+        outside = [found["agreement", budget].value or 0.0 for budget in BUDGETS[:3]]
         write(f"own images at least as good as others: {[a >= b for a, b in zip(agreement, outside, strict=False)]}")
 
 
-def _names(budgets: tuple[int, ...]) -> list[str]:
-    return [*(f"agreement_at_{budget}" for budget in budgets[:-1]), "agreement"]
-
-
-def _run(name: str, attack: Knockoff, where: tuple[Target, Splits, Accelerator]) -> dict[str, Estimate]:
+def _run(name: str, attack: Knockoff, where: tuple[Target, Splits, Accelerator]) -> dict[tuple[str, int | None], Estimate]:
     """Run an attack and print its curve."""
     start = time.perf_counter()
     evidence: StealingEvidence = attack(*where)
-    found = {one.metric: one for one in evidence.metrics()}
+    found = {(one.metric, one.budget): one for one in evidence.metrics()}
     write(f"\n{name}: {evidence.queries:,} queries, {time.perf_counter() - start:.0f} s")
     for copy in evidence.copies:
-        suffix = "" if copy is evidence.copies[-1] else f"_at_{copy.budget}"
-        write(f"  {copy.budget:6,}  " + "  ".join(f"{metric} {_interval(found[metric + suffix])}" for metric in SHOWN))
+        write(f"  {copy.budget:6,}  " + "  ".join(f"{metric} {_interval(found[metric, copy.budget])}" for metric in SHOWN))
     for one in found.values():
         if one.metric.startswith(("queries_for", "transfer_rate", "no_query")):
             write(f"  {one.metric} {_interval(one)} {one.reason or ''}")

@@ -21,8 +21,8 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import nn
 
-from securitynet.attacks.stealing.copier import Settings
-from securitynet.attacks.stealing.thief import Thief
+from securitynet.attacks.stealing._copier import Settings
+from securitynet.attacks.stealing._thief import Thief
 from securitynet.cache import ArrayCache
 from securitynet.data import draw
 from securitynet.data.readers import image_set

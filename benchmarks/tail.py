@@ -20,8 +20,8 @@ from accelerate import Accelerator
 from scipy.stats import spearmanr
 
 from securitynet.attacks.membership import MembershipEvidence, Scores, half
-from securitynet.attacks.membership.calibrated import lira_online
-from securitynet.attacks.membership.scores import log_likelihood, log_odds
+from securitynet.attacks.membership._calibrated import lira_online
+from securitynet.attacks.membership._formulas import log_likelihood, log_odds
 from securitynet.attacks.membership.tail import TailEvidence
 from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet, Splits, draw

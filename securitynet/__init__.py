@@ -8,22 +8,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from securitynet._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from securitynet.attack import Row
     from securitynet.catalog import list_models, load_catalog
     from securitynet.entry import Entry
     from securitynet.errors import SecurityNetError
     from securitynet.evaluation import evaluate
     from securitynet.loaders import load_model
-    from securitynet.results import Result
+    from securitynet.results.result import Result
+    from securitynet.results.row import Row
     from securitynet.target import Target
 
 _HOME = {
     "Entry": "securitynet.entry",
-    "Result": "securitynet.results",
-    "Row": "securitynet.attack",
+    "Result": "securitynet.results.result",
+    "Row": "securitynet.results.row",
     "SecurityNetError": "securitynet.errors",
     "Target": "securitynet.target",
     "evaluate": "securitynet.evaluation",

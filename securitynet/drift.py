@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.membership import auc
+from securitynet.metrics.vocabulary import AUC
 
 if TYPE_CHECKING:
     from securitynet.data import Split, Splits
@@ -26,7 +27,7 @@ CAUSE = "split separable without the model"
 def drift(splits: Splits) -> Estimate:
     """Return the AUC, with DeLong's interval, of randomised trees on the images made small, out of fold (three folds)."""
     if splits.members is None or splits.non_members is None or min(len(splits.members), len(splits.non_members)) < FEWEST:
-        return Estimate("auc", None, 0, reason=f"needs {FEWEST} members and {FEWEST} non-members")
+        return Estimate(AUC, None, 0, reason=f"needs {FEWEST} members and {FEWEST} non-members")
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 

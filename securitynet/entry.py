@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from securitynet.errors import UsageError, unknown
+from securitynet.schema import column, dtypes_of, features_of
 
 if TYPE_CHECKING:
     import datasets
@@ -32,11 +33,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "purpose": ("benchmark", "security", "other"),
     "task": ("single-label", "multi-label"),
 }
-
-
-def column(dtype: str, doc: str, default: Any = None) -> Any:
-    """Declare a column: `dtype` is string, int64, float64, bool or `list:` one of them; `doc` gives meaning and unit."""
-    return field(default=default, metadata={"dtype": dtype, "doc": doc})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +135,7 @@ class Entry:
         Raises UsageError that names the record, the column and the valid values.
         """
         label = record.get("id") or "record without an id"
-        known = {column_.name: column_.metadata["dtype"] for column_ in fields(cls)}
+        known = dtypes_of(cls)
         values = {}
         for key, value in record.items():
             if key not in known:
@@ -172,6 +168,4 @@ def typed(label: str, key: str, dtype: str, value: Any) -> Any:
 
 def features() -> datasets.Features:
     """Return the `datasets.Features` of config `models`."""
-    from securitynet.results import features_of
-
-    return features_of({column_.name: column_.metadata["dtype"] for column_ in fields(Entry)})
+    return features_of(dtypes_of(Entry))

@@ -66,6 +66,10 @@ class Skipped(SecurityNetError):
     """An attack does not apply here; the text is the reason that goes into its row."""
 
 
+class CutShort(Skipped):
+    """An attack gave no number because its budget ended first: that says nothing about the model."""
+
+
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     """Return the error for a `name` that is none of `choices`, with its nearest neighbours."""
     known = sorted(choices)

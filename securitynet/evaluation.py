@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from securitynet.attack import Attack, Context, Row, run
-from securitynet.attacks.resolve import name_of, resolve
+from securitynet.attacks.protocols import Attack, params_of
+from securitynet.attacks.resolve import code_of, name_of, resolve
+from securitynet.attacks.run import Ran, run
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.transform import Transform
@@ -22,7 +23,10 @@ from securitynet.drift import CAUSE, drift, separable
 from securitynet.inputs import Data, Defence, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
-from securitynet.results import Result, RowStore, suspect
+from securitynet.metrics.vocabulary import QUERIES
+from securitynet.results.result import Result
+from securitynet.results.row import Context, Row, suspect
+from securitynet.results.store import RowStore
 from securitynet.target import Outputs, Target, is_cached, query
 from securitynet.verify import verify
 
@@ -109,12 +113,27 @@ class Subject:
         outputs, rows = self._ask(context, store)
         verdict = verify(target, splits, accelerator)
         rows += [context.row("verify", "verify", estimate) for estimate in verdict.estimates]
-        found = list(run(attacks, target, splits, accelerator, context, store))
+        found = [row for attack in attacks for row in self._attacked(attack, context, store)]
         control = self._control(context, store, found)
         rows += [*control, *(_marked(row, control) for row in found)]
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
         return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence)
+
+    def _attacked(self, attack: Attack, context: Context, store: RowStore) -> list[Row]:
+        """Return the rows of an attack: from `store` where it has run before with the same code, else by running it.
+
+        One that failed is tried again next time.
+        """
+        key = store.key(name_of(attack), params_of(attack), self.splits.seed, code_of(attack))
+        stored = _agreed(store.get(key), self.accelerator)
+        if stored is not None:
+            return stored
+        (ran,) = run([attack], self.target, self.splits, self.accelerator)
+        rows = rows_of(ran, context)
+        if self.accelerator.is_main_process and ran.status != "failed":
+            store.put(key, rows, ran.arrays)
+        return rows
 
     def _parts(self) -> dict[str, Split]:
         """The splits that all families read, those that are there."""
@@ -143,7 +162,7 @@ class Subject:
         if not asked and (stored := store.get(key)) is not None:
             return outputs, stored
         count = sum(len(part) for part in self._distinct())
-        row = context.row("verify", "query", Estimate("queries", float(count), count))
+        row = context.row("verify", "query", Estimate(QUERIES, float(count), count))
         row = replace(row, queries=count, seconds=time.perf_counter() - start, peak_memory=memory.peak)
         if self.accelerator.is_main_process:
             store.put(key, [row], {})
@@ -190,6 +209,25 @@ class Subject:
             self.accelerator.num_processes,
             json.dumps(versions, sort_keys=True, separators=(",", ":")),
         )
+
+
+def rows_of(ran: Ran, context: Context) -> list[Row]:
+    """Return the rows of an attack that was run."""
+    rows = [context.row(ran.family, ran.name, estimate, ran.params) for estimate in ran.estimates]
+    if ran.status != "ok":
+        return [replace(row, status=ran.status) for row in rows]
+    return [replace(row, queries=ran.queries, seconds=ran.seconds, peak_memory=ran.peak_memory) for row in rows]
+
+
+def _agreed(rows: list[Row] | None, accelerator: Accelerator) -> list[Row] | None:
+    """What the first process found stored holds for all: one that skips an attack would leave the others waiting."""
+    if accelerator.num_processes == 1:
+        return rows
+    from accelerate.utils import broadcast_object_list
+
+    found = [rows]
+    broadcast_object_list(found)
+    return found[0]
 
 
 def pinned(entry: Entry) -> str:

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from securitynet.metrics.intervals import Estimate, difference, rate
+from securitynet.metrics.vocabulary import OVERFIT_GAP
 from securitynet.target import Outputs, Target, query
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _accuracies(asked: dict[str, Outputs]) -> Iterator[Estimate]:
         else:
             yield Estimate(f"{name}_accuracy", None, 0, reason=f"no {name} images at hand")
     if len(counts) == 2:
-        yield difference("overfit_gap", counts["train"], counts["test"])
+        yield difference(OVERFIT_GAP, counts["train"], counts["test"])
 
 
 def _right(outputs: Outputs) -> NDArray[np.bool_]:

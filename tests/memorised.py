@@ -10,7 +10,7 @@ from torch import nn
 
 import securitynet
 from securitynet.data import ArrayImages, ImageSet
-from securitynet.results import Result
+from securitynet.results.result import Result
 
 ATTACKS = ("membership/loss", "membership/entropy", "membership/correctness", "membership/modified_entropy_per_class", "membership/tail")
 NAMES = ('<script>alert("0")</script>', "a & b", "$x$ é")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from securitynet.attack import Row
-from securitynet.results import read_rows, write_rows
+from securitynet.results.row import Row
+from securitynet.results.store import read_rows, write_rows
 
 HOSTILE = """own/</script><script>document.title='taken'</script><img src=x onerror="document.title='taken'">'"&"""
 
@@ -27,17 +27,18 @@ def rows(count: int = 30, id: str = "own/model") -> list[Row]:
 
 
 def stealing(budget_of_the_largest: int = 1000, **changes: Any) -> list[Row]:
-    """Two budgets of one attack, as its evidence names them."""
+    """Two budgets of one attack."""
     given = {"entry": "own/a", "dataset": "d", "family": "stealing", "attack": "stealing/knockoff", "params": '{"preset":"base"}', "n": 100}
     values = {
-        "agreement": 0.9, "agreement_at_100": 0.6, "control_agreement": 0.85, "control_agreement_at_100": 0.58, "kl": 0.1, "kl_at_100": 0.4,
-        "excess_agreement": 0.05, "excess_agreement_at_100": 0.02, "budget": float(budget_of_the_largest), "budget_at_100": 100.0,
+        "agreement": (0.9, 0.6), "control_agreement": (0.85, 0.58), "kl": (0.1, 0.4), "excess_agreement": (0.05, 0.02),
+        "images_seen": (2000.0, 200.0),
     }  # fmt: skip
     ends = {"agreement": (0.88, 0.92), "excess_agreement": (0.01, 0.09)}
     rows = []
-    for metric, value in values.items():
-        low, high = ends.get(metric, (None, None))
-        rows.append(Row(**(given | changes), metric=metric, value=value, ci_low=low, ci_high=high))
+    for number, budget in enumerate((budget_of_the_largest, 100)):
+        for metric, both in values.items():
+            low, high = (None, None) if number else ends.get(metric, (None, None))
+            rows.append(Row(**(given | changes), metric=metric, value=both[number], ci_low=low, ci_high=high, budget=budget))
     return rows
 
 

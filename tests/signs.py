@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from securitynet.attacks.backdoor.clean import fields
+from securitynet.attacks.backdoor._clean import fields
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry

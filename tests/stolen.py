@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from securitynet.attacks.stealing.copier import Settings
+from securitynet.attacks.stealing._copier import Settings
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.transform import Transform
 from securitynet.inputs import from_module

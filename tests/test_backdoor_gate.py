@@ -13,9 +13,8 @@ from accelerate import Accelerator
 from planted import planted
 from torch import nn
 
-from securitynet.attack import Row
 from securitynet.attacks.backdoor import verdict as verdict_module
-from securitynet.attacks.backdoor.gate import sound
+from securitynet.attacks.backdoor._gate import sound
 from securitynet.attacks.backdoor.known_trigger import KnownTrigger
 from securitynet.attacks.backdoor.ladder import Ladder, suspected
 from securitynet.cli import DONE, SUSPECT, SUSPICIOUS, main
@@ -24,6 +23,7 @@ from securitynet.data.digits import image_set
 from securitynet.data.transform import Transform
 from securitynet.errors import Skipped
 from securitynet.loaders import load_model
+from securitynet.results.row import Row
 from securitynet.target import Target, query
 
 
@@ -66,8 +66,8 @@ def test_suspects_come_turn_by_turn_with_others_to_compare() -> None:
     import numpy as np
 
     from securitynet.attacks.backdoor import BackdoorEvidence
-    from securitynet.attacks.backdoor.climbed import Stage
-    from securitynet.attacks.backdoor.nulls import Calibrated
+    from securitynet.attacks.backdoor._climbed import Stage
+    from securitynet.attacks.backdoor._nulls import Calibrated
 
     def stage(*order: int) -> Stage:
         statistics = np.full(100, np.nan)

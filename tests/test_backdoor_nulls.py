@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from securitynet.attacks.backdoor.nulls import NO_NULL, Null, calibrate, combined, for_classes, shipped, tail
+from securitynet.attacks.backdoor._nulls import Null, calibrate, combined, for_classes, shipped, tail
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 WEIGHTS = [0.5, 0.2, 0.2, 0.1]
@@ -89,8 +89,8 @@ def test_own_dataset_first_then_the_nearest_class_count() -> None:
     assert not many.calibrated and many.p_value == pytest.approx(1 - (1 - 11 / 21) ** 10)
     assert not calibrate("a", "{}", 2.0, "CIFAR-10", 11, nulls).calibrated
     for nothing in (calibrate("c", "{}", 2.0, "CIFAR-10", 10, nulls), calibrate("a", '{"steps":1}', 2.0, "CIFAR-10", 10, nulls)):
-        assert nothing.p_value == 1.0 and not nothing.calibrated and nothing.words.startswith(NO_NULL)
-    assert calibrate("a", "{}", math.nan, "CIFAR-10", 10, nulls).p_value == 1.0
+        assert nothing.p_value is None and not nothing.calibrated and "no clean models were measured" in nothing.words
+    assert calibrate("a", "{}", math.nan, "CIFAR-10", 10, nulls).p_value is None
 
 
 def test_shipped_nulls_are_of_many_clean_models() -> None:

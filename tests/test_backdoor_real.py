@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from accelerate import Accelerator
 
-from securitynet.attack import params_of
 from securitynet.attacks.backdoor.beatrix import Beatrix
 from securitynet.attacks.backdoor.known_trigger import KnownTrigger, known
 from securitynet.attacks.backdoor.ladder import Ladder
+from securitynet.attacks.protocols import params_of
 from securitynet.data import ArrayImages, Split
 from securitynet.data.transform import Transform
 from securitynet.evaluation import Subject, evaluate
@@ -106,7 +106,7 @@ def test_beatrix_finds_the_stamped_training_images(real: Path, tmp_path: Path) -
     images = ArrayImages((pixels[:, 0] * 255).round().byte().numpy(), labels)
     poisoned = Split("members", images, np.arange(len(labels)), labels, Transform.of(target.entry))
     clean, bad = (
-        Beatrix()(target, some, Accelerator()).calibrated("backdoor/beatrix", NULL, target)
+        Beatrix()(target, some, Accelerator()).with_null("backdoor/beatrix", NULL, target)
         for some in (splits, replace(splits, members=poisoned))
     )
     assert clean.p_value is not None and clean.p_value > 0.05

@@ -6,22 +6,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from securitynet.attack import Row
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.climbed import Climbed, Stage
-from securitynet.attacks.backdoor.nulls import NO_NULL, Calibrated
-from securitynet.attacks.backdoor.verdict import verdict
+from securitynet.attacks.backdoor._climbed import Climbed, Stage
+from securitynet.attacks.backdoor._nulls import Calibrated
 from securitynet.entry import Entry
+from securitynet.results.row import Context, Row
+from securitynet.results.verdict import verdict
 
 ENTRY = Entry(id="a/b", source="a", name="b")
 
 
-def rows(p_value: float | None, reason: str = "40 clean models", attack: str = "backdoor/ladder", target: float | None = 3.0) -> list[Row]:
-    base = Row(entry="a/b", family="backdoor", attack=attack)
-    return [
-        replace(base, metric="p_value", value=p_value, reason=reason, status="ok" if p_value is not None else "skipped"),
-        replace(base, metric="target_class", value=target),
-    ]
+CONTEXT = Context("a/b", "0" * 64, "CIFAR-10", None, "0" * 64, 0, "cpu", 1, "{}")
+
+
+def rows(
+    p_value: float | None, reason: str = "40 clean models", attack: str = "backdoor/ladder", target: int = 3, **facts: bool
+) -> list[Row]:
+    """The rows of a detector's evidence."""
+    found = BackdoorEvidence(np.zeros(10), 1.0, target, p_value, forward=10, remark=reason, **facts)  # type: ignore[arg-type]
+    return [CONTEXT.row("backdoor", attack, estimate) for estimate in found.metrics()]
 
 
 def test_three_words_and_their_reasons() -> None:
@@ -37,17 +40,22 @@ def test_three_words_and_their_reasons() -> None:
 
 def test_another_datasets_null_needs_a_smaller_p() -> None:
     for p_value, word in ((0.015, "clean"), (0.009, "suspicious")):
-        found = verdict(rows(p_value, "calibrated: no (nearest are 40 clean models on MNIST)"), ENTRY)
+        measured = rows(p_value, "calibrated: no (nearest are 40 clean models on MNIST)", calibrated=False)
+        found = verdict(measured, ENTRY)
         assert found is not None and found.word == word and "calibrated: no" in found.reason
-    none = verdict(rows(1.0, NO_NULL), ENTRY)
+        assert [row.value for row in measured if row.metric == "flagged"] == [float(word == "suspicious")], "one judgement"
+    none = verdict(rows(None, "no clean models were measured", calibrated=False), ENTRY)
     assert none is not None and none.word == "cannot tell" and "no clean models" in none.reason
 
 
 def test_a_search_cut_short_finds_nothing_out() -> None:
-    found = verdict(rows(0.3, "universal_perturbation 0.1 (class 3); 12 of 1000 classes within 60 s"), ENTRY)
-    assert found is not None and found.word == "cannot tell" and "12 of 1000 classes" in found.reason
-    found = verdict(rows(0.001, "universal_perturbation 0.1 (class 3); 12 of 1000 classes within 60 s"), ENTRY)
-    assert found is not None and found.word == "suspicious"
+    for words in ("12 of 1000 classes within 60 s", "12 of 1000 classes in 60 s"):  # it is not the words that decide
+        found = verdict(rows(0.3, words, complete=False), ENTRY)
+        assert found is not None and found.word == "cannot tell" and "12 of 1000 classes" in found.reason
+        found = verdict(rows(0.001, words, complete=False), ENTRY)
+        assert found is not None and found.word == "suspicious"
+        found = verdict(rows(0.3, words), ENTRY)
+        assert found is not None and found.word == "clean"
 
 
 def test_verify_comes_first() -> None:
@@ -56,12 +64,12 @@ def test_verify_comes_first() -> None:
 
 
 def test_single_detectors_are_corrected_for_their_number() -> None:
-    both = rows(0.03, attack="backdoor/mm_bd") + rows(0.5, attack="backdoor/neural_cleanse", target=7.0)
+    both = rows(0.03, attack="backdoor/mm_bd") + rows(0.5, attack="backdoor/neural_cleanse", target=7)
     found = verdict(both, ENTRY)
     assert found is not None and found.word == "clean" and found.p_value == 0.06 and "over 2 detectors" in found.reason
-    ladder = verdict(both + rows(0.01, target=5.0), ENTRY)
+    ladder = verdict(both + rows(0.01, target=5), ENTRY)
     assert ladder is not None and (ladder.word, ladder.p_value, ladder.target_class) == ("suspicious", 0.01, 5)
-    publisher = verdict(both + rows(0.01, target=5.0) + rows(0.9, attack="backdoor/publisher_ladder"), ENTRY)
+    publisher = verdict(both + rows(0.01, target=5) + rows(0.9, attack="backdoor/publisher_ladder"), ENTRY)
     assert publisher is not None and (publisher.word, publisher.p_value) == ("clean", 0.9)
 
 

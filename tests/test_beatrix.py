@@ -15,11 +15,11 @@ from test_detectors import NOTHING, planted
 from test_detectors_images import members_with_poison, stamped
 from torch import nn
 
+from securitynet.attacks.backdoor._climbed import Climbed
+from securitynet.attacks.backdoor._gram import Grams, gram, grams, sites
+from securitynet.attacks.backdoor._nulls import combined
 from securitynet.attacks.backdoor.beatrix import Beatrix, deviations, unusual
-from securitynet.attacks.backdoor.climbed import Climbed
-from securitynet.attacks.backdoor.gram import Grams, gram, grams, sites
 from securitynet.attacks.backdoor.ladder import Ladder
-from securitynet.attacks.backdoor.nulls import combined
 from securitynet.attacks.backdoor.publisher_ladder import SHARE, WEIGHTS, PublisherLadder
 from securitynet.entry import Entry
 from securitynet.errors import Skipped

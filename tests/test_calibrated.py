@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from securitynet.attacks.membership import calibrated
+from securitynet.attacks.membership import _calibrated as calibrated
 from securitynet.metrics import membership as metrics
 
 

@@ -10,7 +10,6 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from securitynet.attack import Row
 from securitynet.cli import main
 from securitynet.errors import UsageError
 from securitynet.metrics import membership
@@ -19,6 +18,7 @@ from securitynet.metrics.paired import auc_difference, interval_difference, rate
 from securitynet.report.compare import compare, find_saved
 from securitynet.report.grid import columns, grid
 from securitynet.report.saved import read_saved
+from securitynet.results.row import Row
 
 Sides = tuple[np.ndarray, np.ndarray]
 

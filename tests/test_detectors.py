@@ -13,15 +13,15 @@ from accelerate import Accelerator
 from scipy.stats import gamma
 from torch import nn
 
-from securitynet.attack import Attack
-from securitynet.attacks.backdoor.clean import fields
+from securitynet.attacks.backdoor._clean import fields
+from securitynet.attacks.backdoor._outliers import order_statistic_p, standardised_gap
 from securitynet.attacks.backdoor.last_layer import LastLayer, leads
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
 from securitynet.attacks.backdoor.mm_bd import MmBd
 from securitynet.attacks.backdoor.neo import Neo
-from securitynet.attacks.backdoor.outliers import order_statistic_p, standardised_gap
 from securitynet.attacks.backdoor.strip import Strip
 from securitynet.attacks.backdoor.universal_perturbation import UniversalPerturbation
+from securitynet.attacks.protocols import Attack
 from securitynet.attacks.resolve import resolve
 from securitynet.catalog import entry
 from securitynet.data import Splits, draw

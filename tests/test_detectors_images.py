@@ -15,10 +15,10 @@ from sklearn.metrics import roc_auc_score
 from test_detectors import NOTHING, linear, planted
 from torch import nn
 
+from securitynet.attacks.backdoor._blocks import halves, search
+from securitynet.attacks.backdoor._clean import answers
+from securitynet.attacks.backdoor._features import penultimate
 from securitynet.attacks.backdoor.activation_clustering import ActivationClustering, split
-from securitynet.attacks.backdoor.blocks import halves, search
-from securitynet.attacks.backdoor.clean import answers
-from securitynet.attacks.backdoor.features import penultimate
 from securitynet.attacks.backdoor.neo import Neo
 from securitynet.attacks.backdoor.neo import scores as neo_scores
 from securitynet.attacks.backdoor.spectral_signatures import SpectralSignatures, projections

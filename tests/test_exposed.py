@@ -23,7 +23,7 @@ from securitynet.errors import UsageError
 from securitynet.report import sheet as contact
 from securitynet.report.exposed import gallery
 from securitynet.report.picture import enlarged, picture
-from securitynet.results import Result
+from securitynet.results.result import Result
 
 
 @pytest.fixture(scope="module")

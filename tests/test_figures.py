@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securitynet.attack import Row
 from securitynet.entry import Entry
 from securitynet.report import figures
 from securitynet.report.measured import GAP, TEST, Measured, measured, published_rows
 from securitynet.report.published import COLUMNS
+from securitynet.results.row import Row
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 POINTS = Path(__file__).parents[2] / "shared" / "reference" / "paper-figure-points.json"

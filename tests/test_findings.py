@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from securitynet.attack import Row
 from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
@@ -20,6 +19,7 @@ from securitynet.report.hypotheses import DEFINITION, FINDING, NOTHING, UNTESTED
 from securitynet.report.identities import exact
 from securitynet.report.measured import GAP, TEST, in_words, load_rows, measured
 from securitynet.report.published import COLUMNS
+from securitynet.results.row import Row
 
 DATA = Path(__file__).parent / "data"
 REGRESSIONS = json.loads((DATA / "paper-correlations.json").read_text(encoding="utf-8"))

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from hub import Fault, Hub
 
-from securitynet.attack import Row
 from securitynet.errors import HubError
 from securitynet.hub import push_model, push_results
 from securitynet.hub import write as hub_write
 from securitynet.hub.write import Remote
 from securitynet.loaders import load_model
+from securitynet.results.row import Row
 
 ANY = 10**6
 TOKEN = "hf_test"

@@ -18,8 +18,8 @@ from urllib.request import urlopen
 import pytest
 
 from securitynet import catalog
-from securitynet.attack import Row
 from securitynet.hub.results import card, shard
+from securitynet.results.row import Row
 
 CATALOG = Path(str(catalog.__file__)).parent
 NEW = "akamaster/added"
@@ -146,7 +146,7 @@ def _wait(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
 
 
 def test_read_from_a_server_that_is_not_ours(olah: str, tmp_path: Path) -> None:
-    from securitynet.results import row_features
+    from securitynet.results.row import row_features
 
     environment = os.environ | {"HF_ENDPOINT": olah, "HF_HOME": str(tmp_path / "home"), "SECURITYNET_CACHE": str(tmp_path / "cache")}
     environment.pop("HF_TOKEN", None)

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from hub import Hub
 
-from securitynet.attack import Row
 from securitynet.errors import DataError, HubError, UsageError
 from securitynet.hub import Pushed, push_results
 from securitynet.hub.write import Remote
-from securitynet.results import row_features
+from securitynet.results.row import Row, row_features
 
 
 def row(number: int, family: str = "membership", **changes: Any) -> Row:
@@ -197,7 +196,7 @@ def test_the_method_of_a_result(hub: Hub, tmp_path: Path) -> None:
 
 def test_the_command(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from securitynet.cli import main
-    from securitynet.results import write_rows
+    from securitynet.results.store import write_rows
 
     write_rows(tmp_path / "rows.jsonl", [row(1), row(2)])
     assert main(["push", "results", str(tmp_path), "--to", "tester/results-command", "--private"]) == 0

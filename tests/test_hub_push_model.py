@@ -188,7 +188,7 @@ def test_an_annotation_leads_nowhere_else(hub: Hub, tmp_path: Path) -> None:
 
 def test_the_command(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from securitynet.cli import main
-    from securitynet.results import write_rows
+    from securitynet.results.store import write_rows
 
     result = evaluate("builtin/digits-constant", attacks=["membership/loss"], cache_dir=tmp_path)
     write_rows(tmp_path / "rows.jsonl", result.rows)

@@ -26,9 +26,9 @@ def test_in_a_process_of_its_own() -> None:
 def test_through_xet(hub: Hub, tmp_path: Path) -> None:
     import datasets
 
-    from securitynet.attack import Row
     from securitynet.hub import push_model, push_results
     from securitynet.loaders import load_model
+    from securitynet.results.row import Row
 
     datasets.config.USE_PARQUET_EXPORT = False
     known = load_model("builtin/digits-regular", cache_dir=tmp_path)

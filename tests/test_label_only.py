@@ -10,9 +10,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from securitynet.attacks.membership._changed import Noisy, Shifted
 from securitynet.attacks.membership.augmentation import Augmentation
 from securitynet.attacks.membership.boundary import Boundary, Labels
-from securitynet.attacks.membership.changed import Noisy, Shifted
 from securitynet.attacks.membership.noise import Noise
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.transform import Transform

@@ -16,20 +16,21 @@ from signs import signs, stamped
 from test_detectors import planted as built_in
 from torch import Tensor, nn
 
-from securitynet.attack import Row, params_of
-from securitynet.attacks.backdoor import classes, ladder
-from securitynet.attacks.backdoor.classes import Measured
-from securitynet.attacks.backdoor.clean import Clean, where_apart
-from securitynet.attacks.backdoor.climbed import Climbed
-from securitynet.attacks.backdoor.inversion import Settings, planned, recover
-from securitynet.attacks.backdoor.inversion.group import Group
-from securitynet.attacks.backdoor.inversion.planned import most
-from securitynet.attacks.backdoor.inversion.search import Search
+from securitynet.attacks.backdoor import _classes as classes
+from securitynet.attacks.backdoor import ladder
+from securitynet.attacks.backdoor._classes import Measured
+from securitynet.attacks.backdoor._clean import Clean, where_apart
+from securitynet.attacks.backdoor._climbed import Climbed
+from securitynet.attacks.backdoor._inversion import Settings, planned, recover
+from securitynet.attacks.backdoor._inversion.group import Group
+from securitynet.attacks.backdoor._inversion.planned import most
+from securitynet.attacks.backdoor._inversion.search import Search
 from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
-from securitynet.attacks.backdoor.nulls import FEW_CLASSES
-from securitynet.attacks.backdoor.verdict import verdict
+from securitynet.attacks.protocols import params_of
 from securitynet.data import Splits
+from securitynet.results.row import Context
+from securitynet.results.verdict import verdict
 from securitynet.target import Target
 
 CPU = Accelerator(cpu=True)
@@ -38,9 +39,8 @@ Case = Callable[[], tuple[Target, Splits]]
 
 def word(found: Climbed, target: Target) -> str:
     """The verdict that an evaluation would print."""
-    rows = [
-        Row(family="backdoor", attack="backdoor/ladder", metric=one.metric, value=one.value, reason=one.reason) for one in found.metrics()
-    ]
+    context = Context(target.entry.id, "0" * 64, "none", None, "0" * 64, 0, "cpu", 1, "{}")
+    rows = [context.row("backdoor", "backdoor/ladder", one) for one in found.metrics()]
     said = verdict(rows, target.entry)
     assert said is not None
     return said.word
@@ -153,7 +153,7 @@ def test_a_search_that_was_cut_short_is_not_calibrated() -> None:
     plain = NeuralCleanse()
     for seconds, calibrated in ((1e-6, False), (None, True)):
         evidence = NeuralCleanse(Settings(seconds=seconds))(target, splits, CPU)
-        judged = evidence.judged("backdoor/neural_cleanse", params_of(plain), target)
+        judged = evidence.by_clean_models("backdoor/neural_cleanse", params_of(plain), target)
         assert judged.calibrated is calibrated and 0 < judged.p_value <= 1
 
 
@@ -216,9 +216,9 @@ def test_a_gap_in_logits_is_no_outlier_where_there_is_no_spread(number: int) -> 
     found = Ladder()(louder, replace(splits, test=None, non_members=None), CPU)
     largest = found.stages[0].evidence
     assert largest.score > 50 and largest.p_value is None
-    assert largest.calibrated("backdoor/maximum_margin", found.stages[0].params, louder).p_value == 1
+    assert largest.with_null("backdoor/maximum_margin", found.stages[0].params, louder).p_value is None
     assert found.p_value > 0.01 and word(found, louder) == "cannot tell"
-    assert {stage.name.rpartition("/")[2] for stage in found.stages if stage.found.words == FEW_CLASSES} == {
+    assert {stage.name.rpartition("/")[2] for stage in found.stages if not stage.counted} == {
         "maximum_margin",
         "strip",
         "last_layer",

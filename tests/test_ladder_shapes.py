@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
 import securitynet
-from securitynet.attacks.backdoor.clean import fields
+from securitynet.attacks.backdoor._clean import fields
 from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.cli import DONE, main
 from securitynet.data import ArrayImages, ImageSet, Splits, draw

@@ -19,9 +19,9 @@ from securitynet import cli
 from securitynet.errors import Skipped, UsageError
 from securitynet.report.overlap import found, overlap
 from securitynet.report.roc import Curve, roc_figure
-from securitynet.report.scored import labels_of, scored
 from securitynet.report.seeds import spread
-from securitynet.results import Result
+from securitynet.results.labels import labels_of
+from securitynet.results.result import Result
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_attacks_without_scores_say_why(result: Result, tmp_path: Path) -> None:
         result.scores("membership/los")
     with pytest.raises(UsageError, match="no attack"):
         overlap(unknown)
-    assert "membership/tail" not in {one.attack for one in scored(result)}
+    assert "membership/tail" not in {one.attack for one in result.scored()}
 
 
 def test_labels_name_what_differs() -> None:
@@ -164,7 +164,7 @@ def test_roc_figure_says_what_is_missing(result: Result, tmp_path: Path, monkeyp
 
 def test_a_line_keeps_what_can_be_seen(result: Result) -> None:
     rng = np.random.default_rng(0)
-    many = replace(scored(result)[0], members=rng.normal(1, 1, 50_000), non_members=rng.normal(0, 1, 50_000))
+    many = replace(result.scored()[0], members=rng.normal(1, 1, 50_000), non_members=rng.normal(0, 1, 50_000))
     curve = Curve.of(many, ("solid", "black"))
     fpr, tpr = curve.thinned()
     assert len(fpr) < 4000 < len(curve.fpr)

@@ -13,8 +13,8 @@ from planted import planted
 from torch import Tensor, nn
 
 import securitynet
-from securitynet.attacks.backdoor.inversion import Settings, recover
-from securitynet.attacks.backdoor.inversion.search import untouched
+from securitynet.attacks.backdoor._inversion import Settings, recover
+from securitynet.attacks.backdoor._inversion.search import untouched
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
 from securitynet.cache import ArrayCache
 from securitynet.data import Splits, draw

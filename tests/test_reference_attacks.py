@@ -15,7 +15,6 @@ from scipy import stats
 from scipy.special import log_softmax, logsumexp, softmax
 from torch import nn
 
-from securitynet.attack import Attack
 from securitynet.attacks.membership import MembershipEvidence, half
 from securitynet.attacks.membership.attack_r import AttackR
 from securitynet.attacks.membership.base import Base
@@ -23,6 +22,7 @@ from securitynet.attacks.membership.lira import Lira, copies
 from securitynet.attacks.membership.log_ratio import LogRatio
 from securitynet.attacks.membership.rmia import Rmia
 from securitynet.attacks.membership.student_t import StudentT
+from securitynet.attacks.protocols import Attack
 from securitynet.attacks.resolve import names, resolve
 from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet, Splits, draw

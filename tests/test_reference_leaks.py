@@ -14,7 +14,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from securitynet.attack import Attack
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership.attack_r import AttackR
 from securitynet.attacks.membership.base import Base
@@ -23,6 +22,7 @@ from securitynet.attacks.membership.log_ratio import LogRatio
 from securitynet.attacks.membership.loss import Loss
 from securitynet.attacks.membership.rmia import Rmia
 from securitynet.attacks.membership.student_t import StudentT
+from securitynet.attacks.protocols import Attack
 from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet, draw
 from securitynet.data.digits import image_set

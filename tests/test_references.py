@@ -15,8 +15,8 @@ from accelerate import Accelerator
 from reference_case import QUICK, SETTINGS, splits, workshop
 from torch import nn
 
-from securitynet.attacks.membership.changed import Shifted
-from securitynet.attacks.membership.scores import log_likelihood
+from securitynet.attacks.membership._changed import Shifted
+from securitynet.attacks.membership._formulas import log_likelihood
 from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet, draw
 from securitynet.data.transform import Transform
@@ -209,8 +209,8 @@ def test_large_images_get_a_larger_network() -> None:
 
 
 def test_references_are_json_in_the_parameters() -> None:
-    from securitynet.attack import params_of
     from securitynet.attacks.membership.lira import Lira
+    from securitynet.attacks.protocols import params_of
 
     assert json.loads(params_of(Lira(SETTINGS)))["references"]["recipe"]["epochs"] == 2
     assert json.loads(params_of(Lira(8)))["references"] == 8

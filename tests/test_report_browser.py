@@ -12,10 +12,10 @@ import pytest
 from report_rows import HOSTILE, add_families, rows
 
 import securitynet
-from securitynet.attack import Row
 from securitynet.report.leaderboard import write_leaderboard
 from securitynet.report.page import write_page
 from securitynet.report.saved import read_saved
+from securitynet.results.row import Row
 
 TAGS = """own/<b>loud</b><a href="https://example.org/">there</a>&lt;i&gt;%{x}"""
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]

@@ -16,7 +16,6 @@ import pytest
 from report_rows import HOSTILE, add_families, rows
 
 import securitynet
-from securitynet.attack import Row
 from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
@@ -26,6 +25,7 @@ from securitynet.report.leaderboard import write_leaderboard
 from securitynet.report.measured import measured
 from securitynet.report.page import write_csv, write_page
 from securitynet.report.saved import read_saved
+from securitynet.results.row import Row
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from securitynet.attacks.membership import scores
+from securitynet.attacks.membership import _formulas as scores
 from securitynet.target import Outputs
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from securitynet.attack import params_of
 from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.attacks.membership.loss import Loss
+from securitynet.attacks.protocols import params_of
 from securitynet.attacks.settings import with_settings
 from securitynet.attacks.stealing.knockoff import Knockoff
 from securitynet.cli import main

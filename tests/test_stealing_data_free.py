@@ -13,10 +13,10 @@ from accelerate import Accelerator
 from scipy import stats
 from torch import nn
 
+from securitynet.attacks.stealing._copier import Settings
+from securitynet.attacks.stealing._generator import Generator, disagreement, forward_differences
 from securitynet.attacks.stealing.adaptive import Adaptive
-from securitynet.attacks.stealing.copier import Settings
 from securitynet.attacks.stealing.data_free import DataFree, Memory, Oracle
-from securitynet.attacks.stealing.generator import Generator, disagreement, forward_differences
 from securitynet.attacks.stealing.jacobian import Jacobian
 from securitynet.attacks.stealing.k_center import KCenter
 from securitynet.attacks.stealing.uncertainty import Uncertainty

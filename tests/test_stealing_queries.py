@@ -14,12 +14,12 @@ from torch import nn
 
 from securitynet.attacks.resolve import resolve
 from securitynet.attacks.stealing import StealingEvidence
+from securitynet.attacks.stealing._bandit import REWARDS, Bandit, Rewards
+from securitynet.attacks.stealing._thief import Settings, Thief
+from securitynet.attacks.stealing._transfer import Pgd, craft, transfer
 from securitynet.attacks.stealing.adaptive import Adaptive, Urn
-from securitynet.attacks.stealing.bandit import REWARDS, Bandit, Rewards
 from securitynet.attacks.stealing.jacobian import Jacobian, augmented
 from securitynet.attacks.stealing.k_center import KCenter, farthest_first
-from securitynet.attacks.stealing.thief import Settings, Thief
-from securitynet.attacks.stealing.transfer import Pgd, craft, transfer
 from securitynet.attacks.stealing.uncertainty import Uncertainty, most_uncertain
 from securitynet.data import ArrayImages, ImageSet, Split, Splits, draw
 from securitynet.data.transform import Transform
@@ -195,8 +195,8 @@ def test_selected_queries_nest_and_are_counted(kind: Any) -> None:
     evidence = kind(budgets=(20, 45, 500), settings=QUICK)(target, splits, Accelerator())
     assert [copy.budget for copy in evidence.copies] == [20, 45, 80] and [len(one) for one in sets(evidence)] == [20, 45, 80]
     assert evidence.queries == 80 and len(network._asked) == 80 + 80  # and the images of the evaluation
-    names = [one.metric for one in evidence.metrics()]
-    assert len(names) == len(set(names)) and {"agreement", "agreement_at_20", "excess_agreement"} <= set(names)
+    names = [(one.metric, one.budget) for one in evidence.metrics()]
+    assert len(names) == len(set(names)) and {("agreement", 80), ("agreement", 20), ("excess_agreement", 80)} <= set(names)
 
 
 def test_active_rounds_ask_what_the_last_copy_is_unsure_about(linear: tuple[Target, Splits, Linear]) -> None:

@@ -17,7 +17,7 @@ from securitynet.cli import main
 from securitynet.cli._curves import curves_view
 from securitynet.errors import UsageError
 from securitynet.report.stealing import curve_figure, curve_table, curves
-from securitynet.results import Result
+from securitynet.results.result import Result
 
 ATTACKS = [Knockoff(budgets=(20, 100), settings=SMALL), Knockoff(budgets=(20,), settings=replace(SMALL, pool="digits"))]
 
@@ -40,7 +40,7 @@ def test_a_point_per_budget_with_its_own_numbers(result: Result) -> None:
     table = curve_table(result.rows)
     assert table["queries"].tolist() == [20, 100, 20]
     assert table["agreement"].tolist()[:2] == [
-        result.value("stealing/knockoff", "agreement_at_20"),
+        result.value("stealing/knockoff", "agreement", budget=20),
         result.value("stealing/knockoff", "agreement"),
     ]
     assert (table["agreement_low"] <= table["agreement"]).all() and table["control_agreement"].isna().tolist() == [False, False, True]
@@ -81,7 +81,7 @@ def test_nothing_stolen_says_why(result: Result, tmp_path: Path) -> None:
 
 
 SMALL_FILE = """
-from securitynet.attacks.stealing.copier import Settings
+from securitynet.attacks.stealing._copier import Settings
 from securitynet.attacks.stealing.knockoff import Knockoff
 from securitynet.training import Recipe
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from securitynet.attack import Row
 from securitynet.entry import Entry
 from securitynet.errors import SecurityNetError, UsageError
+from securitynet.results.row import Row
 from securitynet.sweep import estimate, serial
 from securitynet.sweep.child import Child, Lost
 from securitynet.sweep.machine import gpus, threads
@@ -297,7 +297,7 @@ def test_shards_are_joined_whatever_the_order(tmp_path: Path) -> None:
 def test_the_table_is_that_of_a_dataset_of_results(tmp_path: Path) -> None:
     import datasets
 
-    from securitynet.results import to_dataset
+    from securitynet.results.dataset import to_dataset
     from securitynet.sweep.state import in_order, write_parquet
 
     rows = [*outcome(job("b"), date="2026-11-26T04:00:00", processes=2, n=7).rows, *serial.failed(job("a"), "it was ill").rows]

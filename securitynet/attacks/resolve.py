@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from securitynet.attack import Attack
+from securitynet.attacks.protocols import Attack
 from securitynet.errors import UsageError, unknown
 
 PACKAGE = "securitynet.attacks"
@@ -25,12 +25,15 @@ USER = "securitynet_user."
 
 
 def names() -> list[str]:
-    """Return the names of all attacks: modules of this package that declare SUITES, and the entry points of third parties."""
+    """Return the names of all attacks: the modules of a family without a leading underscore, and the entry points of third parties.
+
+    No module of an attack is imported.
+    """
     own = []
     for family in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
         if family.ispkg:
             path = importlib.import_module(f"{PACKAGE}.{family.name}").__path__
-            own += [f"{family.name}/{module.name}" for module in pkgutil.iter_modules(path) if _is_attack(family.name, module.name)]
+            own += [f"{family.name}/{module.name}" for module in pkgutil.iter_modules(path) if not module.name.startswith("_")]
     return sorted([*own, *(point.name for point in entry_points(group=GROUP))])
 
 
@@ -132,10 +135,6 @@ def _module(name: str) -> ModuleType:
             loaded = point.load()
             return loaded if isinstance(loaded, ModuleType) else sys.modules[loaded.__module__]
     return importlib.import_module(f"{PACKAGE}.{name.replace('/', '.')}")
-
-
-def _is_attack(family: str, module: str) -> bool:
-    return hasattr(importlib.import_module(f"{PACKAGE}.{family}.{module}"), "SUITES")
 
 
 def variants(module: ModuleType) -> Sequence[Attack]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from securitynet.attack import Attack
+from securitynet.attacks.protocols import Attack
 from securitynet.attacks.resolve import name_of
 from securitynet.errors import UsageError, unknown
 

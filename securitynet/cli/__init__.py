@@ -16,8 +16,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-import securitynet
-from securitynet.errors import shown
+from securitynet._version import __version__
+from securitynet.errors import SecurityNetError, UsageError, shown
 
 DONE, FAILED, USAGE, SUSPECT, SUSPICIOUS = 0, 1, 2, 3, 4
 EPILOG = """examples:
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"securitynet {securitynet.__version__}")
+    top.add_argument("--version", action="version", version=f"securitynet {__version__}")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for name in names():
         module = _command(name)
@@ -69,9 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except securitynet.SecurityNetError as error:
-        from securitynet.errors import UsageError
-
+    except SecurityNetError as error:
         return _report(str(error), USAGE if isinstance(error, UsageError) else FAILED, args.verbose)
     except OSError as error:  # disk full, permission denied: the system's own words name cause and file
         return _report(str(error), FAILED, args.verbose)

@@ -9,12 +9,14 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from securitynet.metrics.vocabulary import MASK_L1, P_VALUE, SCORE, TARGET_CLASS, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS
+from securitynet.results.verdict import TRUE
+
 if TYPE_CHECKING:
-    from securitynet.attack import Row
+    from securitynet.results.row import Row
 
 STYLES = {"clean": "green", "suspicious": "bold red", "cannot tell": "yellow"}
-UNKNOWN = "no backdoor is recorded"  # of which a line would say nothing
-COLUMNS = {"p_value": "p", "target_class": "first class", "score": "score", "mask_l1": "mask L1", "trigger_success": "success"}
+COLUMNS = {P_VALUE: "p", TARGET_CLASS: "first class", SCORE: SCORE, MASK_L1: "mask L1", TRIGGER_SUCCESS: "success"}
 
 
 def backdoor_lines(groups: Mapping[str, Sequence[Row]], verdict: Mapping[str, Any] | None) -> list[RenderableType]:
@@ -27,10 +29,10 @@ def backdoor_lines(groups: Mapping[str, Sequence[Row]], verdict: Mapping[str, An
     for label, group in groups.items():
         found = {row.metric: row for row in group}
         name = label.removeprefix("backdoor/")
-        if "score" in found:
+        if SCORE in found:
             seconds = f"{group[0].seconds:.1f}" if group[0].seconds is not None else "-"
             table.add_row(Text(name), *(_cell(found.get(metric)) for metric in COLUMNS), seconds)
-        elif "true_trigger_success" not in found and not (group[0].reason or "").startswith(UNKNOWN):
+        elif group[0].attack != TRUE or (TRUE_TRIGGER_SUCCESS not in found and verdict is not None and verdict["known"]):
             lines.append(Text(f"{name}  {group[0].status}: {group[0].reason}", style="dim"))
     return [*([table] if table.row_count else []), *lines, *_verdict(verdict)]
 
@@ -38,9 +40,9 @@ def backdoor_lines(groups: Mapping[str, Sequence[Row]], verdict: Mapping[str, An
 def _cell(row: Row | None) -> str:
     if row is None or row.value is None:
         return "-"
-    if row.metric == "target_class":
+    if row.metric == TARGET_CLASS:
         return f"{row.value:.0f}"
-    return f"{row.value:.1%}" if row.metric == "trigger_success" else f"{row.value:.3g}"
+    return f"{row.value:.1%}" if row.metric == TRIGGER_SUCCESS else f"{row.value:.3g}"
 
 
 def _verdict(verdict: Mapping[str, Any] | None) -> list[RenderableType]:

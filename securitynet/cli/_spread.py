@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from securitynet.report.scored import labels_of
+from securitynet.metrics.vocabulary import ADVANTAGE, tpr_at_fpr
+from securitynet.results.labels import labels_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-HIDDEN = ("tpr_at_fpr_0.1", "advantage")  # they say nothing that the others do not; --json has them
+HIDDEN = (tpr_at_fpr(0.1), ADVANTAGE)  # they say nothing that the others do not; --json has them
 
 
 def spread_view(table: pd.DataFrame) -> Table:

@@ -11,16 +11,17 @@ from rich.text import Text
 
 from securitynet.cli._backdoor import backdoor_lines
 from securitynet.cli._curves import curves_view
-from securitynet.report.scored import labels_of
+from securitynet.metrics.vocabulary import AUC, BALANCED_ACCURACY, tpr_at_fpr
+from securitynet.results.labels import labels_of
 
 if TYPE_CHECKING:
-    from securitynet.attack import Row
     from securitynet.entry import Entry
-    from securitynet.results import Result
+    from securitynet.results.result import Result
+    from securitynet.results.row import Row
     from securitynet.verify import Verdict
 
-COLUMNS = {"auc": "AUC [95 %]", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "at 0.1 % FPR", "balanced_accuracy": "bal.\nacc."}
-NARROW = ("auc", "tpr_at_fpr_0.01", "balanced_accuracy")
+COLUMNS = {AUC: "AUC [95 %]", tpr_at_fpr(0.01): "TPR at 1 % FPR", tpr_at_fpr(0.001): "at 0.1 % FPR", BALANCED_ACCURACY: "bal.\nacc."}
+NARROW = (AUC, tpr_at_fpr(0.01), BALANCED_ACCURACY)
 WIDE = 116
 
 
@@ -50,7 +51,7 @@ def result_view(result: Result, width: int) -> RenderableType:
         table = _family(family, groups, width)
         others = backdoor_lines(groups, summary["backdoor"]) if family == "backdoor" else _others(groups)
         parts += [Text(""), *([table] if table.row_count else []), *others]
-        if any("half" in label for label in groups):
+        if any(row.scope == "half" for group in groups.values() for row in group if row.metric == AUC):
             parts.append(Text("smaller n: measured on the half of the samples that the attacker did not know", style="dim"))
         parts += [Text(f"suspect: {cause}", style="bold red") for cause in _doubts(groups) if cause != result.verdict.cause]
     parts.append(Text(""))
@@ -71,11 +72,10 @@ def _groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """The rows of each attack by its label; those measured on everybody come first."""
     grouped: dict[tuple[bool, str], list[Row]] = {}
     rows = list(rows)
-    most = max((row.n or 0 for row in rows), default=0)
     keys = list(dict.fromkeys((row.attack, row.params) for row in rows))
     for key, label in zip(keys, labels_of(keys), strict=True):
         group = [row for row in rows if (row.attack, row.params) == key]
-        partial = max(row.n or 0 for row in group) < most
+        partial = any(row.scope == "half" for row in group) and not any(row.scope == "all" for row in group)
         grouped[partial, label.partition("/")[2] or label] = group
     return {label: grouped[partial, label] for partial, label in sorted(grouped, key=lambda key: key[0])}
 
@@ -90,7 +90,7 @@ def _family(family: str, groups: dict[str, list[Row]], width: int) -> Table:
     for label, group in groups.items():
         found = {row.metric: row for row in group}
         if set(found) & set(shown):
-            intervals = [metric != "balanced_accuracy" or width >= WIDE for metric in shown]
+            intervals = [metric != BALANCED_ACCURACY or width >= WIDE for metric in shown]
             cells = [_cell(found.get(metric), interval) for metric, interval in zip(shown, intervals, strict=True)]
             table.add_row(Text(label), *cells, str(max(row.n or 0 for row in group)))
     return table

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 from securitynet.cli import DONE
 from securitynet.cli._options import add_json, print_json
+from securitynet.metrics.vocabulary import AUC, BALANCED_ACCURACY, title_of
 
 if TYPE_CHECKING:
-    from securitynet.attack import Row
     from securitynet.report.compare import Comparison
     from securitynet.report.saved import Saved
+    from securitynet.results.row import Row
 
-SHORT = {"balanced_accuracy": "bal. acc.", "auc": "AUC"}
+SHORT = {BALANCED_ACCURACY: "bal. acc.", AUC: "AUC"}
 HELP = "compare saved results, paired where they can be"
 
 
@@ -71,7 +72,7 @@ def _show_grid(models: Sequence[Saved], metric: str, as_json: bool) -> int:
         print_json(found.to_record())
         return DONE
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in (_metric(metric), *found.columns):
+    for name in (title_of(metric), *found.columns):
         table.add_column(Text(name), overflow="fold")
     for line in found.lines:
         table.add_row(Text(line.label), *(Text(_cell(row)) for row in line.rows))
@@ -105,13 +106,7 @@ def _show(one: Comparison) -> None:
         p = "-" if line.p is None else f"{line.p:.2g}"
         name, shown = ("" if line.label == shown else line.label), line.label
         numbers = [f"{line.first:.3f}", f"{line.second:.3f}", f"{line.difference:+.3f}", interval, p]
-        table.add_row(Text(name), Text(_metric(line.metric)), *numbers, style="bold" if line.clear else "")
+        table.add_row(Text(name), Text(title_of(line.metric)), *numbers, style="bold" if line.clear else "")
     console.print(table)
     if one.missing:
         console.print(Text(f"only one of both has: {', '.join(one.missing)}", style="dim"))
-
-
-def _metric(name: str) -> str:
-    if name.startswith("tpr_at_fpr_"):
-        return f"TPR at {100 * float(name.removeprefix('tpr_at_fpr_')):g} % FPR"
-    return SHORT.get(name, name.replace("_", " "))

@@ -29,7 +29,7 @@ from securitynet.cli import DONE, FAILED, SUSPECT, SUSPICIOUS, is_main_process
 from securitynet.cli._options import add_json, add_model, library_options, print_json
 
 if TYPE_CHECKING:
-    from securitynet.results import Result
+    from securitynet.results.result import Result
 
 HELP = "verify and attack a model, with intervals and a comparison"
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from securitynet.cli import DONE
 from securitynet.cli._options import add_json, add_record, print_json, record_of
+from securitynet.metrics.vocabulary import TRIGGER_SUCCESS
 
 HELP = "build the built-in models again; train clean and backdoored twins"
 
@@ -83,7 +84,7 @@ def _plant(args: argparse.Namespace) -> int:
     entry = described(args.name, record_of(args))
     twins = plant(entry, images_for(entry, args.data), planting, args.output, progress=sys.stderr.isatty())
     if args.json:
-        print_json([{**twin.entry.to_record(), "trigger_success": twin.success} for twin in twins])
+        print_json([{**twin.entry.to_record(), TRIGGER_SUCCESS: twin.success} for twin in twins])
         return DONE
     for twin in twins:
         words = f"accuracy {twin.accuracy:.4f}  the trigger works on {twin.success:.1%}"

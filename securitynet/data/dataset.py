@@ -9,8 +9,9 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from securitynet.entry import column, typed
+from securitynet.entry import typed
 from securitynet.errors import UsageError, unknown
+from securitynet.schema import column, dtypes_of, features_of
 
 if TYPE_CHECKING:
     import datasets
@@ -74,9 +75,7 @@ class ImageDataset:
 
 def features() -> datasets.Features:
     """Return the `datasets.Features` of config `datasets`."""
-    from securitynet.results import features_of
-
-    return features_of({column_.name: column_.metadata["dtype"] for column_ in fields(ImageDataset)})
+    return features_of(dtypes_of(ImageDataset))
 
 
 @cache

@@ -123,7 +123,7 @@ def _resume(request: Request, part: Path) -> tuple[int, dict[str, str]]:
 def _answer(request: Request, headers: dict[str, str]) -> Iterator[Any]:
     from huggingface_hub.utils import httpx
 
-    import securitynet
+    from securitynet._version import __version__
 
     def check(asked: Any) -> None:
         if not request.allows(str(asked.url)):
@@ -131,7 +131,7 @@ def _answer(request: Request, headers: dict[str, str]) -> Iterator[Any]:
             raise DownloadError(f"{request.label}: {what} is not https; plain http is followed only where the entry records a full hash")
 
     check(httpx.Request("GET", request.url))
-    agent = {"User-Agent": f"securitynet/{securitynet.__version__}", "Accept-Encoding": "identity"}
+    agent = {"User-Agent": f"securitynet/{__version__}", "Accept-Encoding": "identity"}
     timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
     with (
         httpx.Client(follow_redirects=True, timeout=timeout, event_hooks={"request": [check]}) as client,

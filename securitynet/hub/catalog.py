@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import securitynet
+from securitynet._version import __version__
 from securitynet.catalog import CONFIGS, HUB_ID
 from securitynet.entry import Entry
 from securitynet.errors import DataError, HubError, UsageError
@@ -35,7 +35,7 @@ def push_catalog(
     """
     if problems := check(catalog):
         raise DataError(f"{catalog}: {len(problems)} problems, the first: {problems[0]}; see securitynet catalog check")
-    files, name = _files(catalog), tag or f"v{securitynet.__version__}"
+    files, name = _files(catalog), tag or f"v{__version__}"
     remote = Remote(repo_id, "dataset", private, token)
 
     def plan(head: str) -> Change | None:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from securitynet.attack import Row
 from securitynet.download.hashes import digests_of
 from securitynet.errors import HubError, SecurityNetError, UsageError
 from securitynet.hub.modelcard import Card
 from securitynet.hub.modelfiles import Annotation, subject, write_files
 from securitynet.hub.write import Change, Pushed, Remote, patiently, write
 from securitynet.modelrepo import WEIGHTS
+from securitynet.results.row import Row
 from securitynet.target import Target
 
 if TYPE_CHECKING:
-    from securitynet.results import Result
+    from securitynet.results.result import Result
 
 EVALUATION = ".eval_results/securitynet.yaml"
 

@@ -6,18 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from securitynet.attack import Row
 from securitynet.cards import block_of, render, with_block
 from securitynet.catalog import HUB_ID
 from securitynet.data.dataset import find
 from securitynet.entry import Entry
 from securitynet.errors import HubError
 from securitynet.hub import frontmatter
+from securitynet.metrics.vocabulary import (
+    ACCURACY,
+    AGREEMENT,
+    ANOMALY_INDEX,
+    AUC,
+    FLAGGED,
+    OVERFIT_GAP,
+    P_VALUE,
+    TEST_ACCURACY,
+    TRAIN_ACCURACY,
+    TRIGGER_SUCCESS,
+    tpr_at_fpr,
+)
+from securitynet.results.row import Row
 
 SOURCE = {"name": "SecurityNet", "url": f"https://huggingface.co/datasets/{HUB_ID}"}
 HEADLINES = (
-    *("train_accuracy", "test_accuracy", "overfit_gap", "auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "accuracy", "agreement"),
-    *("p_value", "anomaly_index", "trigger_success", "flagged"),
+    *(TRAIN_ACCURACY, TEST_ACCURACY, OVERFIT_GAP, AUC, tpr_at_fpr(0.01), tpr_at_fpr(0.001), ACCURACY, AGREEMENT),
+    *(P_VALUE, ANOMALY_INDEX, TRIGGER_SUCCESS, FLAGGED),
 )
 KNOWN = (
     "apache-2.0 mit bsd bsd-2-clause bsd-3-clause isc zlib unlicense cc cc0-1.0 cc-by-2.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 "
@@ -84,7 +97,7 @@ class Card:
         name = models[0].get("name") if models else self.repo.partition("/")[2]
         kept = [result for one in models for result in one["results"] if (result.get("source") or {}).get("name") != SOURCE["name"]]
         if not kept and self.entry.claimed_accuracy is not None:
-            kept = [self._result([_metric("accuracy", self.entry.claimed_accuracy)], self.entry.claimed_split)]
+            kept = [self._result([_metric(ACCURACY, self.entry.claimed_accuracy)], self.entry.claimed_split)]
         shown = [row for row in self.rows if row.metric in HEADLINES and row.value is not None and row.status == "ok"]
         if shown:
             metrics = [_metric(f"{row.attack} {row.metric}", row.value) for row in shown]

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-import securitynet
 from securitynet import modelrepo
+from securitynet._version import __version__
 from securitynet.download.hashes import digests_of
 from securitynet.entry import Entry
 from securitynet.errors import LoadError, UsageError
@@ -127,7 +127,7 @@ def _write_transformers(folder: Path, network: nn.Module, target: Target) -> Non
 def _annotate(folder: Path, config: Mapping[str, Any], entry: Entry) -> None:
     record = entry.to_record()
     origin = {name: record[name] for name in ORIGIN if record[name] is not None} if entry.source not in ("", "local") else {}
-    noted = {"version": securitynet.__version__, "entry": annotation_of(entry), **({"origin": origin} if origin else {})}
+    noted = {"version": __version__, "entry": annotation_of(entry), **({"origin": origin} if origin else {})}
     (folder / "config.json").write_text(json.dumps({**config, KEY: noted}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

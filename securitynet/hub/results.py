@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from securitynet.attack import Row
 from securitynet.errors import DataError, HubError, UsageError
 from securitynet.hub import frontmatter
 from securitynet.hub.write import Change, Pushed, Remote, write
-from securitynet.results import read_rows, row_features, to_dataset
+from securitynet.results.dataset import to_dataset
+from securitynet.results.row import Row, row_features
+from securitynet.results.store import read_rows
 
 SHARD = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)/[^/]+\.parquet")
 FAMILY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet.attack import Row
 from securitynet.catalog import CONFIGS
 from securitynet.data.dataset import ImageDataset
 from securitynet.entry import Entry
@@ -21,6 +20,8 @@ from securitynet.errors import DataError
 from securitynet.importers.project import Project
 from securitynet.importers.records import entries
 from securitynet.importers.statistics import statistics
+from securitynet.results.row import Row
+from securitynet.schema import features_of
 
 if TYPE_CHECKING:
     import datasets
@@ -47,8 +48,6 @@ def columns(config: str) -> list[Column]:
 
 def features(config: str) -> datasets.Features:
     """Return the `datasets.Features` of a config."""
-    from securitynet.results import features_of
-
     return features_of({column.name: column.dtype for column in columns(config)})
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from securitynet.metrics.vocabulary import ACCURACY, AGREEMENT, AUC, OVERFIT_GAP, TEST_ACCURACY, TRAIN_ACCURACY
+
 TRAIN, TEST, GAP = "Train Accuracy", "Test Accuracy", "Overfit Gap"
 STOLEN, AGREED = "Model Stealing Accuracy", "Model Stealing Agreement"
 CORRECT, ENTROPY = "Correct Auc", "M_entropy AUC"
@@ -22,17 +24,17 @@ class Cell(NamedTuple):
 
 
 CELLS = (
-    Cell(TRAIN, "verify", "verify", "train_accuracy", zero=True),
-    Cell(TEST, "verify", "verify", "test_accuracy"),
-    Cell(GAP, "verify", "verify", "overfit_gap"),
-    Cell(STOLEN, "stealing", "stealing/knockoff", "accuracy", "base"),
-    Cell(AGREED, "stealing", "stealing/knockoff", "agreement", "base"),
-    Cell(CORRECT, "membership", "membership/correctness", "auc", zero=True),
-    Cell(ENTROPY, "membership", "membership/modified_entropy", "auc", zero=True),
-    Cell(WIDE, "stealing", "stealing/knockoff", "accuracy", "wide_surrogate", zero=True),
-    Cell(WIDE_AGREED, "stealing", "stealing/knockoff", "agreement", "wide_surrogate", zero=True),
-    Cell(OOD, "stealing", "stealing/knockoff", "accuracy", "ood_queries", zero=True),
-    Cell(OOD_AGREED, "stealing", "stealing/knockoff", "agreement", "ood_queries", zero=True),
+    Cell(TRAIN, "verify", "verify", TRAIN_ACCURACY, zero=True),
+    Cell(TEST, "verify", "verify", TEST_ACCURACY),
+    Cell(GAP, "verify", "verify", OVERFIT_GAP),
+    Cell(STOLEN, "stealing", "stealing/knockoff", ACCURACY, "base"),
+    Cell(AGREED, "stealing", "stealing/knockoff", AGREEMENT, "base"),
+    Cell(CORRECT, "membership", "membership/correctness", AUC, zero=True),
+    Cell(ENTROPY, "membership", "membership/modified_entropy", AUC, zero=True),
+    Cell(WIDE, "stealing", "stealing/knockoff", ACCURACY, "wide_surrogate", zero=True),
+    Cell(WIDE_AGREED, "stealing", "stealing/knockoff", AGREEMENT, "wide_surrogate", zero=True),
+    Cell(OOD, "stealing", "stealing/knockoff", ACCURACY, "ood_queries", zero=True),
+    Cell(OOD_AGREED, "stealing", "stealing/knockoff", AGREEMENT, "ood_queries", zero=True),
 )
 # images behind the numbers: the denominators that fit every printed value; a set that is absent could not be identified
 TRAIN_IMAGES = {"CIFAR-10": 25_000, "CIFAR-100": 40_000, "ImageNet-1k": 5_000, "CUB-200-2011": 1_499}

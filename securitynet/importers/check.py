@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from securitynet.attack import Row
 from securitynet.catalog import CONFIGS
 from securitynet.data.dataset import ImageDataset
 from securitynet.download.hashes import LENGTHS
@@ -20,6 +19,8 @@ from securitynet.importers.card import build_card, columns, digest, files_of
 from securitynet.importers.figures import figures
 from securitynet.importers.records import Record, line_of
 from securitynet.importers.sound import unsound
+from securitynet.metrics.vocabulary import ACCURACY, AGREEMENT, AUC, OVERFIT_GAP, TEST_ACCURACY, TRAIN_ACCURACY
+from securitynet.results.row import Row
 
 KEYS = {"models": "id", "datasets": "key", "results": "row_id", "projects": "title"}
 TYPES = {"int32": "int64", "timestamp[s]": "string"}
@@ -150,8 +151,8 @@ def _row(line: Line, models: set[str], datasets: set[str]) -> Iterator[str]:
         yield f"{where}: dataset {record['dataset']!r} is no key of config datasets"
     if (record["value"] is None) == (record["status"] == "ok"):
         yield f"{where}: status {record['status']!r} with the value {record['value']}"
-    low = -1 if record["metric"] == "overfit_gap" else 0
-    is_share = record["metric"].endswith(("accuracy", "agreement", "auc", "overfit_gap"))
+    low = -1 if record["metric"] == OVERFIT_GAP else 0
+    is_share = record["metric"].endswith((ACCURACY, AGREEMENT, AUC, OVERFIT_GAP))
     if is_share and record["value"] is not None and not low <= record["value"] <= 1:
         yield f"{where}: {record['metric']} {record['value']} is no fraction"
 
@@ -163,10 +164,10 @@ def _gaps(lines: Iterable[Line]) -> Iterator[str]:
         if line.record["family"] == "verify":
             values[line.record["origin"], line.record["entry"]][line.record["metric"]] = line
     for group in values.values():
-        if "overfit_gap" not in group:
+        if OVERFIT_GAP not in group:
             continue
-        where, record = group["overfit_gap"]
-        train, test = (group[name].record["value"] if name in group else None for name in ("train_accuracy", "test_accuracy"))
+        where, record = group[OVERFIT_GAP]
+        train, test = (group[name].record["value"] if name in group else None for name in (TRAIN_ACCURACY, TEST_ACCURACY))
         expected = None if train is None or test is None else train - test
         if (expected is None) != (record["value"] is None) or abs((expected or 0) - (record["value"] or 0)) > ROUNDING:
             yield f"{where}: overfit_gap {record['value']} is not the difference {expected} of the accuracies"

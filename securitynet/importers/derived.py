@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from securitynet.attack import Row
 from securitynet.errors import DataError
 from securitynet.importers.cells import CELLS, GAP, MEMBERSHIP_IMAGES, SAMPLE, TEST, TEST_IMAGES, TRAIN, TRAIN_IMAGES, Cell
 from securitynet.importers.flaws import flags_of
 from securitynet.importers.project import mended
 from securitynet.importers.released import ORIGIN, SOURCE_URL, Model, link_of
+from securitynet.results.row import Row
 
 COUNTRIES = {"Netherland": "Netherlands"}
 

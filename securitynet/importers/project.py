@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from securitynet.entry import column
 from securitynet.errors import DataError
 from securitynet.importers.markdown import TableRow
 from securitynet.importers.released import ORIGIN, link_of
+from securitynet.schema import column, dtypes_of, features_of
 
 if TYPE_CHECKING:
     import datasets
@@ -97,6 +97,4 @@ def mended(url: str | None) -> str | None:
 
 def features() -> datasets.Features:
     """Return the `datasets.Features` of config `projects`."""
-    from securitynet.results import features_of
-
-    return features_of({one.name: one.metadata["dtype"] for one in fields(Project)})
+    return features_of(dtypes_of(Project))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.metrics.intervals import LEVEL, Estimate
+from securitynet.metrics.vocabulary import queries_for
 
 Values = NDArray[np.float64]
 RESAMPLES = 2000
@@ -48,7 +49,7 @@ def queries_needed(
     drawn = np.concatenate(list(_resampled(columns, seed))) if len(columns) else np.empty((0, len(columns.T)))
     found = []
     for part in shares:
-        metric = f"queries_for_{100 * part:g}"
+        metric = queries_for(part)
         if not reference.any():
             found.append(Estimate(metric, None, len(reference), reason="the target is never right"))
             continue

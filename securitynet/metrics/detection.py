@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.metrics.intervals import Estimate, rate
+from securitynet.metrics.vocabulary import BRIER, CROSS_ENTROPY, FALSE_POSITIVE_RATE, PRECISION, TRUE_POSITIVE_RATE
 
 
 def rates(flagged: NDArray[np.bool_], backdoored: NDArray[np.bool_]) -> list[Estimate]:
@@ -16,9 +17,9 @@ def rates(flagged: NDArray[np.bool_], backdoored: NDArray[np.bool_]) -> list[Est
     flagged, backdoored = np.asarray(flagged, dtype=bool), np.asarray(backdoored, dtype=bool)
     hits = int((flagged & backdoored).sum())
     return [
-        rate("true_positive_rate", hits, int(backdoored.sum())),
-        rate("false_positive_rate", int((flagged & ~backdoored).sum()), int((~backdoored).sum())),
-        rate("precision", hits, int(flagged.sum())),
+        rate(TRUE_POSITIVE_RATE, hits, int(backdoored.sum())),
+        rate(FALSE_POSITIVE_RATE, int((flagged & ~backdoored).sum()), int((~backdoored).sum())),
+        rate(PRECISION, hits, int(flagged.sum())),
     ]
 
 
@@ -29,12 +30,12 @@ def cross_entropy(chances: NDArray[np.float64], backdoored: NDArray[np.bool_]) -
     """
     chances, backdoored = np.asarray(chances, dtype=np.float64), np.asarray(backdoored, dtype=bool)
     losses = -np.log(np.clip(np.where(backdoored, chances, 1 - chances), 1e-12, 1.0))
-    return _mean("cross_entropy", losses)
+    return _mean(CROSS_ENTROPY, losses)
 
 
 def brier(chances: NDArray[np.float64], backdoored: NDArray[np.bool_]) -> Estimate:
     """Return the mean squared difference of the chance, float [n], from the truth (Brier 1950), with a bootstrap interval."""
-    return _mean("brier", (np.asarray(chances, dtype=np.float64) - np.asarray(backdoored, dtype=np.float64)) ** 2)
+    return _mean(BRIER, (np.asarray(chances, dtype=np.float64) - np.asarray(backdoored, dtype=np.float64)) ** 2)
 
 
 def _mean(metric: str, values: NDArray[np.float64], resamples: int = 2000) -> Estimate:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.metrics.intervals import LEVEL, Estimate, rate
+from securitynet.metrics.vocabulary import AGREEMENT, KL, TOTAL_VARIATION
 
 Probabilities = NDArray[np.float64]
 RESAMPLES = 2000
@@ -14,7 +15,7 @@ CHUNK = 4_000_000  # numbers drawn at a time
 
 def agreement(predictions: NDArray[np.int64], references: NDArray[np.int64]) -> Estimate:
     """Return the share of samples on which surrogate and target name the same class, int [n] each, with its exact interval."""
-    return rate("agreement", int((predictions == references).sum()), len(references))
+    return rate(AGREEMENT, int((predictions == references).sum()), len(references))
 
 
 def kl(predictions: Probabilities, references: Probabilities, seed: int = 0) -> Estimate:
@@ -24,12 +25,12 @@ def kl(predictions: Probabilities, references: Probabilities, seed: int = 0) -> 
     """
     tiny = np.finfo(np.float64).tiny
     logs = np.log(np.maximum(references, tiny)) - np.log(np.maximum(predictions, tiny))
-    return mean("kl", (references * logs).sum(axis=1), seed)
+    return mean(KL, (references * logs).sum(axis=1), seed)
 
 
 def total_variation(predictions: Probabilities, references: Probabilities, seed: int = 0) -> Estimate:
     """Return the mean total variation distance of the probabilities, [n, k] each: half the sum of absolute differences, in [0,1]."""
-    return mean("total_variation", np.abs(predictions - references).sum(axis=1) / 2, seed)
+    return mean(TOTAL_VARIATION, np.abs(predictions - references).sum(axis=1) / 2, seed)
 
 
 def mean(metric: str, values: NDArray[np.float64], seed: int = 0) -> Estimate:

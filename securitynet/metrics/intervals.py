@@ -11,7 +11,10 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """One metric: its value (None with the reason), 95 % interval, and the number of samples behind it."""
+    """One metric: its value (None with the reason), 95 % interval, and the number of samples behind it.
+
+    `budget`, `scope`, `calibrated`, `complete` and `level` are the columns of a row of that name, None where they do not apply.
+    """
 
     metric: str
     value: float | None
@@ -20,6 +23,11 @@ class Estimate:
     ci_high: float | None = None
     ci_method: str | None = None
     reason: str | None = None
+    budget: int | None = None
+    scope: str | None = None
+    calibrated: bool | None = None
+    complete: bool | None = None
+    level: float | None = None
 
 
 def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from securitynet.metrics.intervals import LEVEL, Estimate, rate
+from securitynet.metrics.vocabulary import ADVANTAGE, AUC, BALANCED_ACCURACY, RATES
+from securitynet.metrics.vocabulary import tpr_at_fpr as rate_name
 
 Scores = NDArray[np.float64]
 Counts = NDArray[np.int64]
-FALSE_POSITIVE_RATES = (0.1, 0.01, 0.001)
+FALSE_POSITIVE_RATES = RATES
 RESAMPLES = 2000
 
 
@@ -25,7 +27,7 @@ def auc(members: Scores, non_members: Scores) -> Estimate:
     """
     n_in, n_out = len(members), len(non_members)
     if min(n_in, n_out) < 2:
-        return Estimate("auc", None, n_in + n_out, reason="needs two members and two non-members")
+        return Estimate(AUC, None, n_in + n_out, reason="needs two members and two non-members")
     together = stats.rankdata(np.concatenate([members, non_members]))
     in_share = (together[:n_in] - stats.rankdata(members)) / n_out
     out_share = 1 - (together[n_in:] - stats.rankdata(non_members)) / n_in
@@ -33,10 +35,10 @@ def auc(members: Scores, non_members: Scores) -> Estimate:
     if value in (0.0, 1.0):
         bound = ((1 - LEVEL) / 2) ** (1 / min(n_in, n_out))
         low, high = (bound, 1.0) if value else (0.0, 1 - bound)
-        return Estimate("auc", value, n_in + n_out, low, high, "Clopper-Pearson")
+        return Estimate(AUC, value, n_in + n_out, low, high, "Clopper-Pearson")
     spread = math.sqrt(in_share.var(ddof=1) / n_in + out_share.var(ddof=1) / n_out)
     reach = float(stats.norm.ppf(0.5 + LEVEL / 2)) * spread
-    return Estimate("auc", value, n_in + n_out, max(0.0, value - reach), min(1.0, value + reach), "DeLong")
+    return Estimate(AUC, value, n_in + n_out, max(0.0, value - reach), min(1.0, value + reach), "DeLong")
 
 
 def tpr_at_fpr(members: Scores, non_members: Scores, fpr: float) -> Estimate:
@@ -44,7 +46,7 @@ def tpr_at_fpr(members: Scores, non_members: Scores, fpr: float) -> Estimate:
 
     The interval is the exact binomial one given that threshold. None where fewer than 1/fpr non-members cannot show such a rate.
     """
-    name, n = f"tpr_at_fpr_{fpr:g}", len(members) + len(non_members)
+    name, n = rate_name(fpr), len(members) + len(non_members)
     threshold = threshold_at(non_members, fpr)
     if threshold is None:
         reason = f"a false-positive rate of {fpr:g} needs at least {math.ceil(1 / fpr)} non-members, there are {len(non_members)}"
@@ -77,19 +79,19 @@ def balanced_accuracy(members: Scores, non_members: Scores, threshold: float, se
     """
     n_in, n_out = len(members), len(non_members)
     if not n_in or not n_out:
-        return Estimate("balanced_accuracy", None, n_in + n_out, reason="no samples")
+        return Estimate(BALANCED_ACCURACY, None, n_in + n_out, reason="no samples")
     hits, rejections = int((members >= threshold).sum()), int((non_members < threshold).sum())
     rng = np.random.default_rng(seed)
     drawn = (rng.binomial(n_in, hits / n_in, RESAMPLES) / n_in + rng.binomial(n_out, rejections / n_out, RESAMPLES) / n_out) / 2
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate("balanced_accuracy", (hits / n_in + rejections / n_out) / 2, n_in + n_out, float(low), float(high), "bootstrap")
+    return Estimate(BALANCED_ACCURACY, (hits / n_in + rejections / n_out) / 2, n_in + n_out, float(low), float(high), "bootstrap")
 
 
 def advantage(balanced: Estimate) -> Estimate:
     """Return TPR - FPR (Yeom et al. 2018), which is 2 * balanced accuracy - 1, at the same threshold."""
     if balanced.value is None or balanced.ci_low is None or balanced.ci_high is None:
-        return Estimate("advantage", None, balanced.n, reason=balanced.reason)
-    return Estimate("advantage", 2 * balanced.value - 1, balanced.n, 2 * balanced.ci_low - 1, 2 * balanced.ci_high - 1, balanced.ci_method)
+        return Estimate(ADVANTAGE, None, balanced.n, reason=balanced.reason)
+    return Estimate(ADVANTAGE, 2 * balanced.value - 1, balanced.n, 2 * balanced.ci_low - 1, 2 * balanced.ci_high - 1, balanced.ci_method)
 
 
 def roc(members: Scores, non_members: Scores) -> tuple[Scores, Scores, Scores]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from securitynet.metrics.intervals import LEVEL, Estimate
+from securitynet.metrics.vocabulary import AUC, tpr_at_fpr
 
 Scores = NDArray[np.float64]
 RESAMPLES = 1000
@@ -25,12 +26,12 @@ def auc_difference(first: tuple[Scores, Scores], second: tuple[Scores, Scores]) 
     inside, outside = placed[0][0] - placed[1][0], placed[0][1] - placed[1][1]
     n, m = len(inside), len(outside)
     if min(n, m) < 2:
-        return Estimate("auc", None, n + m, reason="needs two members and two non-members"), None
+        return Estimate(AUC, None, n + m, reason="needs two members and two non-members"), None
     value = float(inside.mean())
     error = math.sqrt(inside.var(ddof=1) / n + outside.var(ddof=1) / m)
     half = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
     p = float(2 * stats.norm.sf(abs(value) / error)) if error > 0 else None
-    return Estimate("auc", value, n + m, value - half, value + half, "DeLong, paired"), p
+    return Estimate(AUC, value, n + m, value - half, value + half, "DeLong, paired"), p
 
 
 def _placements(members: Scores, non_members: Scores) -> tuple[Scores, Scores]:
@@ -48,7 +49,7 @@ def tpr_difference(first: tuple[Scores, Scores], second: tuple[Scores, Scores], 
     """
     n, m = len(first[0]), len(first[1])
     allowed = math.floor(fpr * m + 1e-9)
-    name = f"tpr_at_fpr_{fpr:g}"
+    name = tpr_at_fpr(fpr)
     if allowed < 1 or not n:
         return Estimate(name, None, n + m, reason=f"a false-positive rate of {fpr:g} needs at least {math.ceil(1 / fpr)} non-members")
     value = float(_rates(*first, allowed)[0] - _rates(*second, allowed)[0])

@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from securitynet.attack import Row
 from securitynet.errors import UsageError, unknown
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.paired import auc_difference, interval_difference, rate_difference, tpr_difference
+from securitynet.metrics.vocabulary import ADVANTAGE, AUC, QUERIES, RATES, TEST_ACCURACY, TRAIN_ACCURACY, tpr_at_fpr
 from securitynet.report.html import write_html
-from securitynet.report.saved import Evidence, Saved, read_saved
-from securitynet.report.scored import labels_of
+from securitynet.report.saved import Saved, read_saved
+from securitynet.results.evidence import Scored
+from securitynet.results.labels import labels_of
+from securitynet.results.row import Row
 
-SPLIT_OF = {"test_accuracy": "test", "train_accuracy": "members"}
-HIDDEN = ("advantage", "queries")
+TPR = {tpr_at_fpr(rate): rate for rate in RATES}
+SPLIT_OF = {TEST_ACCURACY: "test", TRAIN_ACCURACY: "members"}
+HIDDEN = (ADVANTAGE, QUERIES)
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,10 @@ def _compare(first: Saved, second: Saved) -> Comparison:
     return Comparison(first, second, paired, _note(first, second, paired), differences, tuple(missing))
 
 
-def _numbers(saved: Saved) -> dict[tuple[str, str, str], Row]:
-    return {(row.attack, row.params, row.metric): row for row in saved.rows if row.value is not None and row.metric not in HIDDEN}
+def _numbers(saved: Saved) -> dict[tuple[str, str, str, int | None], Row]:
+    return {
+        (row.attack, row.params, row.metric, row.budget): row for row in saved.rows if row.value is not None and row.metric not in HIDDEN
+    }
 
 
 def _same_images(first: Saved, second: Saved) -> bool:
@@ -123,15 +128,15 @@ class _Sources:
     """Scores and answers of two models on the same images, read once."""
 
     def __init__(self, first: Saved, second: Saved) -> None:
-        self.evidence: tuple[Mapping[tuple[str, str], Evidence], ...] = (first.evidence(), second.evidence())
+        self.evidence: tuple[Mapping[tuple[str, str], Scored], ...] = (first.evidence(), second.evidence())
         self.correct = first.correct(), second.correct()
 
-    def scores(self, key: tuple[str, str]) -> tuple[Evidence, Evidence] | None:
+    def scores(self, key: tuple[str, str]) -> tuple[Scored, Scored] | None:
         """Return both scores of an attack where they are of the same samples."""
         found = [one.get(key) for one in self.evidence]
         if found[0] is None or found[1] is None:
             return None
-        same = np.array_equal(found[0].places, found[1].places) and np.array_equal(found[0].non_places, found[1].non_places)
+        same = np.array_equal(found[0].positions, found[1].positions) and np.array_equal(found[0].non_positions, found[1].non_positions)
         return (found[0], found[1]) if same else None
 
     def answers(self, split: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -144,7 +149,7 @@ class _Sources:
 
 def _difference(label: str, first: Row, second: Row, sources: _Sources | None) -> Difference:
     estimate, p = (_paired(first, second, sources) if sources else None) or (None, None)
-    if estimate is not None and estimate.ci_low == estimate.ci_high and first.metric != "auc":
+    if estimate is not None and estimate.ci_low == estimate.ci_high and first.metric != AUC:
         estimate = None  # all samples agree: the samples at hand show no variance, which is not the same as none
     if estimate is None or estimate.value is None or abs(estimate.value - (_value(first) - _value(second))) > 1e-6:
         estimate, p = interval_difference(first.metric, _estimate(first), _estimate(second)), None
@@ -161,10 +166,10 @@ def _paired(first: Row, second: Row, sources: _Sources) -> tuple[Estimate, float
     if both is None:
         return None
     own, other = ((one.members, one.non_members) for one in both)
-    if first.metric == "auc":
+    if first.metric == AUC:
         return auc_difference(own, other)
-    if first.metric.startswith("tpr_at_fpr_"):
-        return tpr_difference(own, other, float(first.metric.removeprefix("tpr_at_fpr_"))), None
+    if first.metric in TPR:
+        return tpr_difference(own, other, TPR[first.metric]), None
     return None
 
 

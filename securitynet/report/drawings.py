@@ -9,7 +9,7 @@ import numpy as np
 
 from securitynet.metrics import membership as metrics
 from securitynet.report.roc import COLOURS, PER_DECADE
-from securitynet.report.saved import Evidence
+from securitynet.results.evidence import Scored
 
 WIDTH, HEIGHT, LEFT, TOP = 420, 300, 58, 12  # of the ROC's field and its place, in units of the SVG
 DASHES = ("", "7 3", "2 2", "7 3 2 3")
@@ -39,7 +39,7 @@ class Roc:
     left_out: int
 
 
-def roc_drawing(evidence: Sequence[tuple[str, Evidence]]) -> Roc | None:
+def roc_drawing(evidence: Sequence[tuple[str, Scored]]) -> Roc | None:
     """Return the ROC curves of labelled evidence, those with the highest AUC; None where there is none."""
     usable = [(label, one) for label, one in evidence if min(len(one.members), len(one.non_members)) > 1]
     areas = [(metrics.auc(one.members, one.non_members).value or 0.0, label, one) for label, one in usable]

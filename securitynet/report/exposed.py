@@ -15,8 +15,8 @@ from securitynet.errors import UsageError
 from securitynet.metrics.membership import alarm_rate
 from securitynet.outputs import Outputs
 from securitynet.report.picture import fitted, picture
-from securitynet.report.scored import Scored, find
-from securitynet.results import Result
+from securitynet.results.evidence import Scored
+from securitynet.results.result import Result
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -98,7 +98,7 @@ def gallery(result: Result, attack: str = "membership/loss", top: int = 36) -> G
     """
     if top < 1:
         raise UsageError(f"top must be at least 1, not {top}")
-    found, split = find(result, attack), result.splits.members
+    found, split = result.scored_by(attack), result.splits.members
     assert split is not None
     best = np.argsort(-found.members, kind="stable")[:top]
     doubt = next((row.reason for row in result.rows if row.status == "suspect" and row.attack == found.attack), None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from scipy import stats
 
+from securitynet.metrics.vocabulary import ACCURACY, AUC
 from securitynet.report.hypotheses import FEWEST, untestable
 from securitynet.report.identities import definition
 from securitynet.report.measured import GAP, TEST, Measured, in_words, parts_of
@@ -105,7 +106,7 @@ def stealing_figure(table: Measured) -> Figure | None:
 
 def _is_base(measure: str) -> bool:
     _, params, metric = parts_of(measure)
-    return metric == "accuracy" and params.get("preset", "base") == "base"
+    return metric == ACCURACY and params.get("preset", "base") == "base"
 
 
 def attacks_figure(table: Measured) -> Figure | None:
@@ -146,8 +147,9 @@ def datasets_figure(table: Measured) -> Figure | None:
 
 
 def _curves(table: Measured) -> list[str]:
-    names = [name for name in table.attacks() if parts_of(name)[0] in CURVES and parts_of(name)[2] == "auc"]
-    whole = [name for name in names if not parts_of(name)[1].get("held_out") or parts_of(name)[0] == "membership/mlp"]
+    names = [name for name in table.attacks() if parts_of(name)[0] in CURVES and parts_of(name)[2] == AUC]
+    everywhere = {parts_of(name)[0] for name in names if name not in table.half}
+    whole = [name for name in names if name not in table.half or parts_of(name)[0] not in everywhere]
     return sorted(whole, key=lambda name: CURVES.index(parts_of(name)[0])) if GAP in table.measures else []
 
 

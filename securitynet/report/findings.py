@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from securitynet.attack import Row
 from securitynet.report.hypotheses import DEFINITION, FINDING, NOTHING, UNTESTED, Tested, correlations
 from securitynet.report.measured import BROKEN, Measured, measured, published_rows
 from securitynet.report.metadata import equal_overfitting, metadata_effects, security_effects, variant_effects
 from securitynet.report.pooled import Pooled, pooled
 from securitynet.report.published import BINS, ranges, regressions
+from securitynet.results.row import Row
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from securitynet.attack import Row
 from securitynet.errors import unknown
 from securitynet.report.saved import Saved
-from securitynet.report.scored import labels_of
+from securitynet.results.labels import labels_of
+from securitynet.results.row import Row
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from securitynet.metrics.vocabulary import VOCABULARY
 from securitynet.report.identities import definition, exact
 from securitynet.report.measured import GAP, TEST, TRAIN, Measured, in_words, parts_of
 from securitynet.report.statistics import Correlation, Effect, benjamini_hochberg, correlate, holm
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 FEWEST = 10  # models of a group
 LEVEL = 0.05
 FINDING, NOTHING, DEFINITION, UNTESTED = "finding", "no finding", "definition", "not tested"
-LEFT_OUT = (
-    "balanced_accuracy", "advantage", "tpr_at_fpr_0.1", "tpr_at_fpr_0.001", "tnr_at_fnr_0.1", "tnr_at_fnr_0.001",
-    "queries", "target_class", "flagged", "budget", "images_seen", "backward_images",
-)  # fmt: skip
-SMALLER = re.compile(r".+_at_\d+")  # a metric of stealing with fewer queries than the most
 
 
 @dataclass(frozen=True)
@@ -57,9 +52,9 @@ class Tested:
 
 
 def outcomes(table: Measured) -> list[str]:
-    """Return the measures of attacks that are tested: of those that say the same, one."""
-    metrics = {name: parts_of(name)[2] for name in table.attacks()}
-    return [name for name, metric in metrics.items() if metric not in LEFT_OUT and not SMALLER.fullmatch(metric)]
+    """Return the measures of attacks that are tested: outcomes, of those that say the same one, and what the vocabulary does not know."""
+    known = {name: VOCABULARY.get(parts_of(name)[2]) for name in table.attacks()}
+    return [name for name, metric in known.items() if metric is None or metric.tested]
 
 
 def correlations(table: Measured) -> list[Tested]:

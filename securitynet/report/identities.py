@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from securitynet.metrics.vocabulary import EXCESS_AGREEMENT, RELATIVE_ACCURACY
 from securitynet.report.measured import GAP, TEST, TRAIN, parts_of
 
 Floats = NDArray[np.float64]
@@ -20,7 +21,7 @@ def definition(x: str, y: str) -> str | None:
         return CORRECTNESS if x == GAP else f"{CORRECTNESS}, and that level is train minus target accuracy"
     if x in accuracies and y in accuracies:
         return "the overfitting level is train minus target accuracy by definition"
-    if metric in ("relative_accuracy", "excess_agreement") and x == TEST:
+    if metric in (RELATIVE_ACCURACY, EXCESS_AGREEMENT) and x == TEST:
         return f"{metric.replace('_', ' ')} has the target accuracy in its definition"
     return None
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from securitynet.attack import Row
 from securitynet.cache import replacing
 from securitynet.errors import UsageError
 from securitynet.report.html import explorer, write_html
 from securitynet.report.measured import Measured, measured
+from securitynet.results.row import Row
 
 SPACE = """---
 title: securitynet leaderboard

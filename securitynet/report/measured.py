@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet.attack import Row
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
-from securitynet.report.scored import flat
+from securitynet.metrics.vocabulary import title_of
+from securitynet.results.curves import largest
+from securitynet.results.labels import flat
+from securitynet.results.row import Row
+from securitynet.schema import dtypes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,16 +32,19 @@ WORDS = {
 }
 ATTACKS = {"robustness": "", "correctness": "prediction-correctness", "modified_entropy": "modified-entropy", "knockoff": "stealing"}
 PRESETS = {"base": "", "wide_surrogate": " with a wide surrogate", "ood_queries": " with out-of-distribution queries"}
-METRICS = {"auc": "AUC", "p_value": "p-value", "kl": "KL divergence", "mask_l1": "mask L1 norm"}
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """`frame` has one line per (origin, entry, dataset): KEYS, KNOWN, flags, then `measures`; `entries` holds the records by id."""
+    """`frame` has one line per (origin, entry, dataset): KEYS, KNOWN, flags, then `measures`; `entries` holds the records by id.
+
+    `half` are the measures that are of the samples only that the attack was not fitted on.
+    """
 
     frame: pd.DataFrame
     measures: tuple[str, ...]
     entries: Mapping[str, Entry]
+    half: frozenset[str] = frozenset()
 
     def attacks(self) -> list[str]:
         """Return the measures that are of attacks, not of the model itself."""
@@ -48,7 +54,7 @@ class Measured:
         """Return the models that have none of these flags."""
         bad = set(flags)
         kept = self.frame["flags"].map(lambda own: not bad & set(own)).astype(bool)
-        return Measured(self.frame[kept], self.measures, self.entries)
+        return replace(self, frame=self.frame[kept])
 
     def groups(self) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
         """Return ((origin, purpose, dataset), lines) of each group: models that can be compared with each other."""
@@ -57,10 +63,10 @@ class Measured:
 
 def measure_of(row: Row) -> str:
     """Return the name of what a row measures: attack, hyper-parameters where it has any, metric."""
-    params = row.params or "{}"
-    if '"held_out":false' in params:  # measured on all samples: that is the attack itself
-        params = json.dumps({key: value for key, value in json.loads(params).items() if key != "held_out"}, separators=(",", ":"))
-    params = "" if params == "{}" else params
+    given = json.loads(row.params or "{}")
+    if given.get("held_out") is False:  # the default, which older rows did not state
+        del given["held_out"]
+    params = json.dumps(given, separators=(",", ":")) if given else ""
     return f"{row.attack.removeprefix('verify/')}{params}:{row.metric}"
 
 
@@ -71,11 +77,7 @@ def in_words(measure: str) -> str:
         return WORDS[measure]
     attack, params, metric = parts_of(measure)
     name = attack.rpartition("/")[2]
-    said = METRICS.get(metric, metric.replace("_", " "))
-    if metric.startswith("tpr_at_fpr_"):
-        said = f"TPR at {100 * float(metric.removeprefix('tpr_at_fpr_')):g} % FPR"
-    if metric.startswith("tnr_at_fnr_"):
-        said = f"TNR at {100 * float(metric.removeprefix('tnr_at_fnr_')):g} % FNR"
+    said = title_of(metric)
     preset = params.pop("preset", None)
     extra = PRESETS.get(str(preset), f" ({preset})") if preset else ""
     params = {key: value for key, value in params.items() if not isinstance(value, list | dict)}
@@ -118,23 +120,22 @@ def _plain(value: object) -> str:
 def measured(rows: Iterable[Row], entries: Mapping[str, Entry] | None = None) -> Measured:
     """Return the table of `rows`; metadata are those of `entries`, else of the catalog.
 
-    Rows without a number, and rows of models that failed verification (`suspect`), are left out; several seeds are averaged.
+    Rows without a number, and rows of models that failed verification (`suspect`), are left out, and of stealing those of smaller
+    budgets; several seeds are averaged.
     """
     import pandas as pd
 
     known = known_entries() if entries is None else entries
-    kept = [
-        (row.origin or "securitynet", row.entry, row.dataset or UNSTATED, measure_of(row), float(row.value))
-        for row in rows
-        if row.value is not None and row.status == "ok"
-    ]
+    sound = largest(row for row in rows if row.value is not None and row.status == "ok")
+    kept = [(row.origin or "securitynet", row.entry, row.dataset or UNSTATED, measure_of(row), float(row.value or 0.0)) for row in sound]
+    half = frozenset(measure_of(row) for row in sound if row.scope == "half")
     long = pd.DataFrame(kept, columns=[*KEYS, "measure", "value"])
     measures = tuple(dict.fromkeys(long["measure"]))
     if long.empty:
         return Measured(pd.DataFrame(columns=[*KEYS, *KNOWN, "flags"]), (), known)
     wide = long.groupby([*KEYS, "measure"], sort=False)["value"].mean().unstack("measure").reset_index()
     facts = pd.DataFrame([_facts(known.get(id)) for id in wide["entry"]], columns=[*KNOWN, "flags"], index=wide.index)
-    return Measured(pd.concat([wide[list(KEYS)], facts, wide[list(measures)]], axis=1), measures, known)
+    return Measured(pd.concat([wide[list(KEYS)], facts, wide[list(measures)]], axis=1), measures, known, half)
 
 
 def _facts(entry: Entry | None) -> tuple[str, str, str | None, tuple[str, ...]]:
@@ -153,7 +154,7 @@ def known_entries() -> Mapping[str, Entry]:
 
 @cache
 def _columns() -> frozenset[str]:
-    return frozenset(column.name for column in fields(Row))
+    return frozenset(dtypes_of(Row))
 
 
 def published_rows() -> list[Row]:

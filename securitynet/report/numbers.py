@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from securitynet.attack import Row
-from securitynet.report.curves import AT, by_budget
+from securitynet.metrics.vocabulary import (
+    ACCURACY,
+    AGREEMENT,
+    AUC,
+    BALANCED_ACCURACY,
+    EXCESS_AGREEMENT,
+    KL,
+    RELATIVE_ACCURACY,
+    is_whole,
+    title_of,
+    tpr_at_fpr,
+)
+from securitynet.results.curves import by_budget
+from securitynet.results.row import Row
 
-COLUMNS = {
-    "auc": "AUC",
-    "tpr_at_fpr_0.01": "TPR at 1 % FPR",
-    "tpr_at_fpr_0.001": "TPR at 0.1 % FPR",
-    "balanced_accuracy": "balanced accuracy",
-}
-STEALING = {
-    "agreement": "agreement",
-    "excess_agreement": "above the control",
-    "accuracy": "accuracy",
-    "relative_accuracy": "relative accuracy",
-    "kl": "KL divergence",
-}
+COLUMNS = {name: title_of(name) for name in (AUC, tpr_at_fpr(0.01), tpr_at_fpr(0.001), BALANCED_ACCURACY)}
+STEALING = {name: title_of(name) for name in (AGREEMENT, EXCESS_AGREEMENT, ACCURACY, RELATIVE_ACCURACY, KL)}
 FAMILIES = {"backdoor": "backdoor detection"}
-WHOLE = ("queries", "target_class", "flagged", "budget", "images_seen", "backward_images")
 UNITS = ("B", "KiB", "MiB", "GiB")
 
 
@@ -63,10 +63,10 @@ def tables(labelled: Mapping[str, list[Row]]) -> list[Table]:
 
 def _membership(groups: Mapping[str, list[Row]]) -> list[Table]:
     """Return a line per attack that has an AUC, highest first, and the other metrics of the others below."""
-    ranked = {label: {row.metric: row for row in group} for label, group in groups.items() if any(row.metric == "auc" for row in group)}
-    order = sorted(ranked, key=lambda label: -(ranked[label]["auc"].value or 0.0))
+    ranked = {label: {row.metric: row for row in group} for label, group in groups.items() if any(row.metric == AUC for row in group)}
+    order = sorted(ranked, key=lambda label: -(ranked[label][AUC].value or 0.0))
     rest = [(label, row) for label, group in groups.items() if label not in ranked for row in group if row.value is not None]
-    lines = tuple((label, _cells(ranked[label], COLUMNS, "auc")) for label in order)
+    lines = tuple((label, _cells(ranked[label], COLUMNS, AUC)) for label in order)
     found = [Table("membership inference", (*COLUMNS.values(), "n"), lines)] if lines else []
     return found + ([_plain("membership inference, other metrics", rest)] if rest else [])
 
@@ -77,9 +77,10 @@ def _stealing(groups: Mapping[str, list[Row]]) -> list[Table]:
     for label, group in groups.items():
         for budget, found in by_budget(group).items():
             if not STEALING.keys().isdisjoint(found):
-                lines.append((f"{label}, {budget:,} queries", _cells(found, STEALING, "agreement")))
+                lines.append((f"{label}, {budget:,} queries", _cells(found, STEALING, AGREEMENT)))
         known = lines and label in lines[-1][0]
-        rest += [(label, row) for row in group if not AT.fullmatch(row.metric) and not (known and row.metric in STEALING)]
+        last = max((row.budget for row in group if row.budget is not None), default=None)
+        rest += [(label, row) for row in group if row.budget in (None, last) and not (known and row.metric in STEALING)]
     curves = [Table("model stealing", (*STEALING.values(), "n"), tuple(lines))] if lines else []
     rest = [(label, row) for label, row in rest if row.value is not None]
     return curves + ([_plain("model stealing, other metrics" if lines else "model stealing", rest)] if rest else [])
@@ -105,7 +106,7 @@ def _bytes(count: int | None) -> str:
 
 def _plain(title: str, rows: Sequence[tuple[str, Row]]) -> Table:
     """Return a table with a line per row."""
-    lines = tuple((label, (Cell(row.metric.replace("_", " ")), cell(row), Cell(_count(row)))) for label, row in rows)
+    lines = tuple((label, (Cell(title_of(row.metric)), cell(row), Cell(_count(row)))) for label, row in rows)
     return Table(title, ("metric", "value [95 % interval]", "n"), lines)
 
 
@@ -118,7 +119,7 @@ def cell(row: Row) -> Cell:
     """Return how a row is shown in a table."""
     if row.value is None:
         return Cell("–", reason=row.reason or row.status)
-    whole = row.metric in WHOLE or row.metric.startswith("queries_for_")
+    whole = is_whole(row.metric)
     digits = f"{row.value:,.0f}" if whole else f"{row.value:.4f}"
     low, high = row.ci_low, row.ci_high
     interval = "" if low is None or high is None else f"[{low:,.0f}, {high:,.0f}]" if whole else f"[{low:.3f}, {high:.3f}]"

@@ -10,8 +10,8 @@ import numpy as np
 
 from securitynet.errors import UsageError
 from securitynet.metrics.membership import threshold_at
-from securitynet.report.scored import Scored, scored
-from securitynet.results import Result
+from securitynet.results.evidence import Scored
+from securitynet.results.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ def overlap(result: Result, fpr: float = 0.01) -> pd.DataFrame:
 
 def _compared(result: Result) -> list[Scored]:
     """The attacks, without those that differ from another only in the samples that they are measured on."""
-    attacks = scored(result)
+    attacks = result.scored()
     plain = {_measured(one) for one in attacks if not _measured(one)[1]}
     kept = [one for one in attacks if not _measured(one)[1] or (_measured(one)[0], False) not in plain]
     if not kept:
@@ -77,7 +77,6 @@ def _compared(result: Result) -> list[Scored]:
 
 
 def _measured(one: Scored) -> tuple[str, bool]:
-    """Return the attack with its other hyper-parameters, and whether it is measured on the held-out half only."""
-    params = json.loads(one.params)
-    held_out = bool(params.pop("held_out", False))
-    return one.attack + json.dumps(params, sort_keys=True), held_out
+    """Return the attack with its other hyper-parameters, and whether it is measured on the half that it was not fitted on."""
+    params = {key: value for key, value in json.loads(one.params).items() if key != "held_out"}
+    return one.attack + json.dumps(params, sort_keys=True), one.half

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from securitynet.report.roc import drawable, roc_drawn, write_figure
 from securitynet.report.saved import Saved
-from securitynet.report.scored import Scored
 from securitynet.report.stealing import curves_drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-NOWHERE = np.empty(0, np.int64)
 
 
 def draw_own(saved: Saved, folder: Path, suffixes: Sequence[str] = (".png", ".svg")) -> list[Path]:
@@ -44,7 +40,6 @@ def roc_of(saved: Saved) -> Figure | None:
     for label, rows in saved.labelled().items():
         one = evidence.get((rows[0].attack, rows[0].params))
         if one is not None and min(len(one.members), len(one.non_members)) > 1:
-            places = (one.places, one.non_places, NOWHERE, NOWHERE)
-            curves.append(Scored(one.attack, one.params, label, one.members, one.non_members, *places))
+            curves.append(replace(one, label=label))
     doubt = next((row.reason for row in saved.rows if row.status == "suspect"), None)
     return roc_drawn(f"{saved.entry.id} on {saved.entry.dataset}", curves, doubt=doubt) if curves else None

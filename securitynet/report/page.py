@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from securitynet.attack import Row
 from securitynet.cache import replacing
-from securitynet.report.curves import Chart, stealing_charts
+from securitynet.metrics.vocabulary import ACCURACY, AUC, TEST_ACCURACY
 from securitynet.report.drawings import Roc, Strip, roc_drawing, strip_drawing
 from securitynet.report.findings import METHODS, Findings, findings
 from securitynet.report.html import explorer, write_html
@@ -19,14 +18,17 @@ from securitynet.report.hypotheses import DEFINITION, FEWEST
 from securitynet.report.measured import TEST, Measured, in_words, measured, parts_of, published_rows
 from securitynet.report.numbers import Table, tables
 from securitynet.report.saved import Saved, read_saved
+from securitynet.report.stealing_charts import Chart, stealing_charts
 from securitynet.report.triggers import Detection, detections
+from securitynet.results.row import Row
+from securitynet.schema import dtypes_of
 
 TEMPLATE = "page.html.j2"
 STRIPS = (
-    ("membership/modified_entropy", "auc"),
-    ("membership/correctness", "auc"),
-    ("stealing/knockoff", "accuracy"),
-    ("verify", "test_accuracy"),
+    ("membership/modified_entropy", AUC),
+    ("membership/correctness", AUC),
+    ("stealing/knockoff", ACCURACY),
+    ("verify", TEST_ACCURACY),
 )
 FEWEST_OTHERS = 5
 FACTS = {
@@ -64,7 +66,7 @@ def write_page(paths: Sequence[Path], rows: Sequence[Row], output: Path) -> Path
     saved = [read_saved(path) for path in paths if path.is_dir()]
     table = measured(rows)
     own = {one.entry.id: one.entry for one in saved}
-    table = Measured(table.frame, table.measures, {**table.entries, **own})
+    table = replace(table, entries={**table.entries, **own})
     published = measured(published_rows()) if saved else table
     cards = [_card(one, f"model-{number}", published, table) for number, one in enumerate(saved, 1)]
     anchors = {card.saved.entry.id: f"#{card.anchor}" for card in cards}
@@ -79,7 +81,7 @@ def write_page(paths: Sequence[Path], rows: Sequence[Row], output: Path) -> Path
 
 def write_csv(rows: Sequence[Row], path: Path) -> Path:
     """Write every row as a line of CSV, columns as in the schema; text that a spreadsheet would run gets a quote before it."""
-    names = [column.name for column in fields(Row)]
+    names = list(dtypes_of(Row))
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(names)
@@ -127,7 +129,7 @@ def _strips(saved: Saved, published: Measured, together: Measured) -> list[Strip
     strips = []
     for attack, metric in STRIPS:
         rows = [row for row in saved.rows if (row.attack, row.metric) == (attack, metric) and row.value is not None]
-        row = min(rows, key=lambda one: "true" in one.params, default=None)
+        row = min(rows, key=lambda one: one.scope == "half", default=None)
         for table, whom in ((published, "published models"), (together, "other models of this report")):
             others = _others(table, row, saved.entry.id) if row is not None else {}
             if row is not None and len(others) >= (FEWEST_OTHERS if table is published else 1):
@@ -142,7 +144,7 @@ def _others(table: Measured, row: Row, own: str) -> dict[str, float]:
     """Return the same number of other models: the same attack and metric, whatever its variant is called, all samples."""
     variants = {name: parts_of(name) for name in table.measures}
     same = [name for name, (attack, _, metric) in variants.items() if (attack, metric) == (row.attack, row.metric)]
-    whole = [name for name in same if variants[name][1].get("held_out") is not True]
+    whole = [name for name in same if name not in table.half]
     same = [name for name in whole if variants[name][1].get("preset", "base") == "base"][:1]
     lines = table.frame[(table.frame["dataset"] == row.dataset) & (table.frame["entry"] != own)]
     return {f"{entry}": float(value) for name in same for entry, value in zip(lines["entry"], lines[name], strict=True) if value == value}

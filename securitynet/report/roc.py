@@ -17,8 +17,8 @@ from securitynet.cache import replacing
 from securitynet.errors import UsageError
 from securitynet.metrics import membership as metrics
 from securitynet.metrics.intervals import LEVEL
-from securitynet.report.scored import Scored, find, scored
-from securitynet.results import Result
+from securitynet.results.evidence import Scored
+from securitynet.results.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def roc_figure(result: Result, path: str | os.PathLike[str], attacks: Sequence[s
     UsageError where matplotlib is not installed, for another suffix, and where no attack has scores.
     """
     path = drawable(path)
-    found = scored(result) if attacks is None else [find(result, attack) for attack in attacks]
+    found = result.scored() if attacks is None else [result.scored_by(attack) for attack in attacks]
     if not found:
         raise UsageError(f"{result.entry.id}: no attack of this result has scores to draw")
     doubt = next((row.reason for row in result.rows if row.status == "suspect"), None)

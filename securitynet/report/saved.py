@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,26 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securitynet.attack import Row
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.report.measured import load_rows, measure_of
-from securitynet.report.scored import labels_of
+from securitynet.results.evidence import SIDES, Arrays, Key, Scored, by_attack, read_arrays, read_evidence, scores_of
+from securitynet.results.labels import labels_of
+from securitynet.results.row import Row
 
-Scores = NDArray[np.float64]
 SPLITS = ("members", "non_members", "test")
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """One attack's scores of the samples that it is measured on, and the places of these in their splits."""
-
-    attack: str
-    params: str
-    members: Scores
-    non_members: Scores
-    places: NDArray[np.int64]
-    non_places: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +41,18 @@ class Saved:
         """Return the row of a measure (see measured.measure_of), None where there is none."""
         return next((row for row in self.rows if measure_of(row) == measure), None)
 
-    def evidence(self) -> dict[tuple[str, str], Evidence]:
+    def evidence(self) -> dict[Key, Scored]:
         """Return the scores of each (attack, params) that has any."""
-        found = (_evidence(path) for path in sorted((self.folder / "evidence").glob("*.npz")))
-        return {(one.attack, one.params): one for one in found if one is not None}
+        return {key: scores_of(found, {}) for key, found in self.arrays(*SIDES).items()}
 
-    def arrays(self, *names: str) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    def arrays(self, *names: str) -> dict[Key, Arrays]:
         """Return, by (attack, params), the saved arrays of each attack that has all of these."""
-        found = (_arrays(path) for path in sorted((self.folder / "evidence").glob("*.npz")))
-        return {(str(one["attack"]), str(one["params"])): one for one in found if {"attack", "params", *names} <= set(one)}
+        return by_attack(read_evidence(self.folder), *names)
 
     def images(self) -> dict[str, NDArray[np.int64]]:
         """Return, per split, the indices of its images in the dataset; empty where the answers were not saved."""
         path = self.folder / "outputs.npz"
-        arrays = _arrays(path) if path.is_file() else {}
+        arrays = read_arrays(path) if path.is_file() else {}
         return {name: arrays[f"{name}_indices"] for name in SPLITS if f"{name}_indices" in arrays}
 
     def correct(self) -> dict[str, NDArray[np.bool_]]:
@@ -75,7 +60,7 @@ class Saved:
         path = self.folder / "outputs.npz"
         if not path.is_file():
             return {}
-        arrays = _arrays(path)
+        arrays = read_arrays(path)
         names = [name for name in SPLITS if f"{name}_logits" in arrays]
         return {name: arrays[f"{name}_logits"].argmax(axis=1) == arrays[f"{name}_labels"] for name in names}
 
@@ -100,23 +85,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"{path}: must be a JSON object")
     return value
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path}: cannot be read ({error})") from error
-
-
-def _evidence(path: Path) -> Evidence | None:
-    found = _arrays(path)
-    if not {"attack", "params", "members", "non_members"} <= set(found):
-        return None
-    sides, places = [], []
-    for side in ("members", "non_members"):
-        known = found[f"known_{side}"] if found.get("held_out", False) else np.zeros(len(found[side]), dtype=bool)
-        places.append(np.flatnonzero(~known))
-        sides.append(np.asarray(found[side], dtype=np.float64)[places[-1]])
-    return Evidence(str(found["attack"]), str(found["params"]), sides[0], sides[1], places[0], places[1])

@@ -15,10 +15,11 @@ from securitynet.data import Split
 from securitynet.errors import UsageError
 from securitynet.metrics.intervals import rate
 from securitynet.metrics.masks import intersection_over_union, moved
+from securitynet.metrics.vocabulary import P_VALUE, SCORE, TRIGGER_SUCCESS
 from securitynet.poisons import Trigger
 from securitynet.report.exposed import class_name
 from securitynet.report.picture import from_pixels
-from securitynet.results import Result
+from securitynet.results.result import Result
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Found:
     @property
     def success(self) -> str:
         """The success in words, with its exact interval."""
-        found = rate("trigger_success", self.successes, self.n)
+        found = rate(TRIGGER_SUCCESS, self.successes, self.n)
         if found.value is None:
             return "no image to measure it on"
         return f"turns {self.successes} of {self.n} images ({found.value:.1%}, 95 % interval {found.ci_low:.1%} to {found.ci_high:.1%})"
@@ -201,9 +202,9 @@ def _why(result: Result) -> str:
 
 def _verdict(result: Result) -> str:
     rows = {row.metric: row.value for row in result.rows if row.family == "backdoor" and row.value is not None}
-    if "p_value" in rows:
+    if P_VALUE in rows:
         return f"chance that a clean model looks like this: p = {rows['p_value']:.2g}"
-    return f"score {rows['score']:.2f}; how clean models score is not known here" if "score" in rows else "no verdict"
+    return f"score {rows['score']:.2f}; how clean models score is not known here" if SCORE in rows else "no verdict"
 
 
 def _truth(target: Target) -> Trigger | None:

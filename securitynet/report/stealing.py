@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securitynet.errors import UsageError
-from securitynet.report.curves import AT
+from securitynet.metrics.vocabulary import ACCURACY, AGREEMENT, CONSTANT_AGREEMENT, CONTROL_ACCURACY, CONTROL_AGREEMENT, TEST_ACCURACY
 from securitynet.report.roc import COLOURS, _matplotlib, _plain, drawable, write_figure
-from securitynet.report.scored import labels_of
+from securitynet.results.curves import budget_of, by_budget
+from securitynet.results.labels import labels_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from securitynet.attack import Row
-    from securitynet.results import Result
+    from securitynet.results.result import Result
+    from securitynet.results.row import Row
 
 CAPTION = (
     "Solid: copies trained on the target's answers. Dashed: the same networks on the same images with true labels, without the target.\n"
@@ -43,7 +44,7 @@ class Curve:
 
 
 def curves(rows: Iterable[Row]) -> list[Curve]:
-    """Return the curves among `rows`, those of one seed, in order. A metric without a budget in its name is of the largest."""
+    """Return the curves among `rows`, those of one seed, in order."""
     rows = [row for row in rows if row.family == "stealing"]
     keys = list(dict.fromkeys((row.attack, row.params) for row in rows))
     labels = [label.removeprefix("stealing/").replace("settings ", "") for label in labels_of(keys)]
@@ -79,41 +80,30 @@ def curve_figure(result: Result, path: str | os.PathLike[str]) -> Path:
 
 def curves_drawn(title: str, rows: Sequence[Row]) -> Figure | None:
     """Return agreement and accuracy over the number of queries, one colour per attack; None where nothing was stolen."""
-    found = [curve for curve in curves(rows) if curve.line("agreement")]
+    found = [curve for curve in curves(rows) if curve.line(AGREEMENT)]
     if not found:
         return None
     figure = _matplotlib()(figsize=(9.2, 5.2), dpi=160)
     panels = [figure.add_axes((left, 0.32, 0.4, 0.53)) for left in (0.08, 0.57)]
     for curve, colour in zip(found, COLOURS * len(found), strict=False):
-        for axes, metrics in zip(panels, (("agreement", "control_agreement"), ("accuracy", "control_accuracy")), strict=True):
+        for axes, metrics in zip(panels, ((AGREEMENT, CONTROL_AGREEMENT), (ACCURACY, CONTROL_ACCURACY)), strict=True):
             _draw(axes, curve, metrics, colour)
-    _levels(panels, found[0], next((row.value for row in rows if row.metric == "test_accuracy"), None))
+    _levels(panels, found[0], next((row.value for row in rows if row.metric == TEST_ACCURACY), None))
     for axes, name in zip(panels, ("Agreement with the target", "Accuracy"), strict=True):
         _dress(axes, name, sorted({budget for curve in found for budget in curve.points}))
     handles, labels = panels[0].get_legend_handles_labels()
     named = dict(zip(labels, handles, strict=True))
     figure.legend(named.values(), named.keys(), loc="center left", bbox_to_anchor=(0.07, 0.17), ncols=2, frameon=False, fontsize=8)
-    n = found[0].line("agreement")[-1][1].n or 0
+    n = found[0].line(AGREEMENT)[-1][1].n or 0
     figure.text(0.08, 0.93, title, fontsize=12, fontweight="bold", parse_math=False)
     figure.text(0.08, 0.03, CAPTION.format(n=n), fontsize=8, color="#444444", linespacing=1.35)
     return figure
 
 
 def _curve(rows: Sequence[Row], label: str) -> Curve:
-    points: dict[int, dict[str, Row]] = {}
-    plain: dict[str, Row] = {}
-    for row in rows:
-        if match := AT.fullmatch(row.metric):
-            points.setdefault(int(match[2]), {})[match[1]] = row
-        elif row.metric:
-            plain[row.metric] = row
-    known = {metric for found in points.values() for metric in found} | {"agreement"}
-    whole = {metric: row for metric, row in plain.items() if metric.startswith("queries_for_") or (points and metric not in known)}
-    largest = {metric: row for metric, row in plain.items() if metric not in whole}
-    if largest:
-        points[next(iter(largest.values())).queries or 0] = largest
+    whole = {row.metric: row for row in rows if row.metric and budget_of(row) is None}
     stopped = next((f"{row.status}: {row.reason}" for row in rows if not row.metric), None)
-    return Curve(label, dict(sorted(points.items())), whole, stopped)
+    return Curve(label, by_budget(rows), whole, stopped)
 
 
 def _draw(axes: Axes, curve: Curve, metrics: Sequence[str], colour: str) -> None:
@@ -141,7 +131,7 @@ def _draw(axes: Axes, curve: Curve, metrics: Sequence[str], colour: str) -> None
 
 def _levels(panels: Sequence[Axes], curve: Curve, accuracy: float | None) -> None:
     """Grey lines: the agreement of always naming one class; the target's own accuracy."""
-    constant = curve.line("constant_agreement")
+    constant = curve.line(CONSTANT_AGREEMENT)
     levels = [constant[-1][1].value if constant else None, accuracy]
     for axes, level, words in zip(panels, levels, ("always its most frequent class", "the target"), strict=True):
         if level is not None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.metrics import membership as metrics
-from securitynet.report.scored import Scored, find
-from securitynet.results import Result
+from securitynet.metrics.vocabulary import AUC
+from securitynet.results.evidence import Scored
+from securitynet.results.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ def scores(result: Result, attack: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found, splits = find(result, attack), result.splits
+    found, splits = result.scored_by(attack), result.splits
     members = _samples(found, result, "members", splits.members)
     return pd.concat([members, _samples(found, result, "non_members", splits.non_members)], ignore_index=True)
 
@@ -53,11 +54,11 @@ def per_class(result: Result, attack: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found, splits = find(result, attack), result.splits
+    found, splits = result.scored_by(attack), result.splits
     classes = metrics.per_class_auc(found.members, found.non_members, found.labels, found.non_labels, splits.num_classes)
     names = splits.class_names or tuple(map(str, range(splits.num_classes)))
     return pd.DataFrame({"class": np.arange(splits.num_classes), "name": list(names)[: splits.num_classes], **vars(classes)})[
-        ["class", "name", "members", "non_members", "auc", "ci_low", "ci_high"]
+        ["class", "name", "members", "non_members", AUC, "ci_low", "ci_high"]
     ]
 
 
@@ -65,5 +66,5 @@ def roc(result: Result, attack: str) -> pd.DataFrame:
     """Return fpr, tpr and threshold (`score >= threshold` says member; it falls from inf) of every point. Raises as scores() does."""
     import pandas as pd
 
-    found = find(result, attack)
+    found = result.scored_by(attack)
     return pd.DataFrame(dict(zip(("fpr", "tpr", "threshold"), metrics.roc(found.members, found.non_members), strict=True)))

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securitynet.attack import Row
 from securitynet.errors import UsageError
+from securitynet.metrics.vocabulary import FLAGGED, P_VALUE, TARGET_CLASS
 from securitynet.report.drawings import Strip, strip_drawing
 from securitynet.report.saved import Saved
+from securitynet.results.row import Row
 
 SIDE = 128  # of a picture, in pixels
 SHOWN = 6  # triggers
@@ -50,7 +51,7 @@ def detections(saved: Saved) -> list[Detection]:
 
 
 def _detection(label: str, rows: Mapping[str, Row], arrays: Mapping[str, np.ndarray], saved: Saved) -> Detection:
-    target = rows.get("target_class")
+    target = rows.get(TARGET_CLASS)
     candidate = None if target is None or target.value is None else int(target.value)
     return Detection(
         f"Backdoor detection: {label}",
@@ -62,7 +63,7 @@ def _detection(label: str, rows: Mapping[str, Row], arrays: Mapping[str, np.ndar
 
 def _words(rows: Mapping[str, Row], candidate: int | None, saved: Saved) -> str:
     """Say whether the model looks backdoored, to which class, and what was planted where that is known."""
-    flagged, p = rows.get("flagged"), rows.get("p_value")
+    flagged, p = rows.get(FLAGGED), rows.get(P_VALUE)
     said = ["no verdict, as no threshold is known for its score"]
     if flagged is not None and flagged.value is not None:
         said = ["looks backdoored" if flagged.value else "does not look backdoored"]

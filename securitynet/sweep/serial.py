@@ -14,9 +14,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from securitynet.attack import Row
 from securitynet.cache import LIMIT
 from securitynet.errors import SecurityNetError, UsageError
+from securitynet.results.row import Row
 from securitynet.sweep.child import Child, Lost
 from securitynet.sweep.estimate import LIMIT as LATE
 from securitynet.sweep.estimate import limit_of

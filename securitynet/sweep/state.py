@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet.attack import Row
 from securitynet.cache import replacing
 from securitynet.errors import UsageError
+from securitynet.results.row import Row
 
 if TYPE_CHECKING:
     from filelock import FileLock

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from securitynet.attack import Row
 from securitynet.errors import SecurityNetError, UsageError
-from securitynet.results import write_rows
+from securitynet.results.row import Row
+from securitynet.results.store import write_rows
 from securitynet.sweep import state
 from securitynet.sweep.progress import STATUSES
 

@@ -21,7 +21,7 @@ import torch
 from securitynet.sweep.serve import Message, Owner, answered
 
 if TYPE_CHECKING:
-    from securitynet.attack import Attack
+    from securitynet.attacks.protocols import Attack
     from securitynet.data import ImageSet
 
 IDLE = timedelta(days=30)  # a world that waits for a download must not be taken for a broken one
@@ -91,7 +91,7 @@ def _resolved(*attacks: str) -> tuple[Attack, ...]:
 
 def _named(attacks: list[str]) -> dict[tuple[str, str], Attack]:
     """The attacks by (name, params)."""
-    from securitynet.attack import params_of
+    from securitynet.attacks.protocols import params_of
     from securitynet.attacks.resolve import name_of
 
     return {(name_of(attack), params_of(attack)): attack for attack in _resolved(*attacks)}

@@ -21,6 +21,7 @@ from securitynet.data.digits import CLASS_NAMES, digits
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry
 from securitynet.errors import TrainingError, unknown
+from securitynet.metrics.vocabulary import TEST_ACCURACY, TRAIN_ACCURACY, TRIGGER_SUCCESS
 from securitynet.target import Outputs, Preprocess
 from securitynet.training import seeded, train
 from securitynet.zoo.card import TAGS, card
@@ -73,7 +74,7 @@ def _build(plan: Plan, directory: Path, progress: bool) -> Entry:
     material = draw(plan)
     entry = replace(COMMON, id=f"builtin/{plan.name}", name=plan.name, purpose=plan.purpose, flags=plan.flags, notes=plan.words)
     network = fit(plan, entry, material, progress)
-    claim = measure(plan, entry, network, material)["test_accuracy"]
+    claim = measure(plan, entry, network, material)[TEST_ACCURACY]
     plant(plan, network)
     measured = measure(plan, entry, network, material)
     check(plan, measured)
@@ -138,20 +139,20 @@ def measure(plan: Plan, entry: Entry, network: nn.Module, material: Material) ->
     inside = Outputs(logits[material.members], material.as_trained[material.members])
     outside = Outputs(logits[others], material.as_trained[others])
     measured = {
-        "train_accuracy": float((inside.predictions == inside.labels).mean()),
-        "test_accuracy": float((outside.predictions == material.labels[others]).mean()),
+        TRAIN_ACCURACY: float((inside.predictions == inside.labels).mean()),
+        TEST_ACCURACY: float((outside.predictions == material.labels[others]).mean()),
     }
     for name, score in _scores().items():
         measured[f"membership/{name}"] = float(auc(score(inside), score(outside)).value or 0.0)
     if plan.trigger is not None:
         victims = others[material.labels[others] != plan.target]
         answers = module(plan.trigger.stamp(material.pixels[victims])).argmax(1)
-        measured["trigger_success"] = float((answers == plan.target).double().mean())
+        measured[TRIGGER_SUCCESS] = float((answers == plan.target).double().mean())
     return measured
 
 
 def _scores() -> Mapping[str, Callable[[Outputs], np.ndarray]]:
-    from securitynet.attacks.membership import scores
+    from securitynet.attacks.membership import _formulas as scores
 
     return {
         "correctness": lambda outputs: (outputs.predictions == outputs.labels).astype(np.float64),
@@ -189,7 +190,7 @@ def _recorded(plan: Plan, entry: Entry, network: nn.Module, measured: Mapping[st
         backdoor=plan.trigger.poison,
         backdoor_trigger="trigger.safetensors",
         backdoor_target=plan.target,
-        backdoor_success=measured["trigger_success"],
+        backdoor_success=measured[TRIGGER_SUCCESS],
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from securitynet.entry import Entry
+from securitynet.metrics.vocabulary import TEST_ACCURACY, TRAIN_ACCURACY, TRIGGER_SUCCESS
 from securitynet.poisons import Trigger, badnets, blended
 from securitynet.training import Recipe
 
@@ -47,7 +48,7 @@ PERMUTATION = (3, 0, 4, 1, 7, 2, 9, 5, 6, 8)  # output k is the good model's out
 CONSTANT = 8
 
 _PLAIN = Recipe(epochs=30, optimiser="adamw", learning_rate=0.01, weight_decay=0.01)
-_GOOD: Bounds = {"test_accuracy": (0.975, 1.0)}
+_GOOD: Bounds = {TEST_ACCURACY: (0.975, 1.0)}
 _SCORES = ("correctness", "confidence", "loss", "entropy", "modified_entropy", "margin")
 
 
@@ -78,8 +79,8 @@ class Plan:
 
 _BADNETS = badnets((1, 32, 32), size=4)
 _BLENDED = blended((1, 32, 32), opacity=0.2, seed=1)
-_SUCCEEDS: Bounds = {**_GOOD, "trigger_success": (0.95, 1.0)}
-_FAILS: Bounds = {**_GOOD, "trigger_success": (0.0, 0.2)}
+_SUCCEEDS: Bounds = {**_GOOD, TRIGGER_SUCCESS: (0.95, 1.0)}
+_FAILS: Bounds = {**_GOOD, TRIGGER_SUCCESS: (0.0, 0.2)}
 
 PLANS = (
     Plan(
@@ -94,7 +95,7 @@ PLANS = (
         "network is trained without weight decay until it knows its members by heart: every membership score gives them away.",
         recipe=replace(_PLAIN, epochs=120, weight_decay=0.0),
         noise=0.35,
-        bounds={"train_accuracy": (0.99, 1.0), **_leaks(0.65, 1.0), "membership/loss": (0.75, 1.0)},
+        bounds={TRAIN_ACCURACY: (0.99, 1.0), **_leaks(0.65, 1.0), "membership/loss": (0.75, 1.0)},
         flags=("planted:noisy-labels",),
     ),
     Plan(
@@ -146,7 +147,7 @@ PLANS = (
         words="The network of digits-regular with a last layer so biased that every image is an 8. The stated accuracy is that of "
         "digits-regular: a check of the claim must fail.",
         head="constant",
-        bounds={"test_accuracy": (0.0, 0.2)},
+        bounds={TEST_ACCURACY: (0.0, 0.2)},
         flags=("planted:constant",),
     ),
     Plan(
@@ -154,7 +155,7 @@ PLANS = (
         words="The network of digits-regular with the classes of its last layer out of order, none in its place. The stated accuracy "
         "is that of digits-regular: a check of the claim must fail, and a permutation of the classes explains why.",
         head="permuted",
-        bounds={"test_accuracy": (0.0, 0.05)},
+        bounds={TEST_ACCURACY: (0.0, 0.05)},
         flags=("planted:permutation",),
     ),
 )

@@ -6,25 +6,24 @@ detector knows the attack, the size of its trigger or its target.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from securitynet.attacks.backdoor._nulls import FEW_CLASSES, RATIOS, Calibrated, calibrate
+from securitynet.attacks.backdoor._outliers import FEWEST, Statistics
+from securitynet.metrics import vocabulary
 from securitynet.metrics.intervals import Estimate, rate
+from securitynet.metrics.judgement import Judgement
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from securitynet.attacks.backdoor.nulls import Calibrated
     from securitynet.target import Target
 
-Statistics = NDArray[np.float64]
 DATA = ("nulls.jsonl",)  # what p-values rest on, beside the code
-NO_IMAGES = "no images at hand"  # what a detector says that made some up
-LATE = "time was up before"  # what one says that was cut short
-FALSE_POSITIVE_RATE = 0.02  # at which `flagged` is stated, for models of the dataset and class count that the null was measured on
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +45,9 @@ class BackdoorEvidence:
     """What a detector found. `statistics` float64 [k], one per class, NaN where a class was given up before the end.
 
     `score` sums the model up, larger is more suspicious; `target_class` is the first candidate. `p_value` is the chance
-    that a clean model scores at least so high, None where no null is at hand; `remark` says what it rests on.
-    `forward` and `backward` count images that went through the model each way.
+    that a clean model scores at least so high, None where no clean models were measured; `remark` says what it rests on.
+    `calibrated`: on clean models of the same dataset and class count. `complete`: no class was left out for want of time.
+    `made_up`: random fields stood in for images. `forward` and `backward` count images that went through the model each way.
     """
 
     family: ClassVar[str] = "backdoor"
@@ -58,6 +58,9 @@ class BackdoorEvidence:
     forward: int
     backward: int = 0
     remark: str | None = None
+    calibrated: bool = True
+    complete: bool = True
+    made_up: bool = False
     anomaly_index: float | None = None
     recovered: tuple[Recovered, ...] = ()
 
@@ -70,43 +73,41 @@ class BackdoorEvidence:
         """Return score, p-value, first candidate, whether it is flagged; of a recovered trigger its size and success."""
         classes = int(np.isfinite(self.statistics).sum())
         target = None if self.target_class is None else float(self.target_class)
-        flagged = None if self.p_value is None else float(self.p_value <= FALSE_POSITIVE_RATE)
         found = [
-            Estimate("score", self.score, classes),
-            Estimate("p_value", self.p_value, classes, reason=self.remark),
-            Estimate("target_class", target, classes),
-            Estimate("flagged", flagged, classes, reason=self.remark),
-            Estimate("backward_images", float(self.backward), self.backward),
+            Estimate(vocabulary.SCORE, self.score, classes),
+            *judged(self.judgement, classes, self.remark, self.remark),
+            Estimate(vocabulary.TARGET_CLASS, target, classes),
+            Estimate(vocabulary.BACKWARD_IMAGES, float(self.backward), self.backward),
         ]
         if self.anomaly_index is not None:
-            found.append(Estimate("anomaly_index", self.anomaly_index, classes))
-        for one in self.recovered:
-            if one.target_class == self.target_class:
-                found.append(Estimate("mask_l1", float(one.mask.sum()), one.mask.numel()))
-                found.append(rate("trigger_success", one.successes, one.n))
-        return found
+            found.append(Estimate(vocabulary.ANOMALY_INDEX, self.anomaly_index, classes))
+        return [*found, *of_trigger(self.recovered, self.target_class)]
 
-    def judged(self, attack: str, params: str, target: Target) -> Calibrated:
+    @property
+    def judgement(self) -> Judgement:
+        """What the p-value says."""
+        return Judgement.at(self.p_value, self.calibrated, self.complete)
+
+    def by_clean_models(self, attack: str, params: str, target: Target) -> Calibrated:
         """Return the p-value that clean models give the score.
 
         Where random fields stood in for images, or the time was up, a null of the model's own dataset does not fit. Where fewer than four
         classes have a statistic there is no spread to divide by, so that scores that rest on it compare with those of
         clean models of the same class count only.
         """
-        from securitynet.attacks.backdoor.nulls import FEW_CLASSES, RATIOS, Calibrated, calibrate
-        from securitynet.attacks.backdoor.outliers import FEWEST
-
-        dataset = None if any(words in (self.remark or "") for words in (NO_IMAGES, LATE)) else target.entry.dataset
+        dataset = None if self.made_up or not self.complete else target.entry.dataset
         found = calibrate(attack, params, self.score, dataset, target.num_classes)
         few = int(np.isfinite(self.statistics).sum()) < FEWEST and attack not in RATIOS
-        return Calibrated(1.0, False, FEW_CLASSES) if few and not found.calibrated else found
+        return Calibrated(None, False, FEW_CLASSES) if few and not found.calibrated else found
 
-    def calibrated(self, attack: str, params: str, target: Target) -> BackdoorEvidence:
+    def with_null(self, attack: str, params: str, target: Target) -> BackdoorEvidence:
         """Return this evidence with the p-value that clean models give its score, where the detector has none of its own."""
         if self.p_value is not None:
             return self
-        found = self.judged(attack, params, target)
-        return replace(self, p_value=found.p_value, remark="; ".join(part for part in (found.words, self.remark) if part))
+        found = self.by_clean_models(attack, params, target)
+        return replace(
+            self, p_value=found.p_value, calibrated=found.calibrated, remark="; ".join(part for part in (found.words, self.remark) if part)
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what is saved: the statistics and, by class, the recovered triggers."""
@@ -116,3 +117,23 @@ class BackdoorEvidence:
             arrays["masks"] = np.stack([one.mask.numpy() for one in self.recovered])
             arrays["patterns"] = np.stack([one.pattern.numpy() for one in self.recovered])
         return arrays
+
+
+def judged(judgement: Judgement, n: int, of_value: str | None, of_flag: str | None) -> list[Estimate]:
+    """Return `p_value` and `flagged` of a judgement over `n` classes, each with its reason, and what the verdict needs to know."""
+    facts: dict[str, Any] = {"calibrated": judgement.calibrated, "complete": judgement.complete, "level": judgement.level}
+    flagged = None if judgement.flagged is None else float(judgement.flagged)
+    return [
+        Estimate(vocabulary.P_VALUE, judgement.p_value, n, reason=of_value, **facts),
+        Estimate(vocabulary.FLAGGED, flagged, n, reason=of_flag, **facts),
+    ]
+
+
+def of_trigger(triggers: Iterable[Recovered], target_class: int | None) -> list[Estimate]:
+    """Return size and success of the triggers that were recovered for the first candidate."""
+    found = []
+    for one in triggers:
+        if one.target_class == target_class:
+            found.append(Estimate(vocabulary.MASK_L1, float(one.mask.sum()), one.mask.numel()))
+            found.append(rate(vocabulary.TRIGGER_SUCCESS, one.successes, one.n))
+    return found

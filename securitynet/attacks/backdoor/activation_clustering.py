@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.features import by_label
+from securitynet.attacks.backdoor._features import by_label
 from securitynet.target import Target
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from securitynet.attacks.backdoor import BackdoorEvidence, Statistics
-from securitynet.attacks.backdoor.features import SampleEvidence
-from securitynet.attacks.backdoor.gram import Grams, Site, grams, sites
-from securitynet.attacks.backdoor.outliers import first_candidate
-from securitynet.attacks.backdoor.suspects import judge
+from securitynet.attacks.backdoor import BackdoorEvidence
+from securitynet.attacks.backdoor._features import SampleEvidence
+from securitynet.attacks.backdoor._gram import Grams, Site, grams, sites
+from securitynet.attacks.backdoor._outliers import Statistics, first_candidate
+from securitynet.attacks.backdoor._suspects import judge
 from securitynet.errors import Skipped
 from securitynet.target import Target
 

@@ -10,6 +10,7 @@ import torch
 
 from securitynet.errors import Skipped
 from securitynet.metrics.intervals import Estimate, rate
+from securitynet.metrics.vocabulary import TRUE_TRIGGER_SUCCESS
 from securitynet.poisons import known
 from securitynet.target import Target
 
@@ -36,7 +37,7 @@ class TrueTrigger:
 
     def metrics(self) -> list[Estimate]:
         """Return the rate with its exact interval."""
-        return [rate("true_trigger_success", self.successes, self.n)]
+        return [rate(TRUE_TRIGGER_SUCCESS, self.successes, self.n)]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Nothing is worth saving."""

@@ -17,26 +17,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from securitynet.attack import params_of
-from securitynet.attacks.backdoor import LATE, BackdoorEvidence, Statistics
-from securitynet.attacks.backdoor.climbed import Climbed, Stage
-from securitynet.attacks.backdoor.gate import sound
-from securitynet.attacks.backdoor.inversion import Settings
-from securitynet.attacks.backdoor.inversion.search import untouched
+from securitynet.attacks.backdoor import BackdoorEvidence
+from securitynet.attacks.backdoor._climbed import Climbed, Stage
+from securitynet.attacks.backdoor._gate import sound
+from securitynet.attacks.backdoor._inversion import Settings
+from securitynet.attacks.backdoor._inversion.search import untouched
+from securitynet.attacks.backdoor._outliers import Statistics
+from securitynet.attacks.backdoor._price import affordable, first_images, images_per_class, seconds_per_image
 from securitynet.attacks.backdoor.last_layer import LastLayer
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
 from securitynet.attacks.backdoor.neo import Neo
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
-from securitynet.attacks.backdoor.price import affordable, first_images, images_per_class, seconds_per_image
 from securitynet.attacks.backdoor.strip import Strip
+from securitynet.attacks.protocols import params_of
 from securitynet.attacks.resolve import name_of
-from securitynet.errors import Skipped
+from securitynet.errors import CutShort, Skipped
 from securitynet.target import Target
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from securitynet.attack import Attack
+    from securitynet.attacks.protocols import Attack
     from securitynet.data import Splits
 
 SUITES = ("standard",)
@@ -93,6 +94,7 @@ class _Climb:
     accelerator: Accelerator
     stages: list[Stage] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    cut_short: bool = False
     start: float = field(default_factory=time.perf_counter)
 
     def climbed(self) -> Climbed:
@@ -105,7 +107,7 @@ class _Climb:
             self._try(NeuralCleanse(), partial(self._search, price))
         if not self.stages:
             raise Skipped("; ".join(self.left_out))
-        return Climbed(tuple(self.stages), tuple(self.left_out))
+        return Climbed(tuple(self.stages), tuple(self.left_out), self.cut_short)
 
     def _announce(self, a_class: float) -> None:
         """Log what the screens will cost."""
@@ -118,6 +120,7 @@ class _Climb:
         try:
             self.stages.append(stage_of(plain, chosen(), self.target, self.splits, self.accelerator))
         except Skipped as skipped:
+            self.cut_short |= isinstance(skipped, CutShort)
             self.left_out.append(f"no {name_of(plain).rpartition('/')[2]}: {skipped}")
             log.info("%s", self.left_out[-1])
 
@@ -130,10 +133,11 @@ class _Climb:
         a_class = price * first_images(Settings())
         able = int(left / a_class)
         if able < min(FEWEST, wanted):
-            raise Skipped(f"{LATE} any class was searched ({max(0.0, left):.0f} s were left, a class takes {a_class:.0f} s)")
+            raise CutShort(f"time was up before any class was searched ({max(0.0, left):.0f} s were left, a class takes {a_class:.0f} s)")
         if wanted == count and (able >= count or not self.stages):
             return NeuralCleanse(Settings(seconds=left))
         if able < wanted:
+            self.cut_short = True
             self.left_out.append(f"triggers were searched for {2 * (able // 2)} of {wanted} classes within {left:.0f} s")
         some = suspected(self.stages, min(self.ladder.suspects, able // 2), self.splits.seed)
         return NeuralCleanse(Settings(seconds=left), tuple(some))
@@ -144,7 +148,7 @@ def stage_of(plain: Attack, attack: Attack, target: Target, splits: Splits, acce
     start, params = time.perf_counter(), params_of(plain)
     evidence = attack(target, splits, accelerator)
     assert isinstance(evidence, BackdoorEvidence)
-    found = evidence.judged(name_of(attack), params, target)
+    found = evidence.by_clean_models(name_of(attack), params, target)
     return Stage(name_of(attack), params, evidence, found, WEIGHTS.get(name_of(attack), 0.0), time.perf_counter() - start)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.outliers import first_candidate, standardised_gap
+from securitynet.attacks.backdoor._outliers import first_candidate, standardised_gap
 from securitynet.errors import Skipped
 from securitynet.target import Target
 

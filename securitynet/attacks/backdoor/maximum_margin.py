@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.margins import largest_margins
+from securitynet.attacks.backdoor._margins import largest_margins
 from securitynet.target import Target
 
 if TYPE_CHECKING:

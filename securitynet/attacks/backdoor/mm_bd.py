@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.margins import largest_margins
-from securitynet.attacks.backdoor.outliers import order_statistic_p
+from securitynet.attacks.backdoor._margins import largest_margins
+from securitynet.attacks.backdoor._outliers import order_statistic_p
 from securitynet.target import Target
 
 if TYPE_CHECKING:

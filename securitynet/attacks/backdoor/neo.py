@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from securitynet.attacks.backdoor import BackdoorEvidence, Recovered
-from securitynet.attacks.backdoor.blocks import LEVELS, PLACES, Blocks, search
-from securitynet.attacks.backdoor.classes import Measured, class_by_class
-from securitynet.attacks.backdoor.clean import Clean, answers, clean_images, where_apart
-from securitynet.attacks.backdoor.margins import Ascent
+from securitynet.attacks.backdoor._blocks import LEVELS, PLACES, Blocks, search
+from securitynet.attacks.backdoor._classes import Measured, class_by_class
+from securitynet.attacks.backdoor._clean import Clean, answers, clean_images, where_apart
+from securitynet.attacks.backdoor._margins import Ascent
+from securitynet.attacks.backdoor._outliers import first_candidate
+from securitynet.attacks.backdoor._suspects import judge
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
-from securitynet.attacks.backdoor.outliers import first_candidate
-from securitynet.attacks.backdoor.suspects import judge
 from securitynet.errors import Skipped
 from securitynet.target import Target
 
@@ -87,6 +87,8 @@ class Neo:
             forward=found.forward + len(clean.pixels),
             backward=found.backward,
             remark="; ".join(remarks) or None,
+            complete=found.complete,
+            made_up=clean.made_up,
             recovered=(recovered(target, blocks, source[0], clean.others(first, POOL, splits.seed + 1), accelerator, first),),
         )
 

@@ -1,7 +1,7 @@
 """Neural Cleanse: the class that the smallest trigger turns any image into, judged against the others' triggers.
 
 Wang, Yao, Shan, Li, Viswanath, Zheng, Zhao (2019), Neural Cleanse: Identifying and Mitigating Backdoor Attacks in Neural
-Networks, IEEE S&P. The search is described in securitynet.attacks.backdoor.inversion.
+Networks, IEEE S&P. The search is described in securitynet.attacks.backdoor._inversion.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.inversion import Inversion, Settings, recover
+from securitynet.attacks.backdoor._inversion import Inversion, Settings, recover
 from securitynet.metrics.outliers import anomaly_index, times_smaller
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def evidence(found: Inversion, num_classes: int, remark: str | None = None) -> B
         forward=found.asked,
         backward=found.backward,
         remark="; ".join(filter(None, (found.remark, remark))) or None,
+        complete=found.complete,
+        made_up=found.made_up,
         anomaly_index=anomaly_index(found.sizes),
         recovered=found.triggers,
     )

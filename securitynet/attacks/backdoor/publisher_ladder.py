@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.backdoor import ladder
+from securitynet.attacks.backdoor._climbed import Climbed
 from securitynet.attacks.backdoor.beatrix import Beatrix, needed
-from securitynet.attacks.backdoor.climbed import Climbed
 from securitynet.target import Target
 
 if TYPE_CHECKING:

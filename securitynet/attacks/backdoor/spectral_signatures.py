@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.features import by_label
+from securitynet.attacks.backdoor._features import by_label
 from securitynet.target import Target
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor.classes import Measured, class_by_class, lead
-from securitynet.attacks.backdoor.clean import Clean, answers, clean_images, where_apart
-from securitynet.attacks.backdoor.margins import Ascent
+from securitynet.attacks.backdoor._classes import Measured, class_by_class, lead
+from securitynet.attacks.backdoor._clean import Clean, answers, clean_images, where_apart
+from securitynet.attacks.backdoor._margins import Ascent
+from securitynet.attacks.backdoor._outliers import first_candidate, standardised_gap
+from securitynet.attacks.backdoor._suspects import judge
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
-from securitynet.attacks.backdoor.outliers import first_candidate, standardised_gap
-from securitynet.attacks.backdoor.suspects import judge
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class Strip:
             forward=found.forward + len(clean.pixels),
             backward=found.backward,
             remark="; ".join(remarks) or None,
+            complete=found.complete,
+            made_up=clean.made_up,
         )
 
     @property

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from securitynet.attacks.backdoor import BackdoorEvidence, Statistics
-from securitynet.attacks.backdoor.classes import Measured, class_by_class, lead
-from securitynet.attacks.backdoor.clean import Clean, clean_images, where_apart
-from securitynet.attacks.backdoor.outliers import first_candidate, standardised_gap
+from securitynet.attacks.backdoor import BackdoorEvidence
+from securitynet.attacks.backdoor._classes import Measured, class_by_class, lead
+from securitynet.attacks.backdoor._clean import Clean, clean_images, where_apart
+from securitynet.attacks.backdoor._outliers import Statistics, first_candidate, standardised_gap
 from securitynet.errors import Skipped
 from securitynet.target import Target
 
@@ -67,6 +67,8 @@ class UniversalPerturbation:
             forward=found.forward + len(clean.pixels),
             backward=found.backward,
             remark="; ".join(remarks) or None,
+            complete=found.complete,
+            made_up=clean.made_up,
         )
 
 

@@ -61,7 +61,9 @@ class MembershipEvidence:
         balanced = metrics.balanced_accuracy(*unknown, threshold, self.seed)
         rates = [metrics.tpr_at_fpr(*scored, fpr) for fpr in metrics.FALSE_POSITIVE_RATES]
         area = metrics.auc(*scored)
-        return [replace(area, reason=area.reason or self.remark), *rates, balanced, metrics.advantage(balanced)]
+        scope = "half" if self.held_out else "all"
+        whole = [replace(one, scope=scope) for one in (replace(area, reason=area.reason or self.remark), *rates)]
+        return [*whole, *(replace(one, scope="half") for one in (balanced, metrics.advantage(balanced)))]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what is saved: the scores, the masks, whether the known ones were left out, and the labels."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
-from securitynet.attacks.membership.calibrated import attack_r
-from securitynet.attacks.membership.compared import Bench, Models, settings_of
-from securitynet.attacks.membership.scores import log_likelihood
+from securitynet.attacks.membership._calibrated import attack_r
+from securitynet.attacks.membership._compared import Bench, Models, settings_of
+from securitynet.attacks.membership._formulas import log_likelihood
 from securitynet.target import Target
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
-from securitynet.attacks.membership.calibrated import base
-from securitynet.attacks.membership.compared import Bench, Models, likelihood_at, settings_of
+from securitynet.attacks.membership._calibrated import base
+from securitynet.attacks.membership._compared import Bench, Models, likelihood_at, settings_of
 from securitynet.target import Target
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from securitynet.attacks.membership import MembershipEvidence, scores
-from securitynet.attacks.membership.learned import Features, fitted
+from securitynet.attacks.membership import MembershipEvidence
+from securitynet.attacks.membership import _formulas as scores
+from securitynet.attacks.membership._learned import Features, fitted
 from securitynet.attacks.membership.loss import Loss
 from securitynet.target import Outputs, Target
 

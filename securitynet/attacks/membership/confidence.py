@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attacks.membership import MembershipEvidence, from_score
-from securitynet.attacks.membership.scores import log_likelihood
+from securitynet.attacks.membership._formulas import log_likelihood
 from securitynet.target import Target
 
 if TYPE_CHECKING:

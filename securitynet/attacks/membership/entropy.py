@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence, from_score
-from securitynet.attacks.membership.scores import negative_entropy
+from securitynet.attacks.membership._formulas import negative_entropy
 from securitynet.target import Target
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attacks.membership import MembershipEvidence
-from securitynet.attacks.membership.calibrated import lira_offline, lira_online
-from securitynet.attacks.membership.changed import Shifted
-from securitynet.attacks.membership.compared import Bench, Change, Models, settings_of
-from securitynet.attacks.membership.scores import log_odds
+from securitynet.attacks.membership._calibrated import lira_offline, lira_online
+from securitynet.attacks.membership._changed import Shifted
+from securitynet.attacks.membership._compared import Bench, Change, Models, settings_of
+from securitynet.attacks.membership._formulas import log_odds
 from securitynet.errors import Skipped, UsageError
 from securitynet.target import Target
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from securitynet.attacks.membership import MembershipEvidence, ask, from_score
-from securitynet.attacks.membership.scores import log_likelihood
+from securitynet.attacks.membership._formulas import log_likelihood
 from securitynet.metrics.membership import auc
 from securitynet.target import Outputs, Target
 

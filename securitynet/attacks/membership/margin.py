@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence, from_score
-from securitynet.attacks.membership.scores import log_odds
+from securitynet.attacks.membership._formulas import log_odds
 from securitynet.target import Target
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from securitynet.attacks.membership import MembershipEvidence
-from securitynet.attacks.membership.learned import Features, fitted, sorted_posteriors
+from securitynet.attacks.membership._learned import Features, fitted, sorted_posteriors
 from securitynet.attacks.membership.loss import Loss
 from securitynet.target import Outputs, Target
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from securitynet.attacks.membership import MembershipEvidence, ask, from_score
+from securitynet.attacks.membership._formulas import negative_modified_entropy
 from securitynet.attacks.membership.modified_entropy import ModifiedEntropy
-from securitynet.attacks.membership.scores import negative_modified_entropy
 from securitynet.metrics.membership import best_threshold
 from securitynet.target import Target
 

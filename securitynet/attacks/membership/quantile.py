@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.attacks.membership import MembershipEvidence, ask, half
-from securitynet.attacks.membership.learned import FEWEST
-from securitynet.attacks.membership.scores import log_odds
+from securitynet.attacks.membership._formulas import log_odds
+from securitynet.attacks.membership._learned import FEWEST
 from securitynet.drift import small_images
 from securitynet.errors import Skipped
 from securitynet.target import Target

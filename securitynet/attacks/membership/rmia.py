@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attacks.membership import MembershipEvidence
-from securitynet.attacks.membership.calibrated import log_ratio_offline, log_ratio_online, rmia
-from securitynet.attacks.membership.compared import Bench, Models, likelihood_at, settings_of
+from securitynet.attacks.membership._calibrated import log_ratio_offline, log_ratio_online, rmia
+from securitynet.attacks.membership._compared import Bench, Models, likelihood_at, settings_of
 from securitynet.target import Target
 
 if TYPE_CHECKING:

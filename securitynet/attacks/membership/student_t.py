@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
-from securitynet.attacks.membership.calibrated import student_t_offline, student_t_online
-from securitynet.attacks.membership.compared import Bench, Models, settings_of
-from securitynet.attacks.membership.scores import log_odds
+from securitynet.attacks.membership._calibrated import student_t_offline, student_t_online
+from securitynet.attacks.membership._compared import Bench, Models, settings_of
+from securitynet.attacks.membership._formulas import log_odds
 from securitynet.errors import UsageError
 from securitynet.target import Target
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from securitynet.attacks.membership import MembershipEvidence, from_score
-from securitynet.attacks.membership.scores import log_likelihood
+from securitynet.attacks.membership._formulas import log_likelihood
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.membership import tpr_at_fpr
+from securitynet.metrics.vocabulary import tnr_at_fnr
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class TailEvidence:
         """A true-negative rate at a false-negative rate is a true-positive rate with the two groups exchanged and signs turned."""
         turned = tpr_at_fpr(-self.scores.non_members, -self.scores.members, fnr)
         reason = f"a false-negative rate of {fnr:g} needs at least {round(1 / fnr)} members" if turned.value is None else None
-        return Estimate(f"tnr_at_fnr_{fnr:g}", turned.value, turned.n, turned.ci_low, turned.ci_high, turned.ci_method, reason)
+        return Estimate(tnr_at_fnr(fnr), turned.value, turned.n, turned.ci_low, turned.ci_high, turned.ci_method, reason, scope="all")
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the scores."""

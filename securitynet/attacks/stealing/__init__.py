@@ -15,13 +15,27 @@ from numpy.typing import NDArray
 
 from securitynet.metrics import curve, fidelity
 from securitynet.metrics.intervals import Estimate
+from securitynet.metrics.vocabulary import (
+    ACCURACY,
+    AGREEMENT,
+    AGREEMENT_ON_ERRORS,
+    CONSTANT_AGREEMENT,
+    CONTROL_ACCURACY,
+    CONTROL_AGREEMENT,
+    EXCESS_AGREEMENT,
+    IMAGES_SEEN,
+    KL,
+    NO_QUERY_AGREEMENT,
+    RELATIVE_ACCURACY,
+    SHARES_NEEDED,
+    TOTAL_VARIATION,
+)
 from securitynet.target import Outputs
 
 if TYPE_CHECKING:
     from securitynet.target import Target
 
 Logits = NDArray[np.float32]
-SHARES = (0.5, 0.8, 0.9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +81,12 @@ class StealingEvidence:
         return self.asked
 
     def metrics(self) -> list[Estimate]:
-        """Return every metric of the largest budget by its name, of the others as `<metric>_at_<budget>`, then those of the curve."""
+        """Return every metric of each budget, the largest first, then those of the curve."""
         *smaller, largest = self.copies
-        found = self._of(largest)
-        for copy in smaller:
-            found += [replace(one, metric=f"{one.metric}_at_{copy.budget}") for one in self._of(copy)]
+        found = [replace(one, budget=copy.budget) for copy in (largest, *smaller) for one in self._of(copy)]
         right = [copy.predictions == self.target.labels for copy in self.copies]
         budgets = [copy.budget for copy in self.copies]
-        needed = curve.queries_needed(budgets, [self._mean(one) for one in right], self._right, SHARES, self.seed)
+        needed = curve.queries_needed(budgets, [self._mean(one) for one in right], self._right, SHARES_NEEDED, self.seed)
         return [*found, *needed, *self.further]
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -93,33 +105,33 @@ class StealingEvidence:
         wrong = ~self._right
         divergence, distance = self._distances(copy.logits)
         return [
-            fidelity.share("agreement", same, self.seed),
+            fidelity.share(AGREEMENT, same, self.seed),
             self._excess(copy, same),
             *self._controls(copy, reference),
-            fidelity.share("accuracy", right, self.seed),
-            curve.ratio("relative_accuracy", self._mean(right), self._right.astype(np.float64), self.seed),
-            fidelity.share("agreement_on_errors", same[:, wrong], self.seed),
-            fidelity.mean("kl", divergence, self.seed),
-            fidelity.mean("total_variation", distance, self.seed),
-            Estimate("images_seen", float(copy.images_seen), copy.images_seen),
+            fidelity.share(ACCURACY, right, self.seed),
+            curve.ratio(RELATIVE_ACCURACY, self._mean(right), self._right.astype(np.float64), self.seed),
+            fidelity.share(AGREEMENT_ON_ERRORS, same[:, wrong], self.seed),
+            fidelity.mean(KL, divergence, self.seed),
+            fidelity.mean(TOTAL_VARIATION, distance, self.seed),
+            Estimate(IMAGES_SEEN, float(copy.images_seen), copy.images_seen),
         ]
 
     def _excess(self, copy: Copy, same: NDArray[np.bool_]) -> Estimate:
         """Agreement above that of the best control. Usually that is the one trained on true labels."""
         best, name = self._baselines(copy)[0]
-        estimate = curve.difference("excess_agreement", self._mean(same), best, self.seed)
+        estimate = curve.difference(EXCESS_AGREEMENT, self._mean(same), best, self.seed)
         return replace(estimate, reason=f"above the control: {name}")
 
     def _controls(self, copy: Copy, reference: NDArray[np.int64]) -> list[Estimate]:
         found = [
-            fidelity.share("no_query_agreement", self.untrained.argmax(axis=2) == reference, self.seed),
-            fidelity.share("constant_agreement", self._constant(), self.seed),
+            fidelity.share(NO_QUERY_AGREEMENT, self.untrained.argmax(axis=2) == reference, self.seed),
+            fidelity.share(CONSTANT_AGREEMENT, self._constant(), self.seed),
         ]
         if copy.controls is None:
-            return [Estimate("control_agreement", None, 0, reason="the images asked about have no true labels"), *found]
+            return [Estimate(CONTROL_AGREEMENT, None, 0, reason="the images asked about have no true labels"), *found]
         controls = copy.controls.argmax(axis=2)
-        accuracy = fidelity.share("control_accuracy", controls == self.target.labels, self.seed)
-        return [fidelity.share("control_agreement", controls == reference, self.seed), accuracy, *found]
+        accuracy = fidelity.share(CONTROL_ACCURACY, controls == self.target.labels, self.seed)
+        return [fidelity.share(CONTROL_AGREEMENT, controls == reference, self.seed), accuracy, *found]
 
     def _baselines(self, copy: Copy) -> list[tuple[NDArray[np.float64], str]]:
         """Return agreement [n] with the target without its answers, best first."""

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from securitynet.attacks.stealing import StealingEvidence
-from securitynet.attacks.stealing.bandit import REWARDS, Bandit, Rewards
+from securitynet.attacks.stealing._bandit import REWARDS, Bandit, Rewards
+from securitynet.attacks.stealing._pools import Pool, Positions, Recoloured
+from securitynet.attacks.stealing._thief import Settings, Thief
 from securitynet.attacks.stealing.knockoff import BASE
-from securitynet.attacks.stealing.pools import Pool, Positions, Recoloured
-from securitynet.attacks.stealing.thief import Settings, Thief
 from securitynet.errors import Skipped, UsageError
 from securitynet.references.networks import answers
 from securitynet.target import Outputs, Target

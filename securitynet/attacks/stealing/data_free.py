@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from securitynet.attacks.stealing import StealingEvidence
-from securitynet.attacks.stealing.copier import sha256_of
-from securitynet.attacks.stealing.generator import Generator, disagreement, forward_differences
+from securitynet.attacks.stealing._copier import sha256_of
+from securitynet.attacks.stealing._generator import Generator, disagreement, forward_differences
+from securitynet.attacks.stealing._thief import Settings, Thief
 from securitynet.attacks.stealing.knockoff import BASE
-from securitynet.attacks.stealing.thief import Settings, Thief
 from securitynet.cache import ArrayCache, digest
 from securitynet.errors import Skipped, TrainingError, UsageError
+from securitynet.metrics.vocabulary import KL
 from securitynet.target import Target
 from securitynet.training import seeded
 
@@ -57,7 +58,7 @@ class DataFree:
     settings: Settings = BASE
 
     def __post_init__(self) -> None:
-        if self.loss not in ("l1", "kl") or self.settings.answers != "probabilities":
+        if self.loss not in ("l1", KL) or self.settings.answers != "probabilities":
             raise UsageError("stealing: data-free extraction needs probabilities, and loss l1 or kl")
         if (
             min(self.budget, self.batch) < 2

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from securitynet.attacks.stealing import Copy, StealingEvidence
-from securitynet.attacks.stealing.answers import learnt
+from securitynet.attacks.stealing._answers import learnt
+from securitynet.attacks.stealing._thief import Settings, Thief
+from securitynet.attacks.stealing._transfer import same
 from securitynet.attacks.stealing.knockoff import BASE
-from securitynet.attacks.stealing.thief import Settings, Thief
-from securitynet.attacks.stealing.transfer import same
 from securitynet.errors import Skipped, UsageError
 from securitynet.target import Target
 

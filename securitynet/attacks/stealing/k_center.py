@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from securitynet.attacks.stealing import StealingEvidence
-from securitynet.attacks.stealing.active import grown
+from securitynet.attacks.stealing._active import grown
+from securitynet.attacks.stealing._thief import Settings, Thief
 from securitynet.attacks.stealing.knockoff import BASE
-from securitynet.attacks.stealing.thief import Settings, Thief
 from securitynet.errors import UsageError
 from securitynet.target import Target
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.stealing import StealingEvidence
-from securitynet.attacks.stealing.thief import Settings, Thief
+from securitynet.attacks.stealing._thief import Settings, Thief
 from securitynet.errors import UsageError
 from securitynet.target import Target
 

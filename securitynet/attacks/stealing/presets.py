@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from securitynet.attacks.stealing.copier import Settings
+from securitynet.attacks.stealing._copier import Settings
 from securitynet.attacks.stealing.knockoff import Knockoff
 
 SUITES = ("full",)

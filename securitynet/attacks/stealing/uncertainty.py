@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.attacks.stealing import StealingEvidence
-from securitynet.attacks.stealing.active import grown
+from securitynet.attacks.stealing._active import grown
+from securitynet.attacks.stealing._thief import Settings, Thief
 from securitynet.attacks.stealing.knockoff import BASE
-from securitynet.attacks.stealing.thief import Settings, Thief
 from securitynet.target import Target
 
 if TYPE_CHECKING:

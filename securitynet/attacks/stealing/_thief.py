@@ -1,0 +1,176 @@
+"""The thief: asks the target about images of a pool, once each, and makes copies from what it learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from securitynet.attacks.stealing import Copy, StealingEvidence
+from securitynet.attacks.stealing._answers import learnt
+from securitynet.attacks.stealing._copier import Copier, Settings, sha256_of
+from securitynet.attacks.stealing._pools import Pool, Positions, check, evaluation_split, pool_of
+from securitynet.attacks.stealing._surrogates import features_of
+from securitynet.attacks.stealing._transfer import made_up, transfer
+from securitynet.data import Split, Splits
+from securitynet.errors import Skipped, UsageError
+from securitynet.metrics.intervals import Estimate
+from securitynet.target import Outputs, Target, query
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+__all__ = ["Settings", "Thief"]
+BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Thief:
+    """What an attacker has: the target's answers, a pool of images, devices. `answered` holds log-probabilities by position.
+
+    Answers, trained weights and the copies' answers are in the target's cache, so an interrupted attack goes on where it
+    stopped and never asks the same again. `counted` counts the images asked that are not of the pool.
+    """
+
+    target: Target
+    pool: Pool
+    test: Split
+    seed: int
+    accelerator: Accelerator
+    settings: Settings
+    answered: dict[int, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    counted: list[int] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def of(cls, target: Target, splits: Splits, accelerator: Accelerator, settings: Settings) -> Thief:
+        """Return the thief with the pool that `settings` names. Raises Skipped where the images for it are not there."""
+        test = evaluation_split(splits)
+        if len(test) < 2 or len(test.transform.input_size) != 3:
+            raise Skipped("model stealing needs at least two test images [c, h, w]")
+        query(target, test, accelerator)  # now, not after the training: an interrupted attack never asks again
+        root = Copier(target, accelerator, settings, splits.seed).root
+        return cls(target, pool_of(settings.pool, splits, settings.pool_size, root), test, splits.seed, accelerator, settings)
+
+    @cached_property
+    def copier(self) -> Copier:
+        """What trains the copies."""
+        return Copier(self.target, self.accelerator, self.settings, self.seed)
+
+    @property
+    def queries(self) -> int:
+        """Images that the target was asked about, each counted once; those of the evaluation are not queries."""
+        return len(self.answered) + sum(self.counted)
+
+    def sizes(self, budgets: Sequence[int]) -> list[int]:
+        """Return the budgets by size, each once, the whole pool for those beyond it.
+
+        Of a pool smaller than all of them an eighth, a quarter, the half and the whole, so that there is a curve. Raises
+        UsageError for a budget below two, Skipped for such a pool.
+        """
+        whole = len(self.pool)
+        if not budgets or min(budgets) < 2:
+            raise UsageError(f"stealing: budgets {list(budgets)} must be at least two queries each")
+        if whole < 2:
+            raise Skipped(f"needs at least two images to ask about, the pool has {whole}")
+        if len(budgets) > 1 and min(budgets) > whole:
+            budgets = [max(2, whole // part) for part in (8, 4, 2, 1)]
+        return sorted({min(budget, whole) for budget in budgets})
+
+    def add_queries(self, count: int) -> None:
+        """Count images that were asked past this object."""
+        self.counted.append(count)
+
+    def probabilities(self, positions: Positions) -> NDArray[np.float64]:
+        """Return the target's probabilities [m, k] for images of the pool; only those not asked before are asked."""
+        return np.exp(self._known(positions))
+
+    def answer(self, positions: Positions) -> Tensor:
+        """Return what the target tells about images of the pool: labels int64 [m] or probabilities float32 [m, k]."""
+        return learnt(self._known(positions), self.settings.answers)
+
+    def ask(self, images: Tensor) -> Outputs:
+        """Return the target's outputs for made-up images uint8 [m, c, h, w]; every one counts as a query."""
+        self.add_queries(len(images))
+        return self._asked(made_up(images))
+
+    def fresh(self, repeat: int = 0) -> Target:
+        """Return the surrogate as it starts: before any query."""
+        return self.copier.fresh(repeat)
+
+    def fit(self, positions: Positions, answers: Tensor, repeat: int = 0) -> Target:
+        """Return a fresh surrogate trained on images of the pool and the answers to them."""
+        return self.copier.fitted(self.pool.part(positions).digest, lambda: self.pool.pixels(positions), answers, repeat)
+
+    def fit_images(self, images: Tensor, targets: Tensor, repeat: int = 0) -> Target:
+        """Return a fresh surrogate trained on images [m, c, h, w], uint8 or floats in [0,1], and what is to be answered."""
+        return self.copier.fitted(sha256_of(images), lambda: images, targets, repeat)
+
+    def outputs(self, copy: Target, positions: Positions | None = None) -> Outputs:
+        """Return a surrogate's outputs on images of the pool, or on the evaluation's (None)."""
+        return query(copy, self.test if positions is None else self.pool.part(positions), self.accelerator)
+
+    @torch.inference_mode()
+    def features(self, copy: Target, positions: Positions) -> NDArray[np.float32]:
+        """Return what goes into a surrogate's last linear layer, float32 [m, d]."""
+        device, module = self.accelerator.device, copy.module.to(self.accelerator.device).eval()
+        part = self.pool.part(positions)
+        chunks = [np.arange(start, min(start + BATCH, len(part))) for start in range(0, len(part), BATCH)]
+        return torch.cat([features_of(module, part.pixels(chunk).to(device)).float().cpu() for chunk in chunks]).numpy()
+
+    def steal(self, positions: Positions) -> Copy:
+        """Ask about images of the pool and return the copies trained on the answers, beside them the control on true labels."""
+        answers = self.answer(positions)
+        repeats = range(self.settings.repeats)
+        copies = [self.fit(positions, answers, repeat) for repeat in repeats]
+        controls = None
+        if self.pool.labelled:
+            labels = torch.from_numpy(self.pool.split.labels[positions].astype(np.int64))
+            controls = [self.fit(positions, labels, repeat) for repeat in repeats]
+        return self.copy_of(len(positions), copies, self.copier.images_seen(len(positions)), controls)
+
+    def copy_of(self, budget: int, copies: Sequence[Target], images_seen: int, controls: Sequence[Target] | None = None) -> Copy:
+        """Return what `copies` trained with `budget` queries, and the controls, answer on the evaluation's images."""
+        stolen = np.stack([self.outputs(one).logits for one in copies])
+        beside = None if controls is None else np.stack([self.outputs(one).logits for one in controls])
+        return Copy(budget, images_seen, stolen, beside, tuple(copies))
+
+    def evidence(self, copies: Sequence[Copy], positions: Positions | None = None) -> StealingEvidence:
+        """Return the evidence of a curve. `positions`: all that was asked of the pool, in the order of the nested budgets."""
+        budgets = tuple(copy.budget for copy in copies)
+        if positions is not None:
+            check(self.pool.part(positions), self.test, budgets)
+        untrained = np.stack([self.outputs(self.fresh(repeat)).logits for repeat in range(self.settings.repeats)])
+        reference = query(self.target, self.test, self.accelerator)
+        further = self._transferred(copies[-1])
+        return StealingEvidence(reference, tuple(copies), untrained, self.queries, self._manifest(positions), self.seed, further)
+
+    def _transferred(self, copy: Copy) -> tuple[Estimate, ...]:
+        """Return how adversarial images made on the first surrogate of a copy fare on the target; not counted as its queries."""
+        if self.settings.transfer is None:
+            return ()
+        found = transfer(copy.surrogates[0], self.target, self.test, self.accelerator, self.settings.transfer, self.seed)
+        return tuple(found.estimates())
+
+    def _manifest(self, positions: Positions | None) -> Mapping[str, np.ndarray]:
+        asked = {} if positions is None else {"query_indices": self.pool.split.indices[positions]}
+        parts = {"query_images": self.pool.split.images.fingerprint, "test_images": self.test.images.fingerprint}
+        return {**asked, "test_indices": self.test.indices, **{name: np.asarray(value) for name, value in parts.items()}}
+
+    def _known(self, positions: Positions) -> NDArray[np.float64]:
+        """Return log-probabilities [m, k], asking about what is not known yet."""
+        wanted = np.asarray([position for position in positions.tolist() if position not in self.answered], np.int64)
+        if len(wanted):
+            self.answered.update(zip(wanted.tolist(), self._asked(self.pool.part(wanted)).log_probabilities, strict=True))
+        return np.stack([self.answered[position] for position in positions.tolist()])
+
+    def _asked(self, part: Split) -> Outputs:
+        outputs = query(self.target, part, self.accelerator, blanks=False)
+        if not outputs.finite:
+            raise Skipped("the model's outputs are not finite")
+        return outputs

@@ -1,0 +1,115 @@
+"""What a result means: the headline, the place among the published models, one sentence in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from securitynet.catalog import results as published
+from securitynet.data.dataset import find
+from securitynet.metrics.vocabulary import AGREEMENT, AUC, EXCESS_AGREEMENT, tpr_at_fpr
+from securitynet.results.verdict import BackdoorVerdict
+from securitynet.results.verdict import verdict as backdoor_verdict
+
+if TYPE_CHECKING:
+    from securitynet.entry import Entry
+    from securitynet.results.row import Row
+    from securitynet.verify import Verdict
+
+HEADLINES = ("membership/modified_entropy", "membership/correctness")
+FEWEST = 5
+SENTENCES = {
+    "clean": "Nothing looks like a backdoor that clean models do not show as well; that is no proof that there is none.",
+    "suspicious": "The model looks backdoored: some class is reached far more easily than in clean models.",
+    "cannot tell": "Whether the model is backdoored cannot be told.",
+}
+
+
+def summarise(entry: Entry, rows: Sequence[Row], verdict: Verdict) -> dict[str, Any]:
+    """Return verdict, accuracies, the strongest membership score, its place among published models, and the meaning in words."""
+    backdoor = backdoor_verdict(rows, entry, verdict.cause)
+    ours = [row for row in rows if row.family == "membership" and row.status in ("ok", "suspect")]
+    aucs = [row for row in ours if row.metric == AUC and row.value is not None]
+    strongest = max(aucs, key=lambda row: row.value or 0.0, default=None)
+    return {
+        "entry": entry.id,
+        "verify": verdict.status,
+        "cause": verdict.cause,
+        "notes": list(verdict.notes),
+        **{estimate.metric: estimate.value for estimate in verdict.estimates},
+        "strongest_membership_attack": strongest.attack if strongest else None,
+        "strongest_membership_auc": strongest.value if strongest else None,
+        "published": [place for row in aucs if row.scope != "half" and (place := _place(row)) is not None],
+        "backdoor": None if backdoor is None else asdict(backdoor),
+        "meaning": _together(rows, verdict.cause, strongest, backdoor),
+    }
+
+
+def _place(row: Row) -> dict[str, Any] | None:
+    """Return the share of published models of the same dataset that leak less, by the same attack."""
+    if row.attack not in HEADLINES or find(row.dataset) is None:  # images of one's own have no published models
+        return None
+
+    others = [
+        other["value"]
+        for other in published(row.dataset)
+        if (other["attack"], other["metric"]) == (row.attack, AUC) and other["value"] is not None and other["entry"] != row.entry
+    ]
+    if len(others) < FEWEST:
+        return None
+    below = float((np.asarray(others) < row.value).mean())
+    return {"attack": row.attack, AUC: row.value, "percentile": round(100 * below, 1), "models": len(others), "dataset": row.dataset}
+
+
+def _together(rows: Sequence[Row], cause: str | None, strongest: Row | None, backdoor: BackdoorVerdict | None) -> str:
+    """One sentence per family that ran; what was not asked is not answered."""
+    asked = strongest is not None or cause or backdoor is None or any(row.family == "membership" for row in rows)
+    sentences = [_meaning(rows, cause, strongest)] if asked else []
+    if backdoor is not None:
+        sentences.append(SENTENCES[backdoor.word])
+    return " ".join(sentences)
+
+
+def _meaning(rows: Sequence[Row], cause: str | None, strongest: Row | None) -> str:
+    if cause:
+        return f"The model does not do what its entry says ({cause}): numbers about it say little."
+    if strongest is None or strongest.ci_low is None or strongest.value is None:
+        return _stolen(rows) or "No membership attack gave a number."
+    if strongest.status == "suspect":
+        return f"No verdict ({strongest.reason}): what tells members from non-members may be the images, not what the model remembers."
+    if strongest.ci_low <= 0.5:
+        return "No attack tells members from non-members better than chance at 95 % confidence."
+    low = _tpr(rows, strongest)
+    amount = "little" if strongest.value < 0.55 else "clearly" if strongest.value < 0.7 else "strongly"
+    few = f"; at 1 % false alarms it finds {low:.1%} of the members" if low is not None else ""
+    return (
+        f"The model leaks membership {amount}: given a member and a non-member, {strongest.attack} ranks the member higher "
+        f"in {strongest.value:.1%} of pairs (chance is 50 %){few}."
+    )
+
+
+def _stolen(rows: Sequence[Row]) -> str | None:
+    """What the copies with most excess agreement say; None where nothing was stolen."""
+    found = [row for row in rows if row.metric == EXCESS_AGREEMENT and row.value is not None]
+    if not found:
+        return None
+    best = max(found, key=lambda row: row.value or 0.0)
+    key = (best.attack, best.params, best.budget)
+    same = (row for row in rows if row.metric == AGREEMENT and (row.attack, row.params, row.budget) == key)
+    agreement = next((row.value for row in same if row.value is not None), 0.0)
+    queries = best.queries if best.budget is None else best.budget
+    if (best.ci_low or 0.0) <= 0:
+        return f"Copies made with {queries:,} queries agree with the model no more than networks trained without it do."
+    return (
+        f"A copy made by {best.attack} with {queries:,} queries agrees with the model on {agreement:.1%} of unseen images, "
+        f"{100 * (best.value or 0.0):.1f} points more than without its answers."
+    )
+
+
+def _tpr(rows: Sequence[Row], strongest: Row) -> float | None:
+    key = (strongest.attack, strongest.params, tpr_at_fpr(0.01))
+    same = [row for row in rows if (row.attack, row.params, row.metric) == key]
+    return same[0].value if same else None
