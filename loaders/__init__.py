@@ -79,20 +79,21 @@ def describe(model: str, given: Entry | Mapping[str, Any] | None, files: Files) 
     from securitynet import catalog
     from securitynet.entry import Entry
     from securitynet.loaders import _local
+    from securitynet.loaders._facts import merged
 
     if model.startswith(HUB):
         return _local.from_hub(model.removeprefix(HUB), _record(given), files), files
     path = Path(model).expanduser()
-    if path.is_file() or (path.is_dir() and ((path / "config.json").is_file() or given is not None)):
+    if path.is_file() or (path.is_dir() and (_local.is_model(path) or given is not None)):
         files = replace(files, local=path)
-        return (given if isinstance(given, Entry) else _local.from_path(path, _record(given))), files
+        return (given if isinstance(given, Entry) else _local.from_path(path, _record(given), files)), files
     if path.is_absolute() or model.startswith(".") or (path.suffix in _local.SUFFIXES and model not in catalog.ids()):
         raise UsageError(f"{model}: no such file or folder with a config.json")
     library, _, name = model.partition(":")
     if library in LIBRARIES and name:
         facts = importlib.import_module(f"{__name__}.{library}").describe(name)
-        return Entry.from_record({"id": f"{library}/{facts['name']}", **facts, **_record(given)}), files
-    return Entry.from_record({**catalog.entry(model).to_record(), **_record(given)}), files
+        return Entry.from_record(merged({"id": f"{library}/{facts['name']}", **facts}, _record(given))), files
+    return Entry.from_record(merged(catalog.entry(model).to_record(), _record(given))), files
 
 
 def _record(given: Entry | Mapping[str, Any] | None) -> dict[str, Any]:

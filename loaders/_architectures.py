@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from securitynet.errors import LoadError, UsageError, unknown
+from securitynet.loaders._budget import FAILURES, Size, check_size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from securitynet.entry import Entry
 
 LARGEST = 100_000  # of a number in the arguments: more would only exhaust the memory
-FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 WORDS = {  # timm's own names of layers
     "act_layer": ("elu", "gelu", "gelu_tanh", "hard_swish", "leaky_relu", "mish", "prelu", "quick_gelu", "relu", "relu6", "silu", "swish"),
     "norm_layer": ("batchnorm2d", "groupnorm", "groupnorm1", "layernorm", "layernorm2d", "rmsnorm"),
@@ -43,8 +43,11 @@ class Constructor:
     types: Mapping[str, type] = field(default_factory=dict)
 
 
-def build_network(entry: Entry) -> nn.Module:
-    """Return the entry's network with fresh weights. Raises UsageError for a bad name or argument, LoadError where it cannot be built."""
+def build_network(entry: Entry, weights: Size | None = None) -> nn.Module:
+    """Return the entry's network with fresh weights; `weights` is the size of those that it is built for.
+
+    Raises UsageError for a bad name or argument, LoadError where it cannot be built, or is far larger than its weights.
+    """
     library, _, name = (entry.architecture or "").partition(":")
     if library not in LIBRARIES or not name:
         choices = ", ".join(f"{known}:NAME" for known in LIBRARIES)
@@ -54,6 +57,8 @@ def build_network(entry: Entry) -> nn.Module:
     with importing(entry.id, library):
         constructor = LIBRARIES[library](name, entry)
     arguments = _checked(entry, constructor)
+    if arguments:
+        check_size(entry.id, lambda: constructor.make(**arguments), weights)
     try:
         return constructor.make(**arguments)
     except FAILURES as error:
@@ -116,8 +121,13 @@ def class_arguments(make: Callable[[], nn.Module]) -> Collection[str]:
                 network = make()
         except FAILURES:
             network = make()
-    found = inspect.signature(type(network).__init__).parameters.values()
-    return {one.name for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)} - {"self", "num_classes"}
+    names: set[str] = set()
+    for kind in type(network).__mro__:  # a constructor that takes **kwargs hands them on to that of the class above
+        found = inspect.signature(vars(kind)["__init__"]).parameters.values() if "__init__" in vars(kind) else ()
+        names |= {one.name for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        if found and not any(one.kind == one.VAR_KEYWORD for one in found):
+            break
+    return names - {"self", "num_classes"}
 
 
 def _timm(name: str, entry: Entry) -> Constructor:

@@ -6,12 +6,14 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from securitynet.download import Files, fetch
+from securitynet.download import Files
 from securitynet.errors import LoadError, unknown
 from securitynet.loaders._architectures import build_network
-from securitynet.loaders._facts import Facts, complete, timm_preprocessing
-from securitynet.loaders._state import State, load_strictly, state_dict
-from securitynet.loaders._weights import read
+from securitynet.loaders._budget import Size
+from securitynet.loaders._facts import Facts, complete
+from securitynet.loaders._formats import timm_preprocessing
+from securitynet.loaders._parts import folder_of, inside_of, one_file, whole
+from securitynet.loaders._state import State, load_strictly
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,11 +36,16 @@ def load(entry: Entry, files: Files) -> Target:
     name = (entry.architecture or entry.name).removeprefix("timm:")
     if "." in name or not (entry.hub_id or entry.weights_url or files.local):  # a tag names weights, whose facts are registered
         entry = complete(entry, describe(name))
-    network = build_network(entry)
-    weights = fetch(entry, files)
-    state = state_dict(read(weights.path), entry, weights.path, guess=files.local is not None)
-    load_strictly(network, _adapted(network, state), entry)
+    weights = whole(entry, files, inside_of(entry)) if _is_folder(entry, files) else one_file(entry, files)
+    network = build_network(entry, Size.of(weights.state))
+    load_strictly(network, _adapted(network, weights.state), entry)
     return build(entry, network, weights.sha256, weights.path.parent)
+
+
+def _is_folder(entry: Entry, files: Files) -> bool:
+    """Whether the weights may have any of the forms that a model folder or repo has."""
+    folder = folder_of(files)
+    return bool(entry.hub_id) if folder is None else (folder / "config.json").is_file()
 
 
 def _adapted(network: nn.Module, state: State) -> State:
@@ -78,7 +85,7 @@ def describe(name: str) -> Facts:
     label = f"timm:{config.architecture}.{config.tag}" if config.tag else f"timm:{config.architecture}"
     if not config.num_classes:
         raise LoadError(f"{label}: these weights give features, not classes")
-    facts = timm_preprocessing(config.to_dict())
+    facts = timm_preprocessing(config.to_dict(), test=True)
     return facts | _address(label, config) | {
         "source": "timm",
         "name": label.removeprefix("timm:"),

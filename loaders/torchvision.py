@@ -90,11 +90,12 @@ def _preprocessing(weights: Any) -> Facts:
     return {
         "input_size": [3, crop, crop],
         "channels": 3,
-        "resize": resize if resize != crop else None,
+        "resize": resize,
         "crop": "center",
         "interpolation": preset.interpolation.value,
         "mean": list(preset.mean),
         "std": list(preset.std),
+        "processor": {"library": "torchvision", "weights": str(weights)},
     }
 
 

@@ -66,9 +66,16 @@ class Entry:
     channel_order: str | None = column("string", "RGB or BGR")
     mean: tuple[float, ...] | None = column("list:float64", "per channel, subtracted after scaling")
     std: tuple[float, ...] | None = column("list:float64", "per channel, divided by after subtracting the mean")
-    resize: int | None = column("int64", "pixels of the shorter side before the crop; null: straight to the input size")
-    crop: str | None = column("string", "center, squash (no crop) or border")
+    resize: int | None = column(
+        "int64", "pixels of the side that `crop` names, before the cut; null: not scaled (squash, border: input size)"
+    )
+    crop: str | None = column(
+        "string", "center: shorter side to `resize`, middle cut out; squash: both sides; border: longer side, filled up; null: not stated"
+    )
     interpolation: str | None = column("string", "of the resize: nearest, bilinear, bicubic, lanczos, box, hamming")
+    processor: str | None = column(
+        "string", "JSON: the library whose own transform makes the pixels, and its settings; goes before `resize`"
+    )
     # the publisher's claim
     claimed_accuracy: float | None = column("float64", "top-1 accuracy stated by the publisher, fraction")
     claimed_split: str | None = column("string", "split of the dataset the claim is about (test, val)")
@@ -97,6 +104,7 @@ class Entry:
     code_licence: str | None = column("string", "licence of the source's code, SPDX where possible")
     # weights
     hub_id: str | None = column("string", "model repo on the Hub")
+    base_model: str | None = column("string", "model that an adapter changes, ORG/NAME@commit")
     weights_url: str | None = column("string", "address of the file")
     weights_file: str | None = column("string", "file name at the address, or in the model repo")
     archive_member: str | None = column("string", "member of the archive at the address that holds the weights")
@@ -145,13 +153,13 @@ class Entry:
 
 
 def typed(label: str, key: str, dtype: str, value: Any) -> Any:
-    """Return `value` checked against the column's type and choices; lists become tuples, `architecture_args` JSON text.
+    """Return `value` checked against the column's type and choices; lists become tuples, `architecture_args` and `processor` JSON text.
 
     Raises UsageError that begins with `label` and names the column.
     """
     if value is None:
         return None
-    if key == "architecture_args" and isinstance(value, Mapping):
+    if key in ("architecture_args", "processor") and isinstance(value, Mapping):
         value = json.dumps(value, sort_keys=True, separators=(",", ":"))
     is_list = dtype.startswith("list:")
     kind = PYTHON_TYPES[dtype.removeprefix("list:")]

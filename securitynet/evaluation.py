@@ -198,6 +198,7 @@ class Subject:
         device, splits = self.accelerator.device, self.splits
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         versions = {library: found for library in LIBRARIES if (found := _version(library))}
+        pixels = Transform.of(self.target.entry)
         return Context(
             pinned(self.target.entry),
             self.target.weights_sha256,
@@ -208,6 +209,8 @@ class Subject:
             name,
             self.accelerator.num_processes,
             json.dumps(versions, sort_keys=True, separators=(",", ":")),
+            pixels.id,
+            pixels.description,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from securitynet.entry import Entry
+from securitynet.errors import UsageError
 
 WEIGHTS = "model.safetensors"
 
@@ -22,7 +24,7 @@ def create(entry: Entry) -> nn.Module:
     size = entry.input_size or (3, 224, 224)
     none = dict.fromkeys(("url", "hf_hub_id", "origin_url", "test_input_size", "test_crop_pct"))
     facts = {"tag": entry.name, "license": (entry.licence or "").lower(), "input_size": size, "mean": entry.mean, "std": entry.std}
-    sampling = {"interpolation": entry.interpolation, "crop_mode": entry.crop, "crop_pct": 1.0}
+    sampling = timm_geometry(entry)
     arguments = {**entry.arguments, "num_classes": entry.num_classes, "pretrained_cfg_overlay": {**none, **facts, **sampling}}
     network: Any = timm.create_model((entry.architecture or "").removeprefix("timm:"), pretrained=False, **arguments)
     with torch.inference_mode():
@@ -30,6 +32,23 @@ def create(entry: Entry) -> nn.Module:
     network.pretrained_cfg["pool_size"] = tuple(features.shape[2:])
     made: nn.Module = network
     return made
+
+
+def timm_geometry(entry: Entry) -> dict[str, Any]:
+    """Return the keys of timm's config with which timm and transformers feed the pixels of an entry.
+
+    Raises UsageError for a rule that timm has not.
+    """
+    settings = json.loads(entry.processor) if entry.processor else {}
+    if settings.pop("library", None) == "timm":
+        return settings
+    if entry.crop == "center" and entry.resize is None:
+        raise UsageError(f"{entry.id}: timm's config cannot say that images are cut without being scaled; state resize")
+    side = min((entry.input_size or (0, 224, 224))[1:])
+    share = side / entry.resize if entry.resize else 1.0
+    if entry.resize and math.floor(side / share) != entry.resize:
+        share = side / (entry.resize + 0.25)  # timm divides again, and a rounding error would cost a pixel
+    return {"interpolation": entry.interpolation or "bilinear", "crop_mode": entry.crop or "center", "crop_pct": share}
 
 
 def write(folder: Path, network: nn.Module, label_names: Sequence[str]) -> None:

@@ -56,7 +56,17 @@ def verify(target: Target, splits: Splits, accelerator: Accelerator) -> Verdict:
     cause, notes = judge(target.entry, asked[name], name)
     if cause and splits.test is not None and np.isfinite(asked["test"].logits).all():
         cause = _diagnosed(cause, target, splits.test, accelerator)
-    return Verdict("suspect" if cause else "ok", cause, tuple(notes), estimates)
+    return Verdict("suspect" if cause else "ok", cause, (*notes, *pixel_notes(parts["test"] or parts["train"])), estimates)
+
+
+def pixel_notes(part: Split | None) -> tuple[str, ...]:
+    """Say what a library's own transform decided, and how its other implementation in use differs."""
+    from securitynet.data.published import Published
+
+    if part is None or not isinstance(part.transform, Published):
+        return ()
+    compared = part.transform.compared()
+    return (f"pixels: {part.transform.description}{f'; {compared}' if compared else ''}",)
 
 
 def judge(entry: Entry, outputs: Outputs, part: str = "test") -> tuple[str | None, list[str]]:

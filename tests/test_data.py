@@ -124,10 +124,15 @@ def test_crops_are_those_of_timm(crop: str, size: tuple[int, int]) -> None:
             assert np.array_equal(Transform.of(entry)(picture), np.asarray(known(picture)))
 
 
-def test_without_resize_an_image_goes_straight_to_the_input_size() -> None:
+def test_nothing_is_squashed_unless_it_is_stated() -> None:
+    """Without a rule, images must have the input size; `center` without `resize` cuts the middle out of the image as it is."""
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8))
-    expected = picture.resize((8, 8), Image.Resampling.BILINEAR)
-    assert np.array_equal(Transform((1, 8, 8))(np.asarray(picture))[0], np.asarray(expected))
+    with pytest.raises(DataError, match="images are 20x30, the model takes 8x8, and its record does not say how they are made to fit"):
+        Transform((1, 8, 8))(picture)
+    squashed = picture.resize((8, 8), Image.Resampling.BILINEAR)
+    assert np.array_equal(Transform((1, 8, 8), crop="squash")(np.asarray(picture))[0], np.asarray(squashed))
+    assert np.array_equal(Transform((1, 8, 8), crop="center")(picture)[0], np.asarray(picture)[6:14, 11:19])
+    assert np.array_equal(Transform((1, 20, 30))(picture)[0], np.asarray(picture))
 
 
 def test_channels_are_copied_dropped_or_refused() -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hub import Hub
+from PIL import Image
 
 from securitynet import evaluate
 from securitynet.cards import BEGIN, END
+from securitynet.data.pixels import pictures
+from securitynet.data.transform import Transform
 from securitynet.errors import HubError, LoadError, UsageError
 from securitynet.hub import push_model
 from securitynet.loaders import load_model
+from securitynet.target import Target
 
 SMALL = {"channels": [8, 8, 16, 16], "in_chans": 3, "output_stride": 8, "stem_width": 8}
 ABOUT = {"dataset": "CIFAR-10", "input_size": [3, 32, 32], "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.2], "num_classes": 10}
@@ -32,10 +38,62 @@ def config(repo: str) -> dict[str, Any]:
     return json.loads(Path(hf_hub_download(repo, "config.json")).read_text())
 
 
+def prepared(target: Target, picture: np.ndarray) -> torch.Tensor:
+    """What the target's network is fed, [1, c, h, w]."""
+    pixels: torch.Tensor = target.module[0](torch.from_numpy(Transform.of(target.entry)(picture)).float().div(255)[None])  # type: ignore[index]
+    return pixels
+
+
+def timm_pixels(repo: str, picture: np.ndarray) -> torch.Tensor:
+    import timm
+
+    facts = timm.data.resolve_model_data_config(timm.create_model(f"hf-hub:{repo}"))
+    pixels: torch.Tensor = timm.data.create_transform(**facts, is_training=False)(Image.fromarray(picture))[None]
+    return pixels
+
+
+def transformers_pixels(repo: str, picture: np.ndarray) -> torch.Tensor:
+    from transformers import AutoImageProcessor
+
+    pixels: torch.Tensor = AutoImageProcessor.from_pretrained(repo)(Image.fromarray(picture), return_tensors="pt")["pixel_values"]
+    return pixels
+
+
+@pytest.mark.parametrize(("crop", "resize"), [("squash", None), ("squash", 41), ("border", None), ("center", 56), ("center", 49)])
+def test_a_push_feeds_the_same_pixels(crop: str, resize: int | None, hub: Hub, tmp_path: Path) -> None:
+    """timm and transformers make of the pushed config what the record states."""
+    import timm
+
+    from securitynet.inputs import from_module
+
+    network = timm.create_model("resnet10t", num_classes=10, **SMALL).eval()
+    about = {**ABOUT, "architecture": "timm:resnet10t", "interpolation": "bicubic", "crop": crop, "resize": resize}
+    target, repo = from_module(network, about), "tester/push-pixels"
+    push_model(network, repo, annotation=about)
+    read = load_model(f"hf-hub:{repo}", cache_dir=tmp_path, progress=False)
+    for picture in pictures():
+        stated = prepared(target, picture)
+        for fed in (prepared(read, picture), timm_pixels(repo, picture), transformers_pixels(repo, picture)):
+            torch.testing.assert_close(fed, stated)
+    cut = {**about, "crop": "center", "resize": None}
+    with pytest.raises(UsageError, match="cannot say that images are cut without being scaled"):
+        push_model(network, repo, annotation=cut)
+
+
+def test_a_push_of_a_transformers_network_keeps_its_processor(hub: Hub, tmp_path: Path) -> None:
+    from publisher_repos import write
+
+    stated = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 71}, "crop_size": 64, "resample": 2}
+    for number, processor in enumerate((stated, None)):  # None: the defaults of the class are written down
+        target = load_model(write(tmp_path / str(number), "vit", processor), cache_dir=tmp_path, progress=False)
+        push_model(target, f"tester/push-processor-{number}", annotation={"dataset": "digits"})
+        for picture in pictures():
+            torch.testing.assert_close(transformers_pixels(f"tester/push-processor-{number}", picture), prepared(target, picture))
+
+
 def test_timm_and_transformers_read_a_timm_network(hub: Hub, tmp_path: Path) -> None:
     import timm
     from huggingface_hub import ModelCard
-    from PIL import Image
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     torch.manual_seed(0)
@@ -58,6 +116,10 @@ def test_timm_and_transformers_read_a_timm_network(hub: Hub, tmp_path: Path) -> 
     assert wrapped.config.id2label[3] == "cat"
     black = AutoImageProcessor.from_pretrained("tester/push-timm")(Image.new("RGB", (40, 50)), return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(black, (-mean / std).expand(1, 3, 32, 32))
+    for picture in pictures():
+        fed = prepared(ours, picture)
+        for theirs in (timm_pixels("tester/push-timm", picture), transformers_pixels("tester/push-timm", picture)):
+            torch.testing.assert_close(fed, theirs)
     entry, card = ours.entry, ModelCard.load("tester/push-timm").data
     assert (entry.dataset, entry.resize, entry.interpolation, entry.claimed_accuracy) == ("CIFAR-10", 36, "bicubic", 0.91)
     assert entry.revision == pushed.commit
@@ -105,7 +167,9 @@ def test_a_built_in_model_with_its_result(hub: Hub, tmp_path: Path) -> None:
     pushed = push_model(target, repo, annotation={}, result=result)
     again = evaluate(f"hf-hub:{repo}", attacks=["membership/loss"], cache_dir=tmp_path / "other")
     assert again.value("membership/loss", "auc") == result.value("membership/loss", "auc")
-    assert again.verdict == result.verdict and again.entry.claimed_accuracy == target.entry.claimed_accuracy
+    assert again.verdict.notes == (*result.verdict.notes, "pixels: timm pillow create_transform")
+    assert replace(again.verdict, notes=()) == replace(result.verdict, notes=())
+    assert again.entry.claimed_accuracy == target.entry.claimed_accuracy
     assert {row.entry for row in again.rows} == {f"hf-hub:{repo}@{pushed.commit}"}
     assert {row.weights_sha256 for row in again.rows} == {target.weights_sha256}
     assert again.entry.backdoor == "badnets" and (load_folder(repo, tmp_path) / "trigger.safetensors").is_file()

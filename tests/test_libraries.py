@@ -96,7 +96,7 @@ def test_torchvision_builds_as_the_library_does_for_its_weights() -> None:
     assert facts["architecture_args"] == {"transform_input": True, "init_weights": False}
     assert build_network(Entry.from_record({"id": "x", **facts})).transform_input is True
     assert describe("vit_b_16.IMAGENET1K_SWAG_E2E_V1")["architecture_args"] == {"image_size": 384}
-    assert describe("vit_b_16.IMAGENET1K_SWAG_E2E_V1")["resize"] is None
+    assert describe("vit_b_16.IMAGENET1K_SWAG_E2E_V1")["resize"] == 384
     assert describe("resnet18")["weights_hash"] == "f37072fd" and describe("resnet18")["integrity"] == "prefix"
 
 
@@ -104,12 +104,12 @@ def test_timm_registry_facts() -> None:
     from securitynet.loaders.timm import describe
 
     facts = describe("resnet18.a1_in1k")
-    data = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg("resnet18.a1_in1k").to_dict())
+    data = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg("resnet18.a1_in1k").to_dict(), use_test_size=True)
     transform = timm.data.create_transform(**data, is_training=False)
-    assert facts["resize"] == transform.transforms[0].size == 235
+    assert facts["resize"] == transform.transforms[0].size == 288
     assert (facts["dataset"], facts["hub_id"], facts["licence"]) == ("ImageNet-1k", "timm/resnet18.a1_in1k", "apache-2.0")
     assert (facts["mean"], facts["interpolation"], facts["paper_url"]) == (
-        (0.485, 0.456, 0.406),
+        [0.485, 0.456, 0.406],
         "bicubic",
         "https://arxiv.org/abs/2110.00476",
     )

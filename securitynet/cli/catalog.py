@@ -8,6 +8,7 @@ examples:
   securitynet catalog check --catalog ./catalog
   securitynet catalog check --construct --sample 200 --seed 1
   securitynet catalog check --construct --source robustbench --with "env/bin/python environments/build.py robustbench build"
+  securitynet catalog check --pixels
   securitynet catalog check --links --rate 2
 """
 
@@ -46,6 +47,7 @@ def _configure_check(check: argparse.ArgumentParser) -> None:
     what = check.add_mutually_exclusive_group()
     what.add_argument("--construct", action="store_true", help="build every architecture, compare classes and parameters with the record")
     what.add_argument("--links", action="store_true", help="ask every address whether it still answers; goes on where it stopped")
+    what.add_argument("--pixels", action="store_true", help="compare what every model is fed with its library's own transform")
     check.add_argument("--source", metavar="S", help="models of this source only")
     check.add_argument("--sample", type=int, metavar="N", help="with --construct: only N models, drawn by --seed")
     check.add_argument("--seed", type=int, default=0, metavar="S", help="of the sample (default 0)")
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
         raise UsageError(f"--catalog {folder}: no such folder")
     if args.action == "check":
-        action = _construct if args.construct else _links if args.links else _check
+        action = _construct if args.construct else _links if args.links else _pixels if args.pixels else _check
         return action(args, folder)
     if args.action in ("add", "build"):
         return (_add if args.action == "add" else _build)(args, folder)
@@ -165,6 +167,21 @@ def _construct(args: argparse.Namespace, folder: Path) -> int:
     quiet = args.json or not sys.stderr.isatty()
     building = construct_outside(chosen, args.builder) if outside else construct(chosen)
     results = list(track(building, "building", len(chosen), console=Console(stderr=True), disable=quiet))
+    counts = summary(results)
+    problems = [f"{result.entry}: {result.problem}" for result in results if result.problem]
+    if args.json:
+        print_json({"catalog": str(folder), "sources": counts, "problems": problems})
+        return FAILED if problems else DONE
+    for source, count in counts.items():
+        _say(f"{source:18}", ", ".join(f"{number} {what}" for what, number in count.items()))
+    return _problems(args, folder, problems)
+
+
+def _pixels(args: argparse.Namespace, folder: Path) -> int:
+    from securitynet.importers.pixels import compare, summary
+    from securitynet.importers.records import entries
+
+    results = list(compare(entries(folder, args.source)))
     counts = summary(results)
     problems = [f"{result.entry}: {result.problem}" for result in results if result.problem]
     if args.json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from securitynet.cache import digest
-from securitynet.data.transform import Transform
+from securitynet.data.pixels import Pixels
 from securitynet.errors import DataError
 
 if TYPE_CHECKING:
@@ -76,16 +76,16 @@ class Split:
     images: Images
     indices: np.ndarray
     labels: np.ndarray
-    transform: Transform
+    transform: Pixels
 
     def __len__(self) -> int:
         return len(self.indices)
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the images' content, their order and the transform; the labels are not part of it."""
+        """sha256 of the images' content, their order and what decides the pixels (its id); the labels are not part of it."""
         order = hashlib.sha256(np.ascontiguousarray(self.indices, dtype=np.int64).data).hexdigest()
-        return digest(self.images.fingerprint, order, repr(self.transform))
+        return digest(self.images.fingerprint, order, self.transform.id)
 
     def pixels(self, positions: Any) -> torch.Tensor:
         """Return float32 pixels in [0,1], [len(positions), c, h, w], of the images at `positions` of this split."""
@@ -123,7 +123,7 @@ class Splits:
         return digest(self.membership, [part and [part.name, part.digest, _content(part.labels)] for part in parts])
 
 
-def draw(images: ImageSet, transform: Transform, num_classes: int, seed: int = 0, samples: int | None = DEFAULT_SAMPLES) -> Splits:
+def draw(images: ImageSet, transform: Pixels, num_classes: int, seed: int = 0, samples: int | None = DEFAULT_SAMPLES) -> Splits:
     """Draw at most `samples` members and as many non-members (None: all), by `seed`; the rest of the training part is for queries.
 
     Indices are sorted: the order does not depend on the seed where everything is taken. Raises DataError where labels
@@ -146,7 +146,7 @@ def draw(images: ImageSet, transform: Transform, num_classes: int, seed: int = 0
 
 @dataclass(frozen=True, eq=False)
 class _Drawer:
-    transform: Transform
+    transform: Pixels
     rng: np.random.Generator
     samples: int | None
     num_classes: int

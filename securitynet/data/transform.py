@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from securitynet.data.pixels import Pixels, identity
 from securitynet.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,27 +19,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Transform:
-    """Resize, crop and channel handling; normalisation is the target's. uint8 in, uint8 out.
+    """Resize, crop and channel handling of sources without a library of their own; normalisation is the target's. uint8 out.
 
-    `resize` None: straight to the input size. `crop`: `center` scales the shorter side to `resize` and cuts the middle out,
-    `squash` scales both sides and cuts, `border` scales the longer side and fills up with the colour `fill`.
+    `crop`: `center` scales the shorter side to `resize` (None: nothing is scaled) and cuts the middle out, `squash` scales both
+    sides to `resize` (None: the input size) and cuts, `border` scales the longer side so and fills up with the colour `fill`.
+    Where neither is known, images must have the input size: how others would be made to fit is not guessed.
     """
 
     input_size: tuple[int, ...]
     resize: int | None = None
-    crop: str = "center"
+    crop: str | None = None
     interpolation: str = "bilinear"
     grey_to_rgb: bool = False
     fill: tuple[int, ...] | None = None
 
     @classmethod
-    def of(cls, entry: Entry) -> Transform:
-        """Return the transform that the entry records."""
+    def of(cls, entry: Entry) -> Pixels:
+        """Return what prepares the entry's pixels: the publishing library's own transform, else the one that its columns state."""
         if entry.input_size is None:
             raise DataError(f"{entry.id}: input_size is not recorded; give it as [channels, height, width]")
-        crop, interpolation = entry.crop or "center", entry.interpolation or "bilinear"
-        fill = tuple(round(255 * value) for value in entry.mean or (0.0,)) if crop == "border" else None
-        return cls(entry.input_size, entry.resize, crop, interpolation, bool(entry.grey_to_rgb), fill)
+        if entry.processor is not None:
+            from securitynet.data.published import Published
+
+            return Published(entry.input_size, entry.processor, entry.mean)
+        fill = tuple(round(255 * value) for value in entry.mean or (0.0,)) if entry.crop == "border" else None
+        return cls(entry.input_size, entry.resize, entry.crop, entry.interpolation or "bilinear", bool(entry.grey_to_rgb), fill)
+
+    @property
+    def id(self) -> str:
+        """sha256 of the rule and of what it makes of the fixed pictures."""
+        return _identity(self)
+
+    @property
+    def description(self) -> str:
+        """What decided the pixels."""
+        return "securitynet pillow, as the record states" if self._fits else "none: images of the input size"
+
+    def compared(self) -> str | None:
+        """There is no other implementation."""
+        return None
+
+    @property
+    def _fits(self) -> bool:
+        """Whether images of another size are made to fit."""
+        return len(self.input_size) == 3 and (self.resize, self.crop) != (None, None)
 
     def __call__(self, image: Image | np.ndarray) -> np.ndarray:
         """Return uint8 [c, h, w] (volumes: [c, d, h, w]) of a PIL image or of an array [h, w], [h, w, c] or [d, h, w]."""
@@ -47,8 +72,15 @@ class Transform:
         if not isinstance(image, np.ndarray):
             image = eight_bit(image, grey=channels == 1)
         size = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
+        if size != (height, width) and isinstance(image, np.ndarray):
+            image = as_picture(image)
+        if size != (height, width) and not self._fits:
+            raise DataError(
+                f"images are {size[0]}x{size[1]}, the model takes {height}x{width}, and its record does not say how they are made to fit: "
+                "state crop (center, squash or border) and resize"
+            )
         if self.resize is not None or size != (height, width):
-            image = self._resized(image if not isinstance(image, np.ndarray) else _picture(image))
+            image = self._resized(as_picture(image) if isinstance(image, np.ndarray) else image)
         return self._channels(np.asarray(image), channels)
 
     def batch(self, array: np.ndarray) -> np.ndarray | None:
@@ -78,10 +110,12 @@ class Transform:
     def _scaled(self, width: int, height: int) -> tuple[int, int]:
         """The width and height of an image after scaling, before the cut."""
         _, *target = self.input_size
+        if self.resize is None and self.crop == "center":
+            return width, height
         goal_height, goal_width = target if self.resize is None else (side * self.resize // min(target) for side in target)
-        if self.crop == "squash" or (self.crop == "center" and self.resize is None):
+        if self.crop == "squash":
             return goal_width, goal_height
-        if self.crop == "center" and goal_height == goal_width:
+        if self.crop != "border" and goal_height == goal_width:
             shorter = min(width, height)  # whole numbers: a rounding error would cost a pixel
             return goal_width * width // shorter, goal_height * height // shorter
         ratios = height / goal_height, width / goal_width
@@ -119,6 +153,12 @@ class Transform:
         return np.repeat(array[None], channels, axis=0)
 
 
+@cache
+def _identity(rule: Transform) -> str:
+    channels = rule.input_size[0]
+    return identity(repr(rule), "pillow", rule if rule._fits and channels in (1, 3) else None, channels)
+
+
 def _margin(side: int, target: int) -> int:
     """Pixels cut off at the left or upper side, negative for pixels added; odd numbers are halved as torchvision does."""
     return round((side - target) / 2) if side >= target else -((target - side) // 2)
@@ -136,8 +176,8 @@ def eight_bit(picture: Image, grey: bool) -> Image:
     return picture.convert("L" if grey else "RGB")
 
 
-def _picture(array: np.ndarray) -> Image:
-    """An array [h, w] or [h, w, c] as a PIL image."""
+def as_picture(array: np.ndarray) -> Image:
+    """Return an array [h, w] or [h, w, c] as a PIL image. Raises DataError for one that is none."""
     from PIL import Image
 
     array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array

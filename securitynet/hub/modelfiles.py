@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from securitynet import modelrepo
 from securitynet._version import __version__
+from securitynet.data.pixels import pictures
+from securitynet.data.transform import Transform
 from securitynet.download.hashes import digests_of
 from securitynet.entry import Entry
-from securitynet.errors import LoadError, UsageError
+from securitynet.errors import DataError, LoadError, UsageError
 from securitynet.loaders._annotation import BUILD, KEY, annotation_of, file_beside
 from securitynet.target import Preprocess, Target
 
@@ -107,8 +110,7 @@ def _write_timm(folder: Path, network: nn.Module, entry: Entry, labels: list[str
     own: dict[str, Any] = dict.fromkeys((*none, "label_names", "label_descriptions", "test_input_size", "test_crop_pct"))
     own |= {"tag": entry.name, "license": (entry.licence or "unknown").lower(), "input_size": size, "custom_load": False}
     own |= {"mean": [one / scale for one in entry.mean or ()], "std": [one / scale for one in entry.std or ()]}
-    own |= {"interpolation": entry.interpolation or "bilinear", "crop_mode": entry.crop or "center"}
-    own["crop_pct"] = size[-1] / entry.resize if entry.resize else 1.0
+    own |= modelrepo.timm_geometry(entry)
     described = copy.copy(network)
     described.pretrained_cfg = {**network.pretrained_cfg, **own}  # type: ignore[dict-item, assignment]
     modelrepo.write(folder, described, labels)
@@ -116,11 +118,16 @@ def _write_timm(folder: Path, network: nn.Module, entry: Entry, labels: list[str
 
 
 def _write_transformers(folder: Path, network: nn.Module, target: Target) -> None:
+    from securitynet.data.processor import processor_class
+
+    if target.entry.base_model is not None:
+        raise UsageError(f"{target.entry.id}: an adapter on {target.entry.base_model} cannot be pushed as a whole model; merge it first")
     inner: Any = network.network
     inner.save_pretrained(folder, safe_serialization=True)
-    preprocessor = (target.folder or folder) / "preprocessor_config.json"
-    if preprocessor.is_file():
-        (folder / preprocessor.name).write_bytes(preprocessor.read_bytes())
+    if target.entry.processor is not None:
+        settings = json.loads(target.entry.processor)
+        own = {key: value for key, value in settings.items() if key not in ("library", "class", "stated")}
+        processor_class(settings["class"])(**own).save_pretrained(folder)
     _annotate(folder, json.loads((folder / "config.json").read_text(encoding="utf-8")), target.entry)
 
 
@@ -164,5 +171,23 @@ def _compare(folder: Path, target: Target) -> None:
         equal = torch.equal(module.eval()(pixels), read.module(pixels))
     if not equal:
         raise LoadError(f"{target.entry.id}: built again from its files, the model gives other answers; is its architecture as annotated?")
+    _compare_pixels(target.entry, read.entry)
     if changed := [name for name in READ if getattr(read.entry, name) != getattr(target.entry, name)]:
         raise LoadError(f"{target.entry.id}: read back, its files say other {', '.join(changed)} than the annotation")
+
+
+def _compare_pixels(pushed: Entry, read: Entry) -> None:
+    """Raise LoadError where the files would feed the network other pixels: on fixed pictures, and on one of the input size."""
+    size = pushed.input_size or ()
+    if len(size) != 3 or size[0] not in (1, 3):
+        return
+    noise = np.random.default_rng(0).integers(0, 256, (*size[1:], size[0]), dtype=np.uint8)
+    before, after = Transform.of(pushed), Transform.of(read)
+    sizes = (noise,) if pushed.processor is None and (pushed.crop, pushed.resize) == (None, None) else (noise, *pictures(size[0]))
+    for picture in sizes:
+        try:
+            same = np.array_equal(before(picture), after(picture))
+        except DataError:
+            continue  # one that the model does not take
+        if not same:
+            raise LoadError(f"{pushed.id}: read back, its files make other pixels than its record states (resize, crop, interpolation)")

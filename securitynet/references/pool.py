@@ -72,7 +72,7 @@ class Pool:
         """sha256 over the images, their transform and their labels."""
         arrays = [array[self.order] for array in self.origin] + [self.labels]
         hashes = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
-        return digest(hashes, repr(self.members.transform), self.classes)
+        return digest(hashes, self.members.transform.id, self.classes)
 
     @cached_property
     def images(self) -> torch.Tensor:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from securitynet.errors import shown, UsageError
+from securitynet.errors import UsageError, shown
 from securitynet.results.legacy import upgraded
 from securitynet.schema import column, dtypes_of, features_of
 

@@ -140,7 +140,7 @@ def ordered(entries: Iterable[Entry], seeds: Sequence[int]) -> list[Job]:
 
 
 def _images_of(entry: Entry) -> str:
-    return json.dumps([entry.dataset, entry.num_classes, entry.input_size, entry.resize, entry.crop, entry.interpolation])
+    return json.dumps([entry.dataset, entry.num_classes, entry.input_size, entry.resize, entry.crop, entry.interpolation, entry.processor])
 
 
 def shard(jobs: Sequence[Job], part: tuple[int, int], samples: int | None) -> list[Job]:

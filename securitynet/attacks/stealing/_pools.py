@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from securitynet.cache import digest
 from securitynet.data import Images, Split, Splits
+from securitynet.data.transform import Transform
 from securitynet.entry import Entry
 from securitynet.errors import DataError, Skipped
 
@@ -134,7 +135,7 @@ def _other(name: str, test: Split, size: int, cache: Path | None, seed: int) -> 
     from securitynet.data.dataset import find
     from securitynet.data.readers import image_set
 
-    transform = replace(test.transform, resize=None)
+    transform = Transform(test.transform.input_size, crop="squash")  # whatever it shows: these images are not the model's own
     record = find(name)
     entry = Entry(id=f"queries from {name}", dataset=record.key if record else None, input_size=transform.input_size)
     found = image_set(entry, data=None if record else name, cache=cache, samples=size, seed=seed)

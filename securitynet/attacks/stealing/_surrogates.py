@@ -90,6 +90,7 @@ def _described(record: Entry, target: Target) -> Entry:
         resize=own.resize,
         crop=own.crop,
         interpolation=own.interpolation,
+        processor=own.processor,
     )
 
 

@@ -5,7 +5,6 @@ The input is that of timm's own evaluation: many of its models were trained on s
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -50,18 +49,11 @@ def _identity(name: str, config: Any, family: str) -> Record:
 
 
 def _input(config: Any) -> Record:
-    size, share = config.test_input_size or config.input_size, config.test_crop_pct or config.crop_pct or 1.0
-    return {
-        "input_size": list(size),
-        "channels": size[0],
-        "scale": 1.0,
-        "channel_order": "RGB",
-        "mean": [float(value) for value in config.mean],
-        "std": [float(value) for value in config.std],
-        "resize": math.floor(size[-1] / share) if share != 1.0 else None,
-        "crop": config.crop_mode,
-        "interpolation": config.interpolation,
-    }
+    from securitynet.loaders._formats import timm_preprocessing
+
+    stated = timm_preprocessing(config.to_dict(), test=True)
+    stated.pop("licence")
+    return stated | {"scale": 1.0, "channel_order": "RGB"}
 
 
 def _weights(config: Any) -> Record:
