@@ -12,7 +12,7 @@ from typing import Any
 from securitynet.data.dataset import find, resolve
 from securitynet.download import SUFFIXES, Files, find_weights
 from securitynet.download.hashes import digests_of
-from securitynet.download.hub import Repo
+from securitynet.download.hub import Repo, Unreachable
 from securitynet.entry import Entry
 from securitynet.errors import LoadError, UsageError
 from securitynet.loaders._annotation import facts_of, file_beside, joined
@@ -79,12 +79,7 @@ def from_hub(name: str, record: Mapping[str, Any], files: Files) -> Entry:
     place = _inside(name, inside)
     label = f"hf-hub:{repo_id}{f':{inside}' if inside else ''}"
     repo = Repo(repo_id, revision or None, label, files.offline, files.progress)
-    config = repo.optional(f"{place}config.json")
-    pinned = repo if config is None else replace(repo, revision=repo.pinned(config) or repo.revision)
-    adapter = pinned.optional(place + ADAPTER)
-    if adapter is not None and any(pinned.optional(place + one) for one in USUAL):
-        adapter = None
-    config = adapter or config or _config(repo, place, files)
+    config, adapter = _configs(repo, place, files)
     pinned = replace(repo, revision=repo.pinned(config) or repo.revision)
     own = {"id": label, "source": "hf-hub", "name": repo_id, "hub_id": repo_id, "revision": pinned.revision}
     trigger = file_beside(facts_of(read_json(config), label)) if adapter is None else None
@@ -113,15 +108,27 @@ def _inside(name: str, inside: str) -> str:
     return "".join(f"{part}/" for part in parts)
 
 
-def _config(repo: Repo, place: str, files: Files) -> Path:
-    """The config of a model. Raises LoadError that says what a repo without one is, as far as its files' names tell."""
-    config = repo.find(f"{place}config.json")
-    if config is None:
-        form = form_of(repo_names(Entry(id=repo.label, hub_id=repo.id, revision=repo.revision), files))
-        if form is not None:
-            raise LoadError(f"{repo.label}: {form}")
-        config = repo.file(f"{place}config.json")  # whose absence it says
-    return config
+def _configs(repo: Repo, place: str, files: Files) -> tuple[Path, Path | None]:
+    """The config of a model, and that of an adapter where the repo is one, which then is both.
+
+    Raises DownloadError, or LoadError that says what a repo without a config is, as far as its files' names tell.
+    """
+    away: Unreachable | None = None
+    try:
+        config = repo.find(f"{place}config.json")
+    except Unreachable as error:  # one try is enough: what is not in the cache is not there
+        config, away, repo = None, error, replace(repo, offline=True)
+    pinned = repo if config is None else replace(repo, revision=repo.pinned(config) or repo.revision)
+    adapter = pinned.optional(place + ADAPTER)
+    if adapter is not None and any(pinned.optional(place + one) for one in USUAL):
+        adapter = None
+    if (found := adapter or config) is not None:
+        return found, adapter
+    if away is not None:
+        raise away
+    if (form := form_of(repo_names(Entry(id=repo.label, hub_id=repo.id, revision=repo.revision), files))) is not None:
+        raise LoadError(f"{repo.label}: {form}")
+    return repo.file(f"{place}config.json"), None  # whose absence it says
 
 
 def _of_folder(folder: Path, record: Mapping[str, Any]) -> Facts:

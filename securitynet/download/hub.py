@@ -63,7 +63,7 @@ class Repo:
         try:
             return self.find(name)
         except Unreachable as error:
-            log.info("%s; taken as absent", error)
+            log.debug("%s; taken as absent", error)
             return None
 
     def _fetched(self, name: str) -> Path | None:
