@@ -21,7 +21,7 @@ from securitynet.foreign import credible, regular
 
 NAMES = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}  # MedMNIST's names
 IDX = "*idx[13]-ubyte*"
-IDX_UINT8, MOST_AXES = 0x08, 4
+IDX_UINT8, MOST_AXES, MOST_SIDE = 0x08, 4, 100_000_000
 DAMAGE = (
     *(ArithmeticError, EOFError, LookupError, MemoryError, NotImplementedError, OSError, RecursionError, RuntimeError, SyntaxError),
     *(TypeError, ValueError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
@@ -135,7 +135,7 @@ def _idx(path: Path) -> np.ndarray:
             if zero != 0 or kind != IDX_UINT8 or not 1 <= axes <= MOST_AXES:
                 raise ValueError("not an IDX file of bytes")
             shape = struct.unpack(f">{axes}I", file.read(4 * axes))
-            if not credible(path.stat().st_size, math.prod(shape)):
+            if max(shape) > MOST_SIDE or not credible(path.stat().st_size, math.prod(shape)):
                 raise ValueError(f"its shape {shape} is far more than such a file holds")
             values = np.frombuffer(file.read(math.prod(shape) + 1), np.uint8)
     except DAMAGE as error:

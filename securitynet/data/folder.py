@@ -75,12 +75,19 @@ def _images(top: Path) -> Iterator[Path]:
     while waiting:
         child = waiting.pop()
         path = Path(child.path)
-        if child.is_dir():
+        if _is_folder(child):
             if (place := _place(path)) not in seen:  # links may lead in a circle
                 seen.add(place)
                 waiting += _children(path)
         elif os.path.splitext(child.name)[1].lower() in ENDINGS:
-            yield path if child.is_file() else regular(path, DataError)
+            yield path if child.is_file(follow_symlinks=False) else regular(path, DataError)
+
+
+def _is_folder(child: os.DirEntry[str]) -> bool:
+    try:
+        return child.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _children(folder: Path) -> list[os.DirEntry[str]]:

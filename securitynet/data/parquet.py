@@ -17,7 +17,7 @@ from securitynet.data.fingerprint import of_files
 from securitynet.data.labels import ClassOrder, class_order
 from securitynet.data.want import Want, split_of
 from securitynet.errors import DataError
-from securitynet.foreign import regular
+from securitynet.foreign import FREE_BYTES, MOST_RATIO, regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,11 +113,12 @@ def read_group(group: RowGroup, columns: Sequence[str]) -> pa.Table:
     file = open_parquet(Path(group.file), group.file)
     batches, held = [], 0
     try:
-        for one in file.iter_batches(_rows_at_once(file, group, columns), row_groups=[group.index], columns=list(columns)):
+        rows, most = _bounds(file, group, columns)
+        for one in file.iter_batches(rows, row_groups=[group.index], columns=list(columns)):
             batches.append(one)
             held += one.nbytes
-            if held > MOST_BYTES:
-                raise ValueError(f"more than {MOST_BYTES:,} bytes")
+            if held > most:
+                raise ValueError(f"it unpacks to more than {most:,} bytes")
         table = pa.Table.from_batches(batches)
         if (table.num_rows, table.num_columns) != (group.rows, len(columns)):
             raise ValueError(f"{table.num_rows} rows of {table.num_columns} columns for {group.rows} of {len(columns)}")
@@ -126,16 +127,19 @@ def read_group(group: RowGroup, columns: Sequence[str]) -> pa.Table:
     return table
 
 
-def _rows_at_once(file: Any, group: RowGroup, columns: Sequence[str]) -> int:
-    """So few rows that they fit in memory even if each holds the largest value that the column may have."""
+def _bounds(file: Any, group: RowGroup, columns: Sequence[str]) -> tuple[int, int]:
+    """How many rows to read at once, and how many bytes at most.
+
+    So few rows that they fit in memory even if each holds the largest value that the column may have; images hardly compress.
+    """
     footer = file.metadata.row_group(group.index)
     found = [footer.column(place) for place in range(footer.num_columns)]
-    sizes = [
-        one.total_uncompressed_size for one in found if "BYTE_ARRAY" in one.physical_type and one.path_in_schema.split(".")[0] in columns
-    ]
-    if sum(sizes) > MOST_BYTES:
-        raise ValueError(f"a column of {sum(sizes):,} bytes")
-    return int(max(1, min(65_536, HELD // max(1, sum(sizes)))))
+    texts = [one for one in found if "BYTE_ARRAY" in one.physical_type and one.path_in_schema.split(".")[0] in columns]
+    size, packed = sum(one.total_uncompressed_size for one in texts), sum(one.total_compressed_size for one in texts)
+    most = max(FREE_BYTES, MOST_RATIO * packed) if texts else MOST_BYTES
+    if size > min(most, MOST_BYTES):
+        raise ValueError(f"a column of {size:,} bytes")
+    return int(max(1, min(65_536, HELD // max(1, size)))), min(most, MOST_BYTES)
 
 
 def open_parquet(file: Any, name: str) -> Any:
