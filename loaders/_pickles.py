@@ -8,7 +8,7 @@ from typing import IO
 
 from securitynet.errors import SecurityNetError
 
-MOST_STEPS, MOST_VALUES, DEEPEST = 2_000_000, 20_000_000, 200
+MOST_STEPS, MOST_VALUES, DEEPEST = 1_000_000, 20_000_000, 200
 MOST_PICKLES = 5  # of the format before zip: a number, a version, facts of the machine, the object, its storages
 MUTATORS = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
 Size = list[int]  # values in it, and levels of it
