@@ -84,7 +84,7 @@ def test_configs(vit: Path, tmp_path: Path, kind: str, name: str) -> None:
     except SecurityNetError:
         read(place)
     else:  # a processor's config may hold what nobody reads
-        assert name != "config.json" or kind in ()
+        assert name != "config.json"
 
 
 VALUES: dict[str, dict[str, Any]] = {
@@ -104,7 +104,6 @@ VALUES: dict[str, dict[str, Any]] = {
     "labels-many": {"id2label": {str(number): "a" for number in range(300_000)}},
     "labels-nested": {"id2label": {"0": {"a": [1]}, "1": [2]}},
     "labels-number": {"id2label": 7},
-    "labels-keys": {"id2label": {"a": "b", "²": "c"}},
     "labels-long": {"id2label": {"0": "B" * 1_000_000, "1": "b"}, "architectures": ["A" * 1_000_000]},
     "kind-long": {"model_type": "m" * 1_000_000},
     "kind-escapes": {"model_type": "\x1b[2J\x1b[31m\n\u202evit"},
@@ -124,7 +123,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "problem": {"problem_type": "multi_label_classification"},
     "annotation": {"securitynet": {"entry": {"num_classes": "x" * 10_000}}},
     "annotation-deep": {"securitynet": {"entry": {"notes": [[[["a"]]]]}}},
-    "annotation-elsewhere": {"securitynet": {"entry": {"architecture": "nets:../../x", "architecture_args": {"a": "b"}}}, "architectures": None, "model_type": None},
+    "annotation-elsewhere": {"securitynet": {"entry": {"architecture": "nets:../../x"}}, "architectures": None, "model_type": None},
 }  # fmt: skip
 
 
@@ -215,7 +214,7 @@ def bomb(levels: int, width: int = 10) -> str:
 
 CARDS: dict[str, str] = {
     **{f"bomb-{levels}": f"{bomb(levels)}\ndatasets: *l{levels - 1}" for levels in (3, 6, 9, 40)},
-    "bomb-of-mappings": "a: &a {x: 1}\n" + "\n".join(f"{chr(98 + one)}: &{chr(98 + one)} {{p: *{chr(97 + one)}, q: *{chr(97 + one)}}}" for one in range(20)),
+    "bomb-of-mappings": "a0: &a0 {x: 1}\n" + "\n".join(f"a{one + 1}: &a{one + 1} {{p: *a{one}, q: *a{one}}}" for one in range(20)),
     "merge": "a: &a {x: 1}\nb:\n  <<: [*a, *a, *a]\ndatasets: digits",
     "circle": "datasets: &a [*a]",
     "deep": "datasets: " + "[" * 500 + "]" * 500,
@@ -296,9 +295,7 @@ def test_rows_and_the_log_are_clean_too(capsys: pytest.CaptureFixture[str]) -> N
     assert len(said) < 500 and "\x1b" not in said and said.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "text", ["a: *b", "&a [*a]", "{a: 1}\n...\n{b: 2}", "%TAG ! x\n---\na: 1", "\x07: 1", "? ? ? ?", "!!map [1]", "&a &b c"]
-)
+@pytest.mark.parametrize("text", ["a: *b", "&a [*a]", "{a: 1}\n...\n{b: 2}", "\x07: 1", "? ? ? ?", "!!map [1]", "&a &b c"])
 def test_yaml_that_is_refused(text: str) -> None:
     refused(lambda: yaml_mapping(text, "card", LoadError))
 
@@ -313,9 +310,8 @@ def test_nobody_but_the_hub_is_asked(vit: Path, tmp_path: Path, monkeypatch: pyt
         auto_map={"AutoConfig": "evil/repo--code.Config"},
         tokenizer_class="http://127.0.0.1:9/t",
     )
-    (place / "README.md").write_text(
-        "---\ndatasets: ['http://127.0.0.1:9/data']\nbase_model: evil/repo\nmodel-index: []\n---\n![x](http://127.0.0.1:9/a.png)\n"
-    )
+    front = "datasets: ['http://127.0.0.1:9/data']\nbase_model: evil/repo\nmodel-index: []"
+    (place / "README.md").write_text(f"---\n{front}\n---\n![x](http://127.0.0.1:9/a.png)\n")
     asked: list[Any] = []
     monkeypatch.setattr(socket.socket, "connect", lambda self, address: asked.append(address))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **_: asked.append(arguments) or [])
