@@ -162,7 +162,7 @@ def _torchvision(name: str, entry: Entry) -> Constructor:
 def _pytorchcv(name: str, entry: Entry) -> Constructor:
     from pytorchcv.model_provider import get_model
 
-    from securitynet.loaders.pytorchcv import table
+    from securitynet.loaders._pytorchcv import table
 
     if name not in table():
         raise _unknown(entry, "pytorchcv", name, table())

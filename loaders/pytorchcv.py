@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files as resource_files
 from typing import TYPE_CHECKING
 
 from securitynet.download import Files, fetch
@@ -21,14 +17,6 @@ if TYPE_CHECKING:
     from securitynet.entry import Entry
     from securitynet.loaders._state import State
     from securitynet.target import Target
-
-
-@cache
-def table() -> Mapping[str, Mapping[str, str]]:
-    """Return the library's table of weights by model name; a name that stands there twice keeps the line with a checksum."""
-    place = resource_files("pytorchcv.models.common").joinpath("model_metainfos.csv")
-    with place.open(encoding="utf-8") as file:
-        return {row["model_name"]: row for row in csv.DictReader(file) if row["checksum"] != "NA"}
 
 
 def load(entry: Entry, files: Files) -> Target:

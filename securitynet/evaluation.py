@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from securitynet.attacks.protocols import Attack, params_of
-from securitynet.attacks.resolve import code_of, name_of, resolve
+from securitynet.attacks.resolve import Named, named, resolve
 from securitynet.attacks.run import Ran, run
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
@@ -62,7 +61,7 @@ def evaluate(
     (`rounding:2`), Target -> Target, or paths to files that define one. `samples` caps members and non-members (None: all).
     What was computed before, with the same weights, data and code, is read from the cache. Raises SecurityNetError.
     """
-    chosen = resolve(attacks)
+    chosen = named(resolve(attacks))
     options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress)
     subject = Subject.of(model, data, preprocessing, defences, options)
     return subject.evaluated(chosen)
@@ -103,7 +102,7 @@ class Subject:
         splits = draw(images, Transform.of(target.entry), target.num_classes, options.seed, options.samples)
         return cls(target, splits, Accelerator(), options)
 
-    def evaluated(self, attacks: Sequence[Attack]) -> Result:
+    def evaluated(self, attacks: Sequence[Named]) -> Result:
         """Ask the model once, verify it, run the attacks; return everything."""
         target, splits, accelerator = self.target, self.splits, self.accelerator
         context = self._context()
@@ -120,12 +119,12 @@ class Subject:
             rows = [suspect(row, verdict.cause) for row in rows]
         return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence)
 
-    def _attacked(self, attack: Attack, context: Context, store: RowStore) -> list[Row]:
+    def _attacked(self, attack: Named, context: Context, store: RowStore) -> list[Row]:
         """Return the rows of an attack: from `store` where it has run before with the same code, else by running it.
 
         One that failed is tried again next time.
         """
-        key = store.key(name_of(attack), params_of(attack), self.splits.seed, code_of(attack))
+        key = store.key(attack.name, attack.params, self.splits.seed, attack.code)
         stored = _agreed(store.get(key), self.accelerator)
         if stored is not None:
             return stored
@@ -180,12 +179,11 @@ class Subject:
                 store.put(key, rows, {})
         return rows
 
-    def _announce(self, attacks: Sequence[Attack]) -> None:
+    def _announce(self, attacks: Sequence[Named]) -> None:
         """Log what will run, and about how long asking the model takes (a short measurement; none where all is cached)."""
         families: dict[str, dict[str, None]] = {}
         for attack in attacks:
-            family, _, name = name_of(attack).partition("/")
-            families.setdefault(family, {})[name] = None
+            families.setdefault(attack.family, {})[attack.name.partition("/")[2]] = None
         names = "; ".join(["verify", *(f"{family}: {', '.join(found)}" for family, found in families.items())])
         to_ask = self._to_ask()
         if not to_ask:

@@ -233,7 +233,7 @@ CARDS: dict[str, str] = {
     "index": "model-index: [{results: [{metrics: [{type: accuracy, value: .nan}], dataset: {type: digits}}]}]\ndatasets: digits",
     "index-number": "model-index: 7\ndatasets: digits",
     "index-strange": "model-index: [{results: [{metrics: [{type: accuracy, value: [1]}], dataset: digits}]}]\ndatasets: digits",
-    "index-split": "model-index: [{results: [{metrics: [{type: accuracy, value: 0.9}], dataset: {type: digits, split: [1]}}]}]\ndatasets: digits",
+    "index-split": "model-index: [{results: [{metrics: [{type: accuracy, value: 0.9}], dataset: {type: digits, split: [1]}}]}]",
 }  # fmt: skip
 
 

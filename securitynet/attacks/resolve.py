@@ -10,12 +10,13 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from securitynet.attacks.protocols import Attack
+from securitynet.attacks.protocols import Attack, params_of
 from securitynet.errors import UsageError, unknown
 
 PACKAGE = "securitynet.attacks"
@@ -51,6 +52,30 @@ def resolve(attacks: str | Path | Attack | Iterable[Any]) -> list[Attack]:
     if not found:
         raise UsageError("no attack was named")
     return found
+
+
+@dataclass(frozen=True)
+class Named:
+    """An attack with the name and the hyper-parameters (JSON) that go into its rows."""
+
+    attack: Attack
+    name: str
+    params: str
+
+    @property
+    def family(self) -> str:
+        """The first part of the name."""
+        return self.name.partition("/")[0]
+
+    @property
+    def code(self) -> str:
+        """See code_of()."""
+        return code_of(self.attack)
+
+
+def named(attacks: Iterable[Attack]) -> list[Named]:
+    """Return attacks with their names and hyper-parameters."""
+    return [Named(attack, name_of(attack), params_of(attack)) for attack in attacks]
 
 
 def name_of(attack: Attack) -> str:

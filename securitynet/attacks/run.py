@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from securitynet.attacks.protocols import Attack, params_of
-from securitynet.attacks.resolve import name_of
+from securitynet.attacks.resolve import Named
 from securitynet.errors import Skipped
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
@@ -42,29 +41,28 @@ class Ran:
     peak_memory: int | None = None
 
 
-def run(attacks: Iterable[Attack], target: Target, splits: Splits, accelerator: Accelerator) -> Iterator[Ran]:
+def run(attacks: Iterable[Named], target: Target, splits: Splits, accelerator: Accelerator) -> Iterator[Ran]:
     """Run the attacks one after the other and yield what became of each."""
-    for attack in attacks:
-        yield _run_one(attack, target, splits, accelerator)
+    for one in attacks:
+        yield _run_one(one, target, splits, accelerator)
 
 
-def _run_one(attack: Attack, target: Target, splits: Splits, accelerator: Accelerator) -> Ran:
-    name, params = name_of(attack), params_of(attack)
+def _run_one(one: Named, target: Target, splits: Splits, accelerator: Accelerator) -> Ran:
     start = time.perf_counter()
     try:
         with PeakMemory(accelerator.device) as memory:
-            evidence = attack(target, splits, accelerator)
+            evidence = one.attack(target, splits, accelerator)
             if hasattr(evidence, "with_null"):  # what is judged by other models' scores
-                evidence = evidence.with_null(name, params, target)
+                evidence = evidence.with_null(one.name, one.params, target)
             estimates = tuple(evidence.metrics())
     except Skipped as skipped:
-        return _without(name, params, "skipped", str(skipped))
+        return _without(one, "skipped", str(skipped))
     except Exception as error:  # an attack may be anybody's code: its failure costs one row, not the evaluation
-        log.debug("%s failed", name, exc_info=True)
-        return _without(name, params, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
+        log.debug("%s failed", one.name, exc_info=True)
+        return _without(one, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
     seconds = time.perf_counter() - start
-    return Ran(name, params, evidence.family, "ok", estimates, evidence.arrays(), evidence.queries, seconds, memory.peak)
+    return Ran(one.name, one.params, evidence.family, "ok", estimates, evidence.arrays(), evidence.queries, seconds, memory.peak)
 
 
-def _without(name: str, params: str, status: str, reason: str) -> Ran:
-    return Ran(name, params, name.partition("/")[0], status, (Estimate("", None, 0, reason=reason),))
+def _without(one: Named, status: str, reason: str) -> Ran:
+    return Ran(one.name, one.params, one.family, status, (Estimate("", None, 0, reason=reason),))

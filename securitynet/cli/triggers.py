@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the picture and the page, and say where; 1 if the attack failed, 3 if the model is suspect."""
-    from securitynet.attacks.resolve import resolve
+    from securitynet.attacks.resolve import named, resolve
     from securitynet.cache import cache_root
     from securitynet.evaluation import Subject
     from securitynet.inputs import Options
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.top < 1:
         raise UsageError(f"--top must be at least 1, not {args.top}")
-    options, attacks = library_options(args), resolve(args.attack)
+    options, attacks = library_options(args), named(resolve(args.attack))
     data, facts, root = options.pop("data"), options.pop("preprocessing"), cache_root(options.pop("cache_dir"))
     subject = Subject.of(args.model, data, facts, (), Options(root, **options))
     result = subject.evaluated(attacks)

@@ -10,6 +10,7 @@ from securitynet.errors import DataError
 from securitynet.foreign import json_object
 
 if TYPE_CHECKING:
+    import datasets
     import pyarrow as pa
 
 LABELS = ("label", "labels", "fine_label", "class", "target", "y")
@@ -70,3 +71,10 @@ def _is_integer(field: pa.Field) -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_integer(field.type))
+
+
+def class_names(features: datasets.Features | None) -> dict[str, list[str]]:
+    """Return the class names by column of label."""
+    from datasets import ClassLabel
+
+    return {name: list(feature.names) for name, feature in (features or {}).items() if isinstance(feature, ClassLabel)}

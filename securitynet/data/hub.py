@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet.cache import digest, replacing
+from securitynet.data.columns import class_names
 from securitynet.data.encoded import EncodedImages
 from securitynet.data.folder import ENDINGS
 from securitynet.data.hubcard import check_metadata
@@ -21,7 +22,7 @@ from securitynet.download.hubcache import known_file
 from securitynet.errors import DataError, DownloadError
 
 if TYPE_CHECKING:
-    import datasets
+    pass
 
 log = logging.getLogger(__name__)
 COUNTED = 64  # a split of more files is large without counting
@@ -170,10 +171,3 @@ def _counted(source: HubDataset, sha: str, files: Sequence[str]) -> int | None:
     if _are_parquet(files):
         return sum(open_remote(source, sha, file).metadata.num_rows for file in files) if len(files) <= COUNTED else None
     return len(files) if all(Path(file).suffix.lower() in ENDINGS for file in files) else None
-
-
-def class_names(features: datasets.Features | None) -> dict[str, list[str]]:
-    """Return the class names by column of label."""
-    from datasets import ClassLabel
-
-    return {name: list(feature.names) for name, feature in (features or {}).items() if isinstance(feature, ClassLabel)}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from securitynet.cache import digest, replacing
-from securitynet.data.columns import columns_of
+from securitynet.data.columns import class_names, columns_of
 from securitynet.data.encoded import decode
 from securitynet.data.parquet import MANY_GROUPS, open_parquet
 from securitynet.data.want import Want
@@ -107,8 +107,6 @@ def _stream(source: HubDataset, sha: str, split: str, want: Want) -> Iterator[pa
     """Rows of another format, shuffled by seed, with the images as PNG."""
     import datasets
     import pyarrow as pa
-
-    from securitynet.data.hub import class_names
 
     datasets.config.USE_PARQUET_EXPORT = False
     stream = datasets.load_dataset(source.id, source.config, revision=sha, split=split, streaming=True)

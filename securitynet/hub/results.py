@@ -9,15 +9,18 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from securitynet.errors import DataError, HubError, UsageError
 from securitynet.hub import frontmatter
 from securitynet.hub.write import Change, Pushed, Remote, write
 from securitynet.results.dataset import to_dataset
-from securitynet.results.row import Row, row_features
+from securitynet.results.row import ADDED, Row, row_features
 from securitynet.results.store import read_rows
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
 
 SHARD = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)/[^/]+\.parquet")
 FAMILY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -29,8 +32,8 @@ def push_results(
 ) -> Pushed:
     """Add rows to a dataset repo of results, which is created where it is missing; return what was done.
 
-    A row whose `row_id` is there already is not written again; where all are, there is no commit. Rows that others add at the same
-    time are kept. Raises UsageError, DataError, HubError.
+    A row that is there already is not written again, also where it was written under an older schema; where all are, there is no
+    commit. Rows that others add at the same time are kept. Raises UsageError, DataError, HubError.
     """
     wanted = _by_family({row.row_id: row for row in rows}.values())
     mark = uuid4().hex[:8]  # the shards of this call are its own: another writer's same rows at the same time are another file
@@ -38,7 +41,7 @@ def push_results(
 
     def plan(head: str) -> Change | None:
         present = _present(remote, head)
-        new = {family: [row for row in group if row.row_id not in present.rows] for family, group in wanted.items()}
+        new = {family: [row for row in group if not present.rows & set(row.known_ids)] for family, group in wanted.items()}
         new = {f"{family}/{digest(group)[:24]}-{mark}.parquet": group for family, group in new.items() if group}
         if not new:  # shards of an earlier try are there where it arrived and only its answer was lost
             added.update(dict.fromkeys(added.keys() - present.shards, 0))
@@ -117,18 +120,29 @@ def _present(remote: Remote, head: str) -> _Present:
         raise HubError(f"{remote.id}: no repo of results, it holds {others[0]}; only Parquet files by family may lie there")
     if not names:
         return _Present(frozenset(), frozenset())
-    folder, found, columns = remote.folder(head, [ALL]), set(), set(row_features())
+    folder, found = remote.folder(head, [ALL]), set()
     for name in names:
         try:
             table = pyarrow.parquet.ParquetFile(folder / name)
-            ids = table.read(columns=["row_id"] if "row_id" in table.schema_arrow.names else []).to_pydict()
+            _check_columns(remote, name, table.schema_arrow.names)
+            found |= _ids(table)
         except (ArrowException, OSError) as error:
             raise HubError(f"{remote.id}: {name} cannot be read ({' '.join(str(error).split())[:120]}); it must be mended first") from error
-        if set(table.schema_arrow.names) != columns:
-            odd = ", ".join(sorted(set(table.schema_arrow.names) ^ columns))
-            raise HubError(f"{remote.id}: {name} has other columns than rows of this version ({odd}); use another repo")
-        found |= set(ids["row_id"])
     return _Present(frozenset(found), frozenset(names))
+
+
+def _check_columns(remote: Remote, name: str, present: Sequence[str]) -> None:
+    """Raise HubError for a shard whose columns are neither those of rows nor those of an older schema."""
+    odd = (set(present) ^ set(row_features())) - (set(ADDED) - set(present))
+    if odd:
+        raise HubError(f"{remote.id}: {name} has other columns than rows of this version ({', '.join(sorted(odd))}); use another repo")
+
+
+def _ids(table: pyarrow.parquet.ParquetFile) -> set[str]:
+    """The ids under which a shard's rows are known: of rows of an older schema also what they are called now."""
+    if "schema" in table.schema_arrow.names:
+        return set(table.read(columns=["row_id"]).to_pydict()["row_id"])
+    return {one for record in table.read().to_pylist() for one in Row.from_record(record).known_ids}
 
 
 def card(repo: str, present: bytes | None, families: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 KEY = ("entry", "weights_sha256", "dataset", "manifest", "attack", "params", "seed", "metric")
 FURTHER = ("budget", "scope")  # part of the key where one of them is given: a row without them hashes as it always did
 SCHEMA = 2  # of the columns; 1 had neither budget, scope, calibrated, complete, level nor what decided the pixels
+ADDED = ("budget", "scope", "calibrated", "complete", "level", "pixels_id", "preprocessing", "schema", "legacy_id")  # with schema 2
 NUMBERS = ("value", "ci_low", "ci_high", "level", "seconds")
 
 

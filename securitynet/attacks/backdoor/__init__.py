@@ -130,10 +130,10 @@ def judged(judgement: Judgement, n: int, of_value: str | None, of_flag: str | No
 
 
 def of_trigger(triggers: Iterable[Recovered], target_class: int | None) -> list[Estimate]:
-    """Return size and success of the triggers that were recovered for the first candidate."""
-    found = []
-    for one in triggers:
-        if one.target_class == target_class:
-            found.append(Estimate(vocabulary.MASK_L1, float(one.mask.sum()), one.mask.numel()))
-            found.append(rate(vocabulary.TRIGGER_SUCCESS, one.successes, one.n))
-    return found
+    """Return size and success of the trigger that was recovered for the first candidate; of several, of the last."""
+    found = [one for one in triggers if one.target_class == target_class]
+    if not found:
+        return []
+    one = found[-1]
+    size = Estimate(vocabulary.MASK_L1, float(one.mask.sum()), one.mask.numel())
+    return [size, rate(vocabulary.TRIGGER_SUCCESS, one.successes, one.n)]

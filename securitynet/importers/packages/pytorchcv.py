@@ -12,7 +12,7 @@ SUFFIXES = {"cifar10": ("CIFAR-10", 10), "cifar100": ("CIFAR-100", 100), "svhn":
 
 def facts() -> Iterator[Record]:
     """Yield the columns of every model for ImageNet-1k, CIFAR, SVHN and CUB that has weights."""
-    from securitynet.loaders.pytorchcv import table
+    from securitynet.loaders._pytorchcv import table
 
     for name, row in table().items():
         found = SUFFIXES.get(name.rpartition("_")[2])
