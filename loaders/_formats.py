@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from securitynet.data.processor import quietly
 from securitynet.entry import CHOICES
 from securitynet.errors import LoadError
 from securitynet.loaders._architectures import importing
@@ -73,7 +74,7 @@ def _check_timm(config: Config) -> None:
         if values is not None and (len(values) not in (1, channels) or (key == "std" and 0 in values)):
             raise config.wrong(key, f"{channels} numbers{', none of them zero' if key == 'std' else ''}")
     for key, column in (("interpolation", "interpolation"), ("crop_mode", "crop")):
-        if config.text(key) not in (None, *CHOICES[column]):
+        if config.text(key) not in (None, "", *CHOICES[column]):
             raise config.wrong(key, f"one of {', '.join(CHOICES[column])}")
     config.text("license")
 
@@ -93,7 +94,7 @@ def transformers_folder(config: Config, folder: Path) -> Facts:
         "family": config.text("model_type"),
         "class_map": "background-first" if len(names) == 1001 and names[0].lower() == "background" else None,
     }
-    with importing(config.where, "transformers"):
+    with importing(config.where, "transformers"), quietly():
         return facts | {"num_classes": _classes(config)} | processor_facts(folder, config)
 
 

@@ -120,7 +120,7 @@ def _configs(repo: Repo, place: str, files: Files) -> tuple[Path, Path | None]:
         config, away, repo = None, error, replace(repo, offline=True)
     pinned = repo if config is None else replace(repo, revision=repo.pinned(config) or repo.revision)
     adapter = pinned.optional(place + ADAPTER)
-    if adapter is not None and any(pinned.optional(place + one) for one in USUAL):
+    if adapter is not None and any(pinned.has(place + one) for one in USUAL):
         adapter = None
     if (found := adapter or config) is not None:
         return found, adapter
@@ -161,7 +161,7 @@ def _of_adapter(folder: Path, label: str, record: Mapping[str, Any], files: File
     weights = next((folder / one for one in ADAPTED if (folder / one).is_file()), None)
     if weights is None:
         raise LoadError(f"{label}: an adapter without its weights ({' or '.join(ADAPTED)})")
-    if (classes := classes_of(weights)) is not None:
+    if (classes := classes_of(weights, adapter)) is not None:
         facts["num_classes"] = classes
     named = folder if (folder / "config.json").is_file() else configs if classes is None else None
     names = label_names(read_json(named / "config.json")) if named is not None else []

@@ -54,9 +54,13 @@ def weights_name(entry: Entry, files: Files, inside: str = "") -> str | None:
         return found
     repo = repo_of(entry, files)
     for name in USUAL:
-        if repo.find(inside + name) is not None:
+        if repo.has(inside + name):
             return inside + name
-    raise LoadError(f"{entry.id}: {form_of(repo_names(entry, files)) or f'the repo {entry.hub_id} has none of ' + ', '.join(USUAL)}")
+    if form := form_of(repo_names(entry, files)):
+        raise LoadError(f"{entry.id}: {form}")
+    if repo.find(inside + USUAL[0]) is None:  # where nobody could be asked, that is what it says
+        raise LoadError(f"{entry.id}: the repo {entry.hub_id} has none of {', '.join(inside + name for name in USUAL)}")
+    return inside + USUAL[0]
 
 
 def inside_of(entry: Entry) -> str:
@@ -83,6 +87,8 @@ def whole(entry: Entry, files: Files, inside: str = "") -> Whole:
     hashes = []
     for shard in _shards(path):
         file = str(PurePosixPath(name).with_name(shard))
+        if folder is not None and not (folder / file).is_file():
+            raise LoadError(f"{entry.id}: {name} lists {shard}, which is missing")
         weights = fetch(replace(entry, weights_file=file, weights_hash=None, weights_size=None), parts or files)
         state |= state_dict(read(weights.path), entry, weights.path)
         hashes.append([shard, weights.sha256])

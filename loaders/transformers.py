@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from securitynet.data.processor import quietly
 from securitynet.download import Files, repo_of
 from securitynet.errors import LoadError
 from securitynet.loaders._architectures import importing
@@ -72,7 +71,7 @@ def network_of(entry: Entry, folder: Path, state: State, head: frozenset[str] = 
     Raises LoadError where transformers cannot build it, or where the weights do not fit.
     """
     try:
-        with _quietly():
+        with quietly():
             config = _config(entry, read_config(folder / "config.json"))
             made = _class_of(config)
             check_size(entry.id, lambda: made(config), Size.of(state))
@@ -126,19 +125,3 @@ def _fit(entry: Entry, network: nn.Module, info: dict[str, Any], head: frozenset
 def _names(listed: Any) -> set[str]:
     """The names of keys; those of other shapes come with the shapes."""
     return {str(one[0] if isinstance(one, tuple) else one) for one in listed}
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Reading a file from disk needs no progress bar, and what is wrong is said in one line."""
-    from transformers.utils import logging
-
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()

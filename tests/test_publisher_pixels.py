@@ -68,6 +68,7 @@ SAVED = [  # family, class of the processor, settings that fit the family's netw
     ("convnextv2", "ConvNextImageProcessor", {"size": {"shortest_edge": 384}}),
     ("resnet", "ConvNextImageProcessor", {"size": {"shortest_edge": 96}}),
     ("regnet", "ConvNextImageProcessor", {"size": {"shortest_edge": 100}, "crop_pct": 0.95}),
+    ("cvt", "ConvNextImageProcessor", {"size": {"shortest_edge": 64}}),
     ("bit", "BitImageProcessor", {"size": {"shortest_edge": 80}, "crop_size": {"height": 80, "width": 80}}),
     ("poolformer", "PoolFormerImageProcessor", {"size": EDGE, "crop_pct": 0.85, "crop_size": BOX}),
     ("pvt-v2", "PvtImageProcessor", {"size": BOX}),
@@ -163,6 +164,20 @@ def test_a_timm_network_that_transformers_wrote(tmp_path: Path) -> None:
                                                        "pretrained_cfg": {"input_size": [3, 64, 64], "crop_pct": 0.9}})  # fmt: skip
     transformers.TimmWrapperForImageClassification(config).save_pretrained(tmp_path / "repo")
     same(tmp_path / "repo", tmp_path)
+
+
+def test_rows_say_what_decided_the_pixels(tmp_path: Path) -> None:
+    """Each row has the id and the name of the rule; a note of verify compares the backends."""
+    from securitynet import evaluate
+
+    folder = write(tmp_path / "repo", "vit", {"image_processor_type": "ViTImageProcessor", "size": BOX})
+    rng = np.random.default_rng(0)
+    data = {f"x_{part}": rng.integers(0, 256, (30, 40, 50, 3), dtype=np.uint8) for part in ("train", "test")}
+    data |= {f"y_{part}": rng.integers(0, 3, 30) for part in ("train", "test")}
+    result = evaluate(str(folder), data, ["membership/loss"], cache_dir=tmp_path / "cache")
+    rule = Transform.of(result.entry)
+    assert {(row.pixels_id, row.preprocessing) for row in result.rows} == {(rule.id, "transformers torchvision ViTImageProcessor")}
+    assert f"pixels: {rule.description}; {rule.compared()}" in result.verdict.notes
 
 
 def test_every_entry_of_the_catalog_whose_publisher_is_installed() -> None:

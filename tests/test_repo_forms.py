@@ -104,7 +104,7 @@ def test_damaged_shards_are_refused(plain: Path, tmp_path: Path) -> None:
     missing = copy(plain, tmp_path / "missing")
     sharded(missing, "safetensors", lambda part, path: save_file(part, path, {"format": "pt"}))
     (missing / "model-00002-of-00002.safetensors").unlink()
-    refused(missing, (LoadError, DownloadError))  # type: ignore[arg-type]
+    assert "lists model-00002-of-00002.safetensors, which is missing" in refused(missing)
     for where in ("../../etc/passwd", "/etc/passwd", "a/b.safetensors", "x.pkl"):
         outside = copy(plain, tmp_path / "outside")
         (outside / "model.safetensors").unlink()
@@ -172,6 +172,19 @@ def test_adapters_that_are_refused(hub: Hub, plain: Path, tmp_path: Path) -> Non
     for number, (named, words) in enumerate(bases.items()):
         adapter(plain, tmp_path / str(number), named)
         assert words in refused(tmp_path / str(number), (LoadError, DownloadError))  # type: ignore[arg-type]
+    for changes, words in (
+        ({"init_lora_weights": "pissa"}, "init_lora_weights 'pissa' changes the base weights too"),
+        ({"layer_replication": [[0, 10**6]]}, "the setting 'layer_replication' of an adapter is not supported"),
+        ({"megatron_config": {"x": 1}, "megatron_core": "antigravity"}, "the setting 'megatron_config'"),
+        ({"peft_type": "PROMPT_TUNING"}, "which changes texts and not networks"),
+        ({"peft_type": "NOTHING"}, "peft has no adapters of the kind 'NOTHING'"),
+        ({"peft_type": 3}, "adapter_config.json: peft_type must be a string, not 3"),
+        ({"r": "two"}, "peft does not take this adapter"),
+    ):
+        adapter(plain, tmp_path / "changed", str(plain))
+        config = json.loads((tmp_path / "changed" / "adapter_config.json").read_text())
+        (tmp_path / "changed" / "adapter_config.json").write_text(json.dumps({**config, **changes}))
+        assert words in refused(tmp_path / "changed")
     adapter(plain, tmp_path / "deeper", str(plain), target_modules=["query", "q_proj"])
     state = load_file(tmp_path / "deeper" / "adapter_model.safetensors")
     renamed = {name.replace("layer.0", "layer.7").replace("layers.0", "layers.7"): tensor for name, tensor in state.items()}

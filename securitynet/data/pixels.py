@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from securitynet.cache import digest
+from securitynet.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,3 +67,25 @@ def distance(one: Callable[[np.ndarray], np.ndarray], other: Callable[[np.ndarra
     """Return the mean and the largest distance of two rules on the fixed pictures, in units of 0..255."""
     gaps = [np.abs(one(picture).astype(np.float64) - other(picture)) for picture in pictures(channels)]
     return float(np.mean([gap.mean() for gap in gaps])), float(max(gap.max() for gap in gaps))
+
+
+def eight_bit(picture: Image, grey: bool) -> Image:
+    """Return a PIL image in mode L or RGB; one in another mode (palette, CMYK, transparency) becomes L where `grey`, else RGB.
+
+    Raises DataError for more than 8 bits per channel: there is no telling how they are meant to be scaled.
+    """
+    if picture.mode in ("L", "RGB"):
+        return picture
+    if picture.mode.startswith("I") or picture.mode == "F":
+        raise DataError(f"images have more than 8 bits per channel (PIL mode {picture.mode}); convert them to 8 bits")
+    return picture.convert("L" if grey else "RGB")
+
+
+def as_picture(array: np.ndarray) -> Image:
+    """Return an array [h, w] or [h, w, c] as a PIL image. Raises DataError for one that is none."""
+    from PIL import Image
+
+    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
+        raise DataError(f"an image is {array.dtype} {array.shape}, not uint8 [height, width] or [height, width, 1, 3 or 4]")
+    return Image.fromarray(array)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from securitynet.data.pixels import distance, identity
-from securitynet.data.transform import as_picture, eight_bit
+from securitynet.data.pixels import as_picture, distance, eight_bit, identity
 from securitynet.errors import DataError
 
 if TYPE_CHECKING:
@@ -155,7 +154,8 @@ def _transformers(settings: Mapping[str, Any], input_size: tuple[int, ...], mean
 
     processor = Processor.of(settings, input_size)
     other = processor.other()
-    return Made(processor.prepare, processor.name, processor.backend, other and (lambda: (other.backend, other.prepare)))
+    compared = None if other is None else (lambda: (other.backend, other.prepare))
+    return Made(processor.prepare, processor.name, processor.backend, compared)
 
 
 MAKERS: Mapping[str, Callable[[Mapping[str, Any], tuple[int, ...], tuple[float, ...] | None], Made]] = {

@@ -109,7 +109,8 @@ def _from_hub(entry: Entry, files: Files) -> Weights:
     pin = Pin.of(entry)
     if pin is None and not COMMIT.fullmatch(entry.revision or ""):
         log.info("%s: neither a commit nor a hash is recorded for these weights; their sha256 is noted now", entry.id)
-    note = files.cache / "weights" / digest("hub", entry.hub_id, entry.revision)[:16] / f"{path.name}.json"
+    name = (entry.weights_file or path.name).replace("/", "_")  # files of the same name lie in several folders of a repo
+    note = files.cache / "weights" / digest("hub", entry.hub_id, entry.revision)[:16] / f"{name}.json"
     return Weights(path, _checked(entry, path, pin, f"{entry.hub_id}/{path.name}", note))
 
 

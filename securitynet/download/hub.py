@@ -66,6 +66,15 @@ class Repo:
             log.debug("%s; taken as absent", error)
             return None
 
+    def has(self, name: str) -> bool:
+        """Say whether the repo has a file, without fetching it; what nobody can be asked about, and the cache lacks, counts as absent."""
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(self.id, name, revision=self.revision)
+        if cached is not None:
+            return isinstance(cached, str)
+        return self._trouble(name, absent := []) is None and not absent
+
     def _fetched(self, name: str) -> Path | None:
         """The file from the Hub, where the cache has no newer one; a damaged one is fetched once more."""
         from huggingface_hub import hf_hub_download
@@ -84,8 +93,11 @@ class Repo:
         except (httpx.HTTPError, HFValidationError, ValueError) as error:
             raise self._refused(error) from error
 
-    def _trouble(self, name: str) -> str | None:
-        """Say why the Hub cannot be asked, None where it can. The client itself would try, and complain, for half a minute."""
+    def _trouble(self, name: str, absent: list[str] | None = None) -> str | None:
+        """Say why the Hub cannot be asked, None where it can. The client itself would try, and complain, for half a minute.
+
+        Where the Hub has no such file, the cache keeps that, and its name is added to `absent`.
+        """
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
         from huggingface_hub.utils import httpx
@@ -97,7 +109,9 @@ class Repo:
         except OfflineModeIsEnabled:
             return "HF_HUB_OFFLINE forbids to ask the Hub; run once without it"
         except EntryNotFoundError:
-            return None  # asked again by the client, which keeps that there is none
+            note_absent(self.id, name, self.revision)
+            if absent is not None:
+                absent.append(name)
         except HfHubHTTPError as error:
             if error.response is None or error.response.status_code not in OUTAGES:
                 raise self._refused(error) from error

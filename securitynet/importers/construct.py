@@ -75,7 +75,8 @@ def _network(entry: Entry) -> nn.Module | str:
     not go together, everything is on the meta device."""
     import torch
 
-    from securitynet.loaders._architectures import FAILURES, build_network
+    from securitynet.loaders._architectures import build_network
+    from securitynet.loaders._budget import FAILURES
 
     try:
         with _empty_on_meta():

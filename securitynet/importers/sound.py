@@ -18,6 +18,7 @@ PATHS = ("weights_file", "archive_member", "members_file")
 LINKS = ("paper_url", "homepage", "source_url")
 POSITIVE = ("num_classes", "params", "macs", "train_size", "weights_size", "num_authors", "channels", "resize")
 LARGEST = 100_000  # of a number among a constructor's arguments
+LIBRARIES = ("timm", "torchvision", "transformers")  # whose own transforms make pixels
 YEARS = range(1980, 2101)
 
 
@@ -27,6 +28,7 @@ def unsound(record: Mapping[str, Any]) -> Iterator[str]:
     yield from _names(record)
     yield from _numbers(record)
     yield from _arguments(record["architecture_args"])
+    yield from _processor(record["processor"])
     if (record["class_map"] == "list") != bool(record["class_list"]):
         yield "class_list goes with class_map 'list', and with nothing else"
 
@@ -97,3 +99,17 @@ def _is_argument(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, bool | int | float) and abs(value) <= LARGEST
+
+
+def _processor(text: str | None) -> Iterator[str]:
+    """JSON in its canonical form that names a library; whether that takes the settings, the check of pixels says."""
+    if text is None:
+        return
+    try:
+        settings = json.loads(text)
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict) or json.dumps(settings, sort_keys=True, separators=(",", ":")) != text:
+        yield "processor must be a JSON object with sorted keys and no spaces"
+    elif settings.get("library") not in LIBRARIES:
+        yield f"processor names the library {settings.get('library')!r}, which is none of {', '.join(LIBRARIES)}"
