@@ -56,7 +56,7 @@ def card_facts(readme: Path, names: Sequence[str], given: Mapping[str, Any] | No
             raise LoadError(f"{readme.parent.name}: {one.reason}; give class_list, or the dataset, in --entry RECORD.json")
         if one.kind != "other":
             return {"dataset": record.key} | _claim(card, record) | _order(names, outputs, one)
-    notes = [one.reason for _, one in judged] + ([_candidates(outputs)] if outputs else [])
+    notes = [one.reason for _, one in judged if one.reason] + ([_candidates(outputs)] if outputs else [])
     return {"notes": "; ".join(notes)} if notes else {}
 
 

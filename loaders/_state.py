@@ -62,7 +62,7 @@ def _picked(checkpoint: Any, entry: Entry, path: Path, guess: bool) -> tuple[dic
     for name, tensor in state.items():
         if reason := _unusable(tensor):
             raise LoadError(f"{path}: {name[:80]} {reason}; it is refused")
-    metadata = getattr(state, "_metadata", None)
+    metadata: Any = getattr(state, "_metadata", None)
     return dict(state), dict(metadata) if _is_metadata(metadata) else {}
 
 

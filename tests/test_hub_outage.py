@@ -93,6 +93,28 @@ def test_models_during_an_outage(down: Hub, tmp_path: Path, bare: Path, kind: st
         assert len(down.requests) - asked == 2, "once for the branch, once for the tag"
 
 
+def test_shards_during_an_outage(down: Hub, tmp_path: Path) -> None:
+    """An index and the files that it lists; a damaged one of them is fetched again."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[32, 64], depths=[1, 1], num_labels=3)
+    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path / "up", max_shard_size="50KB")
+    processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    (tmp_path / "up" / "preprocessor_config.json").write_text(json.dumps(processor))
+    shards = sorted(path.name for path in (tmp_path / "up").glob("model-*.safetensors"))
+    assert len(shards) > 1
+    push("tester/outage-shards", tmp_path / "up")
+    before = load_model("hf-hub:tester/outage-shards", cache_dir=tmp_path)
+    down.faults += [replace(fault) for fault in OUTAGES["out of order"]]
+    asked = len(down.requests)
+    after = load_model("hf-hub:tester/outage-shards", cache_dir=tmp_path)
+    assert (after.entry, after.weights_sha256) == (before.entry, before.weights_sha256) and len(down.requests) == asked + 1
+    down.faults.clear()
+    assert before.folder is not None
+    damage(before.folder / shards[0])
+    assert load_model("hf-hub:tester/outage-shards", cache_dir=tmp_path).weights_sha256 == before.weights_sha256
+    assert (before.folder / shards[0]).read_bytes() == (tmp_path / "up" / shards[0]).read_bytes()
+
+
 def test_what_was_never_fetched_is_said_in_one_line(down: Hub, tmp_path: Path, bare: Path) -> None:
     push("tester/outage-never", bare)
     down.faults += [replace(fault) for fault in OUTAGES["out of order"]]

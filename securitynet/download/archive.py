@@ -144,7 +144,8 @@ def _opened(label: str, path: Path, member: str, limit: int) -> Iterator[IO[byte
 
 def _in_tar(label: str, path: Path, member: str, tar: tarfile.TarFile, limit: int) -> IO[bytes]:
     """Walk to the member; what lies before it counts, because a packed tar is unpacked on the way."""
-    passed, names = 0, []
+    passed = 0
+    names: list[str] = []
     while (info := tar.next()) is not None:
         passed += info.size
         if passed > limit or len(names) > MOST_MEMBERS:

@@ -70,10 +70,11 @@ class Repo:
         """Say whether the repo has a file, without fetching it; what nobody can be asked about, and the cache lacks, counts as absent."""
         from huggingface_hub import try_to_load_from_cache
 
+        absent: list[str] = []
         cached = try_to_load_from_cache(self.id, name, revision=self.revision)
-        if cached is not None:
+        if cached is not None and (self.offline or COMMIT.fullmatch(self.revision or "")):
             return isinstance(cached, str)
-        return self._trouble(name, absent := []) is None and not absent
+        return isinstance(cached, str) if self._trouble(name, absent) else not absent
 
     def _fetched(self, name: str) -> Path | None:
         """The file from the Hub, where the cache has no newer one; a damaged one is fetched once more."""
