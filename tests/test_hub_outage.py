@@ -96,8 +96,16 @@ def test_models_during_an_outage(down: Hub, tmp_path: Path, bare: Path, kind: st
 def test_shards_during_an_outage(down: Hub, tmp_path: Path) -> None:
     """An index and the files that it lists; a damaged one of them is fetched again."""
     transformers = pytest.importorskip("transformers")
-    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[32, 64], depths=[1, 1], num_labels=3)
-    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path / "up", max_shard_size="50KB")
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": 32,
+        "patch_size": 16,
+    }
+    config = transformers.ViTConfig(**sizes, num_labels=3)
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "up", max_shard_size="30KB")
     processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
     (tmp_path / "up" / "preprocessor_config.json").write_text(json.dumps(processor))
     shards = sorted(path.name for path in (tmp_path / "up").glob("model-*.safetensors"))
