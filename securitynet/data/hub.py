@@ -14,7 +14,7 @@ from securitynet.cache import digest, replacing
 from securitynet.data.columns import class_names
 from securitynet.data.encoded import EncodedImages
 from securitynet.data.folder import ENDINGS
-from securitynet.data.hubcard import check_metadata
+from securitynet.data.hubcard import check_metadata, quiet
 from securitynet.data.huberrors import explained, outage
 from securitynet.data.labels import ClassOrder
 from securitynet.data.want import Want
@@ -152,7 +152,7 @@ def _made(source: HubDataset, sha: str) -> Plan:
     import datasets
 
     check_metadata(source.id, sha)
-    datasets.config.USE_PARQUET_EXPORT = False  # it would ask a second host
+    quiet(datasets.config)
     builder = datasets.load_dataset_builder(source.id, source.config, revision=sha)
     inside = f"hf://datasets/{source.id}@{sha}/"
     found = {str(split): list(map(str, paths)) for split, paths in (builder.config.data_files or {}).items()}

@@ -36,6 +36,12 @@ def check_metadata(repo: str, sha: str) -> None:
                 raise DataError(f"{repo}: {name} names {place[:80]}, which is no file in the repo; it is not opened")
 
 
+def quiet(config: Any) -> None:
+    """Keep the `datasets` library, whose config this is, from asking other hosts: the viewer's, and the one that counts loads."""
+    config.USE_PARQUET_EXPORT = False
+    config.HF_UPDATE_DOWNLOAD_COUNTS = False
+
+
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value

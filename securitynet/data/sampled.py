@@ -14,6 +14,7 @@ import numpy as np
 from securitynet.cache import digest, replacing
 from securitynet.data.columns import class_names, columns_of
 from securitynet.data.encoded import decode
+from securitynet.data.hubcard import quiet
 from securitynet.data.parquet import MANY_GROUPS, open_parquet
 from securitynet.data.want import Want
 from securitynet.download.hashes import digests_of
@@ -108,7 +109,7 @@ def _stream(source: HubDataset, sha: str, split: str, want: Want) -> Iterator[pa
     import datasets
     import pyarrow as pa
 
-    datasets.config.USE_PARQUET_EXPORT = False
+    quiet(datasets.config)
     stream = datasets.load_dataset(source.id, source.config, revision=sha, split=split, streaming=True)
     features = stream.features or datasets.Features()
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
