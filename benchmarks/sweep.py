@@ -34,7 +34,7 @@ from safetensors.numpy import load, save
 
 from securitynet import catalog
 from securitynet.data.digits import digits
-from securitynet.sweep.state import JOURNAL, ROWS, read_lines
+from securitynet.results.store import read, rows_of
 from securitynet.sweep.status import MAY_DIFFER
 
 COLUMNS = ("architecture", "architecture_args", "num_classes", "input_size", "channels", "mean", "std", "params", "macs")
@@ -106,7 +106,7 @@ def sweep(folder: Path, name: str, records: list[dict[str, Any]], attacks: list[
 
 def done(output: Path) -> list[dict[str, Any]]:
     """Return the lines of a journal that settle a model."""
-    return [line for line in read_lines(output / JOURNAL) if line["event"] == "done"]
+    return [dict(batch.line) for batch in read(output).batches]
 
 
 def overhead(folder: Path, count: int, rounds: int, attacks: list[str]) -> None:
@@ -170,8 +170,8 @@ def memory(folder: Path, count: int, attacks: list[str]) -> None:
     with models(folder, count) as records:
         _, output = sweep(folder, "memory", records, attacks)
     peaks: dict[str, int] = {}
-    for row in read_lines(output / ROWS):
-        peaks[row["entry"]] = max(peaks.get(row["entry"], 0), row["peak_memory"] or 0)
+    for row in rows_of(read(output)):
+        peaks[row.entry] = max(peaks.get(row.entry, 0), row.peak_memory or 0)
     entries = [line["entry"] for line in done(output)]
     resident = {line["entry"]: line["memory"] for line in done(output)}
     for place in sorted({0, 1, 4, 9, count // 4, count // 2, count - 1}):
@@ -199,7 +199,7 @@ def kills(folder: Path, count: int, attacks: list[str], times: int = 10) -> None
 
 def table(output: Path) -> dict[str, dict[str, Any]]:
     """Return rows by id without the columns that no two runs share."""
-    rows = {row["row_id"]: row for row in read_lines(output / ROWS)}
+    rows = {row.row_id: row.to_record() for row in rows_of(read(output))}
     return {key: {name: value for name, value in row.items() if name not in MAY_DIFFER} for key, row in rows.items()}
 
 

@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from securitynet import catalog
+from securitynet.results.store import read
 from securitynet.sweep.estimate import BYTES, FIXED, PARAMETERS, PATIENCE, SPEED, seconds_of
 from securitynet.sweep.plan import Job, ordered, shares
-from securitynet.sweep.state import JOURNAL, read_head, read_lines
+from securitynet.sweep.state import read_head
 
 START, RESTART = 6.0, 6.0  # seconds until a worker world answers: measured on two cores
 FAILURES, HANGS = 0.02, 0.002  # of models: broken files and crashes; hangs that cost the whole time limit
@@ -112,8 +113,8 @@ def ratios(folders: list[Path]) -> list[float]:
     found = []
     for folder in folders:
         samples = read_head(folder)["binding"]["samples"]
-        for line in read_lines(folder / JOURNAL):
-            if line["event"] == "done" and line["seconds"] and line["entry"] in known:
+        for line in (batch.line for batch in read(folder).batches):
+            if line["seconds"] and line["entry"] in known:
                 found.append(line["seconds"] / seconds_of(Job(known[line["entry"]], 0), samples))
     return found
 

@@ -8,6 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from securitynet.metrics.vocabulary import title_of
+
 if TYPE_CHECKING:
     from jinja2 import Template
 
@@ -30,7 +32,7 @@ def _template(name: str) -> Template:
     folder = resources.files(__name__)
     loader = FunctionLoader(lambda name: (folder / f"{name}.md.j2").read_text(encoding="utf-8"))
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters |= {"md": escaped, "code": code, "number": number}
+    environment.filters |= {"md": escaped, "code": code, "number": number, "metric": title_of}
     return environment.get_template(name)
 
 

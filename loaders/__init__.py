@@ -55,7 +55,7 @@ def load(entry: Entry, files: Files) -> Target:
 def load_model(
     model: str | os.PathLike[str],
     *,
-    entry: Entry | Mapping[str, Any] | None = None,
+    entry: Entry | Mapping[str, Any] | str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool = False,
     progress: bool = True,
@@ -63,8 +63,9 @@ def load_model(
     """Return the Target of a model.
 
     `model`: an id of the catalog; a local file or folder; "hf-hub:ORG/NAME[@revision]"; "timm:NAME" or "torchvision:NAME",
-    weights of those libraries. `entry` is a record, or some of its columns, which go before what is known otherwise; a
-    local file needs at least its architecture, classes, input and normalisation. Raises UsageError, DownloadError, LoadError.
+    weights of those libraries. `entry` is a record, or some of its columns, which go before what is known otherwise, or the
+    id of one in the catalog, whose weights the file holds; a local file needs at least its architecture, classes, input and
+    normalisation. Raises UsageError, DownloadError, LoadError.
     """
     from securitynet.cache import cache_root
     from securitynet.download import Files
@@ -74,13 +75,15 @@ def load_model(
     return load(described, files)
 
 
-def describe(model: str, given: Entry | Mapping[str, Any] | None, files: Files) -> tuple[Entry, Files]:
+def describe(model: str, given: Entry | Mapping[str, Any] | str | None, files: Files) -> tuple[Entry, Files]:
     """Return the entry of a model as load_model() takes it, and where its files come from. Raises as load_model()."""
     from securitynet import catalog
     from securitynet.entry import Entry
     from securitynet.loaders import _local
     from securitynet.loaders._facts import merged
 
+    if isinstance(given, str):
+        given = catalog.entry(given)
     if model.startswith(HUB):
         return _local.from_hub(model.removeprefix(HUB), _record(given), files), files
     path = Path(model).expanduser()

@@ -25,11 +25,24 @@ if TYPE_CHECKING:
     from securitynet.entry import Entry
 
 LARGEST = 100_000  # of a number in the arguments: more would only exhaust the memory
+ACTIVATIONS = (
+    *("celu", "elu", "gelu", "gelu_tanh", "hard_mish", "hard_sigmoid", "hard_swish", "leaky_relu", "mish", "prelu", "quick_gelu"),
+    *("relu", "relu6", "selu", "sigmoid", "silu", "swish", "tanh"),
+)
+NORMS = (
+    *("batchnorm", "batchnorm1d", "batchnorm2d", "frozenbatchnorm2d", "groupnorm", "groupnorm1", "layernorm", "layernorm2d"),
+    *("layernorm2dfp32", "layernormfp32", "rmsnorm", "rmsnorm2d", "simplenorm", "simplenorm2d"),
+)
 WORDS = {  # timm's own names of layers
-    "act_layer": ("elu", "gelu", "gelu_tanh", "hard_swish", "leaky_relu", "mish", "prelu", "quick_gelu", "relu", "relu6", "silu", "swish"),
-    "norm_layer": ("batchnorm2d", "groupnorm", "groupnorm1", "layernorm", "layernorm2d", "rmsnorm"),
-    "global_pool": ("", "avg", "avgmax", "catavgmax", "map", "max", "token"),
+    "aa_layer": ("", "avg", "avgpool", "blur", "blurpc", "blurpool"),
+    "act_layer": ACTIVATIONS,
+    "attn_act_layer": ACTIVATIONS,
+    "embed_norm_layer": NORMS,
+    "global_pool": ("", "avg", "avgmax", "catavgmax", "map", "max", "prr", "token"),
+    "norm_layer": NORMS,
+    "pos_embed": ("", "learn", "none"),
     "stem_type": ("", "deep", "deep_tiered"),
+    "weight_init": ("", "jax", "jax_nlhb", "moco", "reset", "skip"),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from securitynet.loaders.transformers import BESIDE
 __all__ = ["SUFFIXES", "from_hub", "from_path"]
 log = logging.getLogger(__name__)
 SAFE, MEMBERS = "model.safetensors", "members.safetensors"
+NEITHER = "its config.json is neither in timm's nor in transformers' format; models in these formats work"
 PART = re.compile(r"[\w-][\w.-]*")
 OF_THE_BASE = ("dataset", "claimed_accuracy", "claimed_split", "claim_source", "class_list", "notes")  # not of what was trained on top
 NEEDED = {
@@ -90,7 +91,7 @@ def from_hub(name: str, record: Mapping[str, Any], files: Files) -> Entry:
         found = next((one for one in ADAPTED if pinned.optional(place + one) is not None), None)
         facts = _of_adapter(adapter.parent, label, record, files, local=False) | {"weights_file": f"{place}{found}"}
     else:
-        facts = _of_folder(config.parent, record)
+        facts = _of_folder(config.parent, record, lambda: repo_names(Entry.from_record(own), files))
         if facts.get("loader") in ("transformers", "timm") and "weights_file" not in record:
             facts["weights_file"] = weights_name(Entry.from_record(own), files, place)
         elif place:
@@ -131,14 +132,20 @@ def _configs(repo: Repo, place: str, files: Files) -> tuple[Path, Path | None]:
     return repo.file(f"{place}config.json"), None  # whose absence it says
 
 
-def _of_folder(folder: Path, record: Mapping[str, Any]) -> Facts:
-    """What a model folder says: its config in timm's, transformers' or our own format, its annotation, its card."""
+def _of_folder(folder: Path, record: Mapping[str, Any], others: Callable[[], Iterable[str]] = tuple) -> Facts:
+    """What a model folder says: its config in timm's, transformers' or our own format, its annotation, its card.
+
+    `others`: the names of files of the repo that are not there, for a config in none of these formats.
+    """
     config = read_config(folder / "config.json")
     noted, base = facts_of(config.values, str(folder)), {}
     if config.text("architecture") is not None:
         base = timm_folder(config)
-    elif config.has("architectures") or config.has("model_type") or not noted:
+    elif config.has("architectures") or config.has("model_type"):
         base = transformers_folder(config, folder)
+    elif not noted:
+        form = form_of([*names_in(folder), *others()])
+        raise LoadError(f"{folder}: {form or NEITHER}")
     facts = joined(base, card_facts(folder / "README.md", label_names(config.values), {**noted, **record}), noted)
     if (folder / MEMBERS).is_file():
         facts["members_file"] = MEMBERS

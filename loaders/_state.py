@@ -55,7 +55,7 @@ def _picked(checkpoint: Any, entry: Entry, path: Path, guess: bool) -> tuple[dic
         if key:
             log.info("%s: the state dict was taken from key %r", path.name, key)
     if key is not None:
-        state = checkpoint.get(key) if isinstance(checkpoint, Mapping) else None
+        state = _under(checkpoint, key)
     if not _is_state(state):
         where = f"no state dict under {key!r}" if key else "no state dict at its top"
         raise LoadError(f"{path}: has {where}; it holds {_contents(checkpoint)}; name the key in state_key")
@@ -81,6 +81,18 @@ def _unusable(tensor: torch.Tensor) -> str | None:
         return f"is no plain tensor ({tensor.layout}, {tensor.device.type})"
     stored, shaped = tensor.untyped_storage().nbytes(), tensor.numel() * tensor.element_size()
     return f"has the shape {list(tensor.shape)} on {stored:,} bytes" if shaped > stored + FREE_BYTES else None
+
+
+def _under(checkpoint: Any, key: str) -> Any:
+    """What lies under a key; `/` leads further in, a number into a list. None where nothing does."""
+    if isinstance(checkpoint, Mapping) and key in checkpoint:
+        return checkpoint[key]
+    first, _, rest = key.partition("/")
+    if isinstance(checkpoint, list | tuple):
+        inside = checkpoint[int(first)] if first.isdecimal() and int(first) < len(checkpoint) else None
+    else:
+        inside = checkpoint.get(first) if isinstance(checkpoint, Mapping) else None
+    return _under(inside, rest) if rest else inside
 
 
 def _is_state(value: Any) -> bool:

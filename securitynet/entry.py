@@ -49,7 +49,7 @@ class Entry:
     architecture: str | None = column("string", "`timm:NAME`, `torchvision:NAME`, `pytorchcv:NAME`, `nets:NAME` or the source's own name")
     architecture_args: str | None = column("string", "JSON object of the constructor's arguments: numbers, booleans, registered names")
     family: str | None = column("string", "architecture family, lower case (resnet, vgg, vision_transformer, ...)")
-    state_key: str | None = column("string", "key of the checkpoint under which the state dict lies")
+    state_key: str | None = column("string", "key of the state dict in the checkpoint; `/` leads further in, a number into a list")
     drop_prefixes: tuple[str, ...] | None = column("list:string", "prefixes removed from the keys of the state dict, in this order")
     output: str | None = column("string", "what the published network returns: logits, probabilities or log_probabilities", "logits")
     # what it classifies

@@ -62,6 +62,10 @@ class TrainingError(SecurityNetError):
     """A network could not be trained: its loss is not finite, or what it must learn was not learnt."""
 
 
+class NotFinite(SecurityNetError):
+    """An attack's score is not a finite number for some images; the text says for how many."""
+
+
 class Skipped(SecurityNetError):
     """An attack does not apply here; the text is the reason that goes into its row."""
 

@@ -60,6 +60,8 @@ def from_module(module: nn.Module, preprocessing: Mapping[str, Any] | None = Non
         raise UsageError(f"a module needs {wanted}: input_size is missing")
     if "num_classes" not in given:
         given["num_classes"] = _classes(module)
+    if given.get("output") is None and isinstance(_last(module), nn.Sigmoid):
+        given["output"] = "probabilities"
     name = type(module).__name__
     record = {"id": f"local/{name}", "source": "local", "name": name, **given}
     trainable = [parameter.requires_grad for parameter in module.parameters()]
@@ -69,13 +71,20 @@ def from_module(module: nn.Module, preprocessing: Mapping[str, Any] | None = Non
     return target
 
 
+def _last(module: nn.Module) -> nn.Module:
+    """The part that a plain sequence ends with, else the module itself."""
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    return module
+
+
 def _classes(module: nn.Module) -> int:
     if isinstance(classes := getattr(module, "num_classes", None), int):
         return classes
     last = [part.out_features for part in module.modules() if isinstance(part, nn.Linear)]
     if not last:
         raise UsageError("the module's number of classes cannot be told; give preprocessing['num_classes']")
-    return last[-1]
+    return max(last[-1], 2)  # a single output tells two classes apart
 
 
 def defended(target: Target, defence: Defence | str | os.PathLike[str]) -> Target:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 Kept = TypeVar("Kept")
+LOWEST = float(np.finfo(np.float32).min)
 PIECE = 2**15  # values that are worked on at once: larger copies in float64 would be fetched from the system anew each time
 
 
@@ -54,8 +55,14 @@ class Outputs:
         return self.logits.argmax(axis=1)
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
+def bounded(logits: np.ndarray) -> np.ndarray:
+    """Return logits in float64, -inf (a class that cannot be) as the lowest float32: differences stay numbers."""
     z = logits.astype(np.float64)
+    return np.maximum(z, LOWEST, out=z)
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    z = bounded(logits)
     top = z.argmax(axis=1)[:, None]
     z -= np.take_along_axis(z, top, axis=1)
     others = np.exp(z)

@@ -23,14 +23,18 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
+LOWEST = torch.finfo(torch.float32).min  # stands for -inf, the logit of a class that cannot be; NaN and +inf stay what they are
+
+
 class Preprocess(nn.Module):
     """Pixels in [0,1], [n, c, ...], to the network's input: scale, channel order, normalisation."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
+        self.dtype = dtype
         self.scale = 1.0 if entry.scale is None else float(entry.scale)
         self.bgr = entry.channel_order == "BGR"
         dimensions = len(entry.input_size or (3, 0, 0)) - 1
@@ -40,27 +44,40 @@ class Preprocess(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         x = pixels.flip(1) if self.bgr else pixels
-        return (x * self.scale - self.mean) / self.std
+        return ((x * self.scale - self.mean) / self.std).to(self.dtype)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}, bgr={self.bgr}, mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 
 class Answers(nn.Module):
-    """The network's answer as logits over the dataset's classes: log of probabilities, classes picked and reordered."""
+    """The network's answer as logits over the dataset's classes: log of probabilities, classes picked and reordered.
+
+    A single output is that of a sigmoid, or what goes into one: the second of two classes.
+    """
 
     def __init__(self, entry: Entry) -> None:
         super().__init__()
         self.probabilities = entry.output == "probabilities"
+        self.logarithms = entry.output == "log_probabilities"
         self.background_first = entry.class_map == "background-first"
         self.order = list(entry.class_list or ()) if entry.class_map == "list" else None
 
     def forward(self, answer: torch.Tensor) -> torch.Tensor:
+        if answer.ndim == 2 and answer.shape[1] == 1:
+            answer = self._both(answer)
         if self.probabilities:
             answer = answer.clamp_min(torch.finfo(answer.dtype).tiny).log()
         if self.background_first:
             return answer[:, 1:]
         return answer if self.order is None else answer[:, self.order]
+
+    def _both(self, answer: torch.Tensor) -> torch.Tensor:
+        """Return both classes of a single output [n, 1], of the kind that the entry says: [n, 2]."""
+        if self.probabilities:
+            return torch.cat([1 - answer, answer], dim=1)
+        first = torch.log(-torch.expm1(answer)) if self.logarithms else torch.zeros_like(answer)
+        return torch.cat([first, answer], dim=1)
 
     def extra_repr(self) -> str:
         return f"probabilities={self.probabilities}, background_first={self.background_first}, order={self.order}"
@@ -89,6 +106,8 @@ class Target:
             raise LoadError(f"{self.entry.id}: num_classes is not recorded")
         if self.entry.class_map == "list":
             return len(self.entry.class_list or ())
+        if classes == 1:  # a single output tells two classes apart
+            return 2
         return classes - 1 if self.entry.class_map == "background-first" else classes
 
     @cached_property
@@ -111,7 +130,9 @@ def build(entry: Entry, network: nn.Module, weights_sha256: str | None = None, f
     if ends_so and isinstance(getattr(network, "softmax", None), nn.Softmax):
         network.softmax = nn.Identity()
         entry = replace(entry, output="logits")
-    module = nn.Sequential(Preprocess(entry), network, Answers(entry)).eval()
+    double = any(tensor.dtype == torch.float64 for tensor in network.parameters())
+    preprocess = Preprocess(entry, torch.float64 if double else torch.float32)
+    module = nn.Sequential(preprocess, network, Answers(entry)).eval()
     return Target(entry, module.requires_grad_(False), weights_sha256 or state_sha256(network), folder)
 
 
@@ -221,7 +242,8 @@ def _answer(model: nn.Module, pixels: torch.Tensor, least: int, layout: torch.me
     count = len(pixels)
     if count < least:
         pixels = torch.cat([pixels, pixels.new_zeros(least - count, *pixels.shape[1:])])
-    return model(pixels.contiguous(memory_format=layout))[:count].float()
+    answer = model(pixels.contiguous(memory_format=layout))[:count].float()
+    return answer.clamp_min(LOWEST)
 
 
 def _as_is(batch: Any) -> Any:

@@ -22,7 +22,7 @@ from web import Web, serve
 
 from securitynet import catalog
 from securitynet.data.digits import digits
-from securitynet.sweep.state import JOURNAL, ROWS, read_lines
+from securitynet.results.store import read
 
 MAY_DIFFER = ("seconds", "peak_memory", "date")
 DEADLY = '''"""An attack that is quick, but ends the process of some models."""
@@ -153,13 +153,24 @@ def wait_for(condition: Any, seconds: float = 180) -> None:
         time.sleep(0.02)
 
 
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines that stand in a journal."""
+    return read(folder, running=True).journal.lines
+
+
+def records_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows that stand in a directory, as they were written."""
+    contents = read(folder, running=True)
+    return [json.loads(raw) for batch in contents.batches for raw in contents.records(batch)]
+
+
 def kill_after(command: list[str], folder: Path, events: int, delay: float = 0.0) -> None:
     """Start a sweep and kill its driver, after so many more lines of its journal and `delay` seconds."""
-    before = len(read_lines(folder / JOURNAL))
+    before = len(lines_of(folder))
     process = start(command)
     drain = threading.Thread(target=process.communicate)
     drain.start()
-    wait_for(lambda: process.poll() is not None or len(read_lines(folder / JOURNAL)) >= before + events)
+    wait_for(lambda: process.poll() is not None or len(lines_of(folder)) >= before + events)
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     drain.join()
@@ -167,6 +178,6 @@ def kill_after(command: list[str], folder: Path, events: int, delay: float = 0.0
 
 def table(folder: Path) -> dict[str, dict[str, Any]]:
     """The rows of a directory by id, without the columns that no two runs share."""
-    rows = read_lines(folder / ROWS)
+    rows = records_of(folder)
     assert len({row["row_id"] for row in rows}) == len(rows)
     return {row["row_id"]: {key: value for key, value in row.items() if key not in MAY_DIFFER} for row in rows}

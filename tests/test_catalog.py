@@ -166,7 +166,7 @@ def test_the_real_models_are_here(real: Path) -> None:
         ({"dataset": "ImageNet1k", "source": "robust_transfer"}, 67),
         ({"dataset": "*mnist3d"}, 108),
         ({"family": "WRN", "source": "robust_transfer"}, 25),
-        ({"purpose": "security", "dataset": "MNIST"}, 11),
+        ({"purpose": "security", "dataset": "MNIST"}, 12),
         ({"pattern": "nothing/*"}, 0),
     ],
 )

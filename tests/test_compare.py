@@ -46,10 +46,11 @@ def test_auc_difference_against_the_definition() -> None:
     truth = np.repeat([1, 0], 40)
     value = roc_auc_score(truth, np.concatenate(first)) - roc_auc_score(truth, np.concatenate(second))
     assert estimate.value == pytest.approx(value)
-    assert estimate.ci_high - estimate.ci_low == pytest.approx(2 * 1.959964 * error, rel=1e-6)  # type: ignore[operator]
+    wider = np.sqrt(error**2 + 0.5 / 40**2 + 0.5 / 40**2)  # a quarter of a sample in each direction, of both groups
+    assert estimate.ci_high - estimate.ci_low == pytest.approx(2 * 1.959964 * wider, rel=1e-6)  # type: ignore[operator]
     assert p == pytest.approx(2 * stats.norm.sf(abs(value) / error))
     same, none = auc_difference(first, first)
-    assert (same.value, same.ci_low, same.ci_high, none) == (0.0, 0.0, 0.0, None)
+    assert (same.value, same.ci_high, none) == (0.0, pytest.approx(1.959964 / 40), None)  # equal here is not equal everywhere
 
 
 def test_auc_difference_has_the_right_size_and_power() -> None:
@@ -62,14 +63,29 @@ def test_auc_difference_has_the_right_size_and_power() -> None:
 
 
 def test_tpr_difference_agrees_with_the_rates() -> None:
-    first, second = scores(5, 1.5), scores(6, 0.5)
+    first, second = scores(5, 1.5, n=1200), scores(6, 0.5, n=1200)
     rates = [membership.tpr_at_fpr(*one, 0.01).value for one in (first, second)]
     found = tpr_difference(first, second, 0.01)
     assert found.value == pytest.approx(rates[0] - rates[1])  # type: ignore[operator]
-    assert found.ci_low < found.value < found.ci_high  # type: ignore[operator]
+    assert found.ci_low < found.value < found.ci_high and found.ci_method == "bootstrap, paired"  # type: ignore[operator]
     same = tpr_difference(first, first, 0.01)
-    assert (same.value, same.ci_low, same.ci_high) == (0, 0, 0)
-    assert tpr_difference((first[0], first[1][:50]), (second[0], second[1][:50]), 0.01).value is None
+    assert same.value == 0 and same.ci_low == -same.ci_high < 0  # type: ignore[operator]
+    exact = tpr_difference((first[0], first[1][:500]), (second[0], second[1][:500]), 0.01)
+    assert exact.ci_method == "exact bracket, paired" and exact.ci_low < exact.value < exact.ci_high  # type: ignore[operator]
+    few = tpr_difference((first[0], first[1][:50]), (second[0], second[1][:50]), 0.01)
+    assert few.value is None and "437" in str(few.reason)
+
+
+def test_resampled_rates_are_those_of_whole_resamples() -> None:
+    """The bootstrap draws only the largest scores one by one; whole resamples have the same spread."""
+    first, second = scores(7, 1.0, n=1000), scores(8, 0.6, n=1000)
+    rng, whole = np.random.default_rng(0), []
+    for _ in range(1500):
+        inside, outside = rng.integers(0, 1000, 1000), rng.integers(0, 1000, 1000)
+        pair = [one[0][inside] > np.sort(one[1][outside])[-20] for one in (first, second)]
+        whole.append(pair[0].mean() - pair[1].mean())
+    found = tpr_difference(first, second, 0.02)
+    assert (found.ci_high - found.ci_low) / 2 / 1.96 == pytest.approx(np.std(whole), rel=0.08)  # type: ignore[operator]
 
 
 def test_rate_difference_is_mcnemars() -> None:
@@ -77,8 +93,11 @@ def test_rate_difference_is_mcnemars() -> None:
     estimate, p = rate_difference("test_accuracy", first, second)
     assert estimate.value == pytest.approx(8 / 56)
     assert p == pytest.approx(2 * stats.binom.cdf(4, 16, 0.5))
-    paired = first.astype(float) - second
-    assert estimate.ci_high - estimate.value == pytest.approx(1.959964 * paired.std() / np.sqrt(56), rel=1e-6)  # type: ignore[operator]
+    gaps = np.concatenate([first.astype(float) - second, [1, -1, 0, 0]])  # half a sample in each of the four cells, drawn twice
+    weights = np.concatenate([np.ones(56), np.full(4, 0.5)])
+    centre = np.average(gaps, weights=weights)
+    half = 1.959964 * np.sqrt(np.average((gaps - centre) ** 2, weights=weights) / 58)
+    assert (estimate.ci_low, estimate.ci_high) == (pytest.approx(centre - half), pytest.approx(centre + half))
 
 
 def test_interval_difference_is_newcombes_for_wilson_intervals() -> None:
@@ -124,7 +143,7 @@ def test_paired_where_the_images_are_the_same(tmp_path: Path) -> None:
     assert auc.difference == pytest.approx(wide.difference)
     assert wide.ci_high - wide.ci_low > 2 * (auc.ci_high - auc.ci_low)  # type: ignore[operator]
     [accuracy] = [one for one in paired.differences if one.metric == "test_accuracy"]
-    assert accuracy.method == "McNemar, paired"
+    assert accuracy.method == "Agresti-Min, paired"
     assert paired.missing == ("membership/only", "membership/other")
 
 

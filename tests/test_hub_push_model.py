@@ -179,7 +179,7 @@ def test_a_built_in_model_with_its_result(hub: Hub, tmp_path: Path) -> None:
     assert found["membership/loss auc"] == result.value("membership/loss", "auc")
     listed = HfApi().model_info(repo, expand=["evalResults"]).eval_results
     assert {one.task_id for one in listed} >= {"membership/loss/auc", "verify/test_accuracy"}
-    assert "| `membership/loss` | `auc` |" in readme(repo)
+    assert "| `membership/loss` | AUC |" in readme(repo)
 
 
 def load_folder(repo: str, cache: Path) -> Path:

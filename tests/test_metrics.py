@@ -11,6 +11,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
 from securitynet.metrics import membership as metrics
 from securitynet.metrics.intervals import clopper_pearson, difference, rate
+from securitynet.metrics.operating import fewest
 
 
 def scores(n_in: int, n_out: int, shift: float, seed: int = 0, digits: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -29,20 +30,32 @@ def test_auc_and_tpr_equal_scikit_learn(n_in: int, n_out: int, digits: int | Non
     fpr, tpr, _ = roc_curve(labels, both, drop_intermediate=False)
     for limit in (0.1, 0.05, 0.01):
         estimate = metrics.tpr_at_fpr(members, non_members, limit)
-        if limit * n_out >= 1:
-            assert estimate.value == pytest.approx(tpr[fpr <= limit].max(), abs=1e-12)
-        else:
-            assert estimate.value is None and "needs at least" in str(estimate.reason)
+        if n_out < fewest(limit):
+            assert estimate.value is None and "needs at least" in str(estimate.reason) and estimate.ci_low == 0.0
+            continue
+        allowed = math.floor(limit * (n_out + 1) + 1e-9) - 1  # non-members above the k-th largest
+        assert estimate.value == pytest.approx(tpr[fpr <= allowed / n_out + 1e-12].max(), abs=1e-12)
 
 
-def test_delong_variance_equals_its_definition() -> None:
+def test_auc_interval_is_delongs_with_half_a_sample_at_each_end_of_both_groups() -> None:
+    """Reference: every sample twice, and one of each of the four ends, which have half the weight of a sample."""
     members, non_members = scores(60, 80, 0.5, digits=1)
-    wins = (members[:, None] > non_members) + 0.5 * (members[:, None] == non_members)
-    variance = wins.mean(1).var(ddof=1) / 60 + wins.mean(0).var(ddof=1) / 80
+    ends = np.array([-np.inf, np.inf])
+    inside, outside = np.concatenate([members, members, ends]), np.concatenate([non_members, non_members, ends])
+    wins = (inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)
+    centre = wins.mean()
+    variance = wins.mean(1).var() / 60 + wins.mean(0).var() / 80  # divided by n: half weights make 61 of them, less one
     estimate = metrics.auc(members, non_members)
-    assert estimate.ci_high is not None and estimate.ci_low is not None and estimate.value is not None
-    assert estimate.value == pytest.approx(wins.mean(), abs=1e-12)
-    assert (estimate.ci_high - estimate.ci_low) / 2 == pytest.approx(stats.norm.ppf(0.975) * math.sqrt(variance), abs=1e-12)
+    half = stats.norm.ppf(0.975) * math.sqrt(variance)
+    assert (estimate.ci_low, estimate.ci_high) == (pytest.approx(centre - half, abs=1e-12), pytest.approx(centre + half, abs=1e-12))
+
+
+def test_auc_interval_of_many_is_delongs_to_the_third_digit() -> None:
+    members, non_members = scores(1000, 1500, 0.5)
+    wins = (members[:, None] > non_members) + 0.5 * (members[:, None] == non_members)
+    half = stats.norm.ppf(0.975) * math.sqrt(wins.mean(1).var(ddof=1) / 1000 + wins.mean(0).var(ddof=1) / 1500)
+    estimate = metrics.auc(members, non_members)
+    assert (estimate.ci_low, estimate.ci_high) == (pytest.approx(wins.mean() - half, abs=5e-4), pytest.approx(wins.mean() + half, abs=5e-4))
 
 
 def test_gaussian_scores_give_the_analytic_auc_and_rate() -> None:

@@ -15,6 +15,7 @@ from publisher_repos import CLASSES, FAMILIES, distances, fed, photographs, save
 
 from securitynet import catalog
 from securitynet.data.pixels import pictures
+from securitynet.data.processor import quietly
 from securitynet.data.published import Published, made
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry
@@ -30,11 +31,8 @@ ON = {"do_resize": True, "do_rescale": True, "do_normalize": True}
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    yield
-    transformers.logging.enable_progress_bar()
-    transformers.logging.set_verbosity_warning()
+    with quietly():
+        yield
 
 
 def same(folder: Path, tmp_path: Path) -> Any:
@@ -140,6 +138,8 @@ def test_no_processor_means_the_defaults_of_the_class(family: str, side: int, tm
         ("levit_128s", {}, {}),
         ("deit_tiny_distilled_patch16_224", {"depth": 1}, {"crop_pct": 1.0}),
         ("vit_tiny_patch16_224", {"depth": 1, "img_size": 96}, {"interpolation": "bilinear", "crop_pct": 0.95}),
+        ("vit_tiny_patch16_224", {"depth": 1, "act_layer": "relu", "norm_layer": "rmsnorm", "pos_embed": "none", "reg_tokens": 2}, {}),
+        ("resnet10t", {"channels": [8, 8, 16, 16]}, {"crop_pct": 0.56, "input_size": [3, 112, 112]}),
         ("resnet10t", {"channels": [8, 8, 16, 16]}, {"crop_mode": "border", "mean": [0.2, 0.4, 0.6]}),
         ("resnet10t", {"channels": [8, 8, 16, 16]}, {"crop_mode": "squash", "crop_pct": 0.91}),
         ("resnet10t", {"channels": [8, 8, 16, 16]}, {"input_size": [3, 96, 128], "crop_pct": 0.8}),

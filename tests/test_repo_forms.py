@@ -295,6 +295,16 @@ def test_repos_in_other_formats(name: str, words: str, hub: Hub, plain: Path, tm
         assert words in said and " work" in said
 
 
+def test_a_config_of_another_library(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "keras").mkdir()
+    (tmp_path / "keras" / "config.json").write_text(json.dumps({"module": "keras_hub.src.models", "class_name": "ResNetBackbone"}))
+    assert "neither in timm's nor in transformers' format" in refused(tmp_path / "keras")
+    (tmp_path / "keras" / "model.weights.h5").write_text("x")
+    push("tester/forms-keras", tmp_path / "keras")
+    for model in (tmp_path / "keras", "hf-hub:tester/forms-keras"):
+        assert "a Keras or TensorFlow model" in refused(model, cache_dir=tmp_path)
+
+
 def test_nesting_and_size_are_bounded(plain: Path, tmp_path: Path) -> None:
     folder = copy(plain, tmp_path / "deep")
     for depth in (40, 100_000):

@@ -80,7 +80,7 @@ def test_paired_intervals_are_those_of_scipy() -> None:
 def test_equal_copies_and_controls_have_no_excess() -> None:
     found = named(evidence([CONTROL, CONTROL]))
     one = found["excess_agreement"]
-    assert (one.value, one.ci_low, one.ci_high) == (0, 0, 0)
+    assert one.value == 0 and one.ci_low == -one.ci_high < 0  # equal on these samples is not equal on all
 
 
 def test_several_copies_count_once_each_and_share_the_samples() -> None:
@@ -88,7 +88,7 @@ def test_several_copies_count_once_each_and_share_the_samples() -> None:
     found = named(evidence([pair, pair], np.concatenate([CONTROL, CONTROL])))
     target = TARGET.logits.argmax(1)
     each = [(copy.argmax(1) == target) for copy in pair]
-    assert found["agreement"].value == pytest.approx(np.mean(each)) and found["agreement"].ci_method == "bootstrap"
+    assert found["agreement"].value == pytest.approx(np.mean(each)) and found["agreement"].ci_method == "Student's t, adjusted"
     reach = 1.96 * np.mean(each, axis=0).std() / np.sqrt(N)
     assert found["agreement"].ci_high == pytest.approx(np.mean(each) + reach, abs=0.01)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeping import Zoo, finish, kill_after, silent_server, start, table, wait_for, weights_of, zoo
+from sweeping import Zoo, finish, kill_after, lines_of, records_of, silent_server, start, table, wait_for, weights_of, zoo
 
 from securitynet import cli
-from securitynet.sweep.state import JOURNAL, PARQUET, ROWS, read_lines
+from securitynet.sweep.state import PARQUET
 
 SICK = {
     "test/corrupt": "wrong hash",
@@ -58,7 +58,7 @@ def options(models: Zoo, folder: Path, cache: str, *more: str) -> list[str]:
 
 def test_every_healthy_model_has_its_rows_and_every_sick_one_a_reason(models: Zoo, serial: tuple[Path, int, dict[str, Any], str]) -> None:
     folder, code, found, _ = serial
-    rows = read_lines(folder / ROWS)
+    rows = records_of(folder)
     assert code == 1 and found["finished"] and (found["jobs"], found["settled"]) == (COUNT, COUNT)
     of = {entry: [row for row in rows if row["entry"] == entry] for entry in {row["entry"] for row in rows}}
     names = {(row["attack"], row["metric"]) for row in of["test/one"]}
@@ -87,11 +87,11 @@ def test_the_driver_speaks_lines_of_json(serial: tuple[Path, int, dict[str, Any]
     assert lines[-1]["failed"] == found["failed"] == len(found["failures"])
     import pyarrow.parquet
 
-    assert pyarrow.parquet.read_table(folder / PARQUET).num_rows == len(read_lines(folder / ROWS))
+    assert pyarrow.parquet.read_table(folder / PARQUET).num_rows == len(records_of(folder))
 
 
 def test_downloads_overlap_computing(serial: tuple[Path, int, dict[str, Any], str]) -> None:
-    done = [line for line in read_lines(serial[0] / JOURNAL) if line["event"] == "done"]
+    done = [line for line in lines_of(serial[0]) if line["event"] == "done"]
     computed = [line["evaluated"] for line in done if line["evaluated"]]
     (silent,) = [line["fetched"] for line in done if line["entry"] == "test/silent"]
     assert any(silent[0] < end and start < silent[1] for start, end in computed)  # it held up nobody
@@ -102,16 +102,16 @@ def test_killed_shards_joined_are_the_serial_table(models: Zoo, serial: tuple[Pa
     command = options(models, folder, "other", "--shard", "1/2")
     kill_after(command, folder / "shard-1-of-2", 2, 0.3)
     interrupted = start(options(models, folder, "other", "--shard", "2/2"), PAUSE="2")
-    journal = folder / "shard-2-of-2" / JOURNAL
-    wait_for(lambda: any(line["event"] == "begun" for line in read_lines(journal)))
+    second = folder / "shard-2-of-2"
+    wait_for(lambda: any(line["event"] == "begun" for line in lines_of(second)))
     assert cli.main(["sweep", "status", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["running"] == 1
     assert cli.main(options(models, folder, "other", "--shard", "2/2")[3:]) == 2  # one driver per directory
     assert "works on this directory already" in capsys.readouterr().err
     interrupted.send_signal(signal.SIGINT)
     assert "stopped" in interrupted.communicate(timeout=120)[0] and interrupted.returncode == 130
-    begun = [line["entry"] for line in read_lines(journal) if line["event"] == "begun"]
-    assert begun[-1] in {line["entry"] for line in read_lines(journal) if line["event"] == "done"}  # the present one was finished
+    begun = [line["entry"] for line in lines_of(second) if line["event"] == "begun"]
+    assert begun[-1] in {line["entry"] for line in lines_of(second) if line["event"] == "done"}  # the present one was finished
     for part in ("1/2", "2/2"):
         assert finish(options(models, folder, "other", "--shard", part))[1]["finished"]
     assert cli.main(["sweep", "merge", str(folder), "--json"]) == 0
@@ -125,7 +125,7 @@ def test_a_second_signal_stops_now(models: Zoo) -> None:
     command = some(models, "signals", "--download-limit", "600", entries=("test/hang", "test/silent"))
     del models.records["test/hang"]  # of no other test
     process = start(command)
-    wait_for(lambda: any(line["event"] == "begun" for line in read_lines(models.folder / "signals" / JOURNAL)))
+    wait_for(lambda: any(line["event"] == "begun" for line in lines_of(models.folder / "signals")))
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     time.sleep(1)
@@ -136,10 +136,10 @@ def test_a_second_signal_stops_now(models: Zoo) -> None:
 
 
 def test_a_retry_is_about_what_failed_only(models: Zoo, serial: tuple[Path, int, dict[str, Any], str]) -> None:
-    before = (serial[0] / ROWS).read_bytes()
+    before = records_of(serial[0])
     code, found, _ = finish([*options(models, serial[0], "cache"), "--dry-run", "--retry-failed"])
     assert code == 0 and {job["entry"] for job in found["todo"]} == {*SICK, "test/memory"}
-    assert found["cost"]["measured"] == 4 and (serial[0] / ROWS).read_bytes() == before
+    assert found["cost"]["measured"] == 4 and records_of(serial[0]) == before
 
 
 def some(models: Zoo, output: str, *more: str, entries: tuple[str, ...] = CHOSEN) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import replace
@@ -10,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sweeping import lines_of, records_of
 
 from securitynet.entry import Entry
 from securitynet.errors import SecurityNetError, UsageError
 from securitynet.results.row import Row
+from securitynet.results.store import JOURNAL
 from securitynet.sweep import estimate, serial
 from securitynet.sweep.child import Child, Lost
 from securitynet.sweep.machine import gpus, threads
 from securitynet.sweep.plan import Job, Query, Settings, ordered, select, shard
 from securitynet.sweep.progress import Tally, duration
-from securitynet.sweep.state import JOURNAL, PARQUET, ROWS, Outcome, Settled, State, read_lines
+from securitynet.sweep.state import PARQUET, Outcome, Settled, State
 from securitynet.sweep.status import merge, status
 
 ATTACKS = (("membership/loss", "{}"), ("membership/margin", "{}"))
@@ -214,19 +215,19 @@ def test_a_kill_at_any_byte_leaves_whole_jobs(tmp_path: Path) -> None:
         for name in ("a", "b"):
             state.note("begun", entry=f"test/{name}", seed=0, time=1.0)
             state.add(outcome(job(name)))
-    rows, journal = (tmp_path / ROWS).read_bytes(), (tmp_path / JOURNAL).read_bytes()
+    rows, journal = (tmp_path / "rows/00000.jsonl").read_bytes(), (tmp_path / JOURNAL).read_bytes()
     first = len(rows) // 2
     for rows_end, journal_end in [(first + cut, journal.index(b"test/b")) for cut in (0, 10, 400, first)] + [
         (len(rows), len(journal) - 5),
         (len(rows), len(journal)),
     ]:
-        (tmp_path / ROWS).write_bytes(rows[:rows_end])
+        (tmp_path / "rows/00000.jsonl").write_bytes(rows[:rows_end])
         (tmp_path / JOURNAL).write_bytes(journal[:journal_end])
         with State(tmp_path, BINDING) as state:
             done = [name for name in ("a", "b") if not state.settled.missing(job(name), ATTACKS)]
         assert done == (["a", "b"] if journal_end == len(journal) else ["a"])
-        assert {row["entry"] for row in read_lines(tmp_path / ROWS)} == {f"test/{name}" for name in done}
-        assert len(read_lines(tmp_path / ROWS)) == 3 * len(done)
+        assert {row["entry"] for row in records_of(tmp_path)} == {f"test/{name}" for name in done}
+        assert len(records_of(tmp_path)) == 3 * len(done)
 
 
 def test_more_attacks_later_add_their_rows_only(tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_more_attacks_later_add_their_rows_only(tmp_path: Path) -> None:
     with State(tmp_path, BINDING) as state:
         assert state.settled.missing(job("a"), ATTACKS) == ATTACKS[1:]
         state.add(outcome(job("a"), attacks=ATTACKS[1:]))
-    assert [row["attack"] for row in read_lines(tmp_path / ROWS)] == ["query", "membership/loss", "membership/margin"]
+    assert [row["attack"] for row in records_of(tmp_path)] == ["query", "membership/loss", "membership/margin"]
 
 
 def test_rows_that_name_a_commit_belong_to_their_job(tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ def test_rows_that_name_a_commit_belong_to_their_job(tmp_path: Path) -> None:
         found = outcome(job("a"))
         state.add(replace(found, rows=tuple(replace(row, entry=f"{row.entry}@0123") for row in found.rows)))
     with State(tmp_path, BINDING) as state:
-        assert not state.settled.missing(job("a"), ATTACKS) and len(read_lines(tmp_path / ROWS)) == 3
+        assert not state.settled.missing(job("a"), ATTACKS) and len(records_of(tmp_path)) == 3
 
 
 def test_what_failed_is_forgotten_when_it_is_tried_again(tmp_path: Path) -> None:
@@ -252,9 +253,9 @@ def test_what_failed_is_forgotten_when_it_is_tried_again(tmp_path: Path) -> None
         state.add(outcome(job("b")))
     with State(tmp_path, BINDING) as state:
         assert state.settled.failed(("test/a", 0)) and not state.settled.missing(job("a"), ATTACKS)
-        state.mend({("test/a", 0)})
+        state.forget({("test/a", 0)})
         assert state.settled.missing(job("a"), ATTACKS) == ATTACKS
-    assert {row["entry"] for row in read_lines(tmp_path / ROWS)} == {"test/b"}
+    assert {row["entry"] for row in records_of(tmp_path)} == {"test/b"}
 
 
 def test_one_sweep_per_directory_and_one_set_of_settings(tmp_path: Path) -> None:
@@ -283,14 +284,15 @@ def test_shards_are_joined_whatever_the_order(tmp_path: Path) -> None:
     filled(tmp_path / "shard-2-of-2", outcome(job("b")), serial.failed(job("d"), "it was ill"))
     found = merge([tmp_path], tmp_path)
     assert (found.rows, found.jobs, found.made_good) == (10, 4, 0)
-    rows = read_lines(tmp_path / ROWS)
+    rows = records_of(tmp_path)
     assert [row["entry"] for row in rows] == sorted(row["entry"] for row in rows)
     import pyarrow.parquet
 
     assert pyarrow.parquet.read_table(tmp_path / PARQUET).num_rows == 10
     stands = status(tmp_path)
     assert stands["failures"][0] == {"entry": "test/d", "seed": 0, "reason": "it was ill"}
-    assert not Settled(read_lines(tmp_path / JOURNAL)).missing(job("b"), ATTACKS)  # a sweep may go on in the joined directory
+    done = [line for line in lines_of(tmp_path) if line["event"] == "done"]
+    assert not Settled(done).missing(job("b"), ATTACKS)  # a sweep may go on in the joined directory
     assert merge([tmp_path], tmp_path).rows == 10  # joined again, it is the same
 
 
@@ -310,7 +312,7 @@ def test_the_table_is_that_of_a_dataset_of_results(tmp_path: Path) -> None:
 def test_a_failure_that_another_shard_made_good_goes(tmp_path: Path) -> None:
     one, two = filled(tmp_path / "one", serial.failed(job("a"), "it was ill")), filled(tmp_path / "two", outcome(job("a")))
     found = merge([one, two], tmp_path / "all")
-    assert (found.rows, found.made_good) == (3, 1) and "failed" not in {row["status"] for row in read_lines(tmp_path / "all" / ROWS)}
+    assert (found.rows, found.made_good) == (3, 1) and "failed" not in {row["status"] for row in records_of(tmp_path / "all")}
 
 
 def test_conflicts_are_errors_that_name_them(tmp_path: Path) -> None:
@@ -323,10 +325,10 @@ def test_conflicts_are_errors_that_name_them(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with pytest.raises(UsageError, match="no sweep was begun here"):
         merge([tmp_path / "other"], tmp_path / "all")
-    head = tmp_path / "three" / "sweep.json"
-    head.write_text(json.dumps({**json.loads(head.read_text()), "binding": {**BINDING, "samples": 7}}))
+    with State(tmp_path / "four", {**BINDING, "samples": 7}) as state:
+        state.write_head(**HEAD)
     with pytest.raises(UsageError, match="different settings"):
-        merge([one, tmp_path / "three"], tmp_path / "more")
+        merge([one, tmp_path / "four"], tmp_path / "more")
 
 
 def test_the_tally_counts_and_knows_when(tmp_path: Path) -> None:

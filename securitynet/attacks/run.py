@@ -54,7 +54,7 @@ def _run_one(one: Named, target: Target, splits: Splits, accelerator: Accelerato
             evidence = one.attack(target, splits, accelerator)
             if hasattr(evidence, "with_null"):  # what is judged by other models' scores
                 evidence = evidence.with_null(one.name, one.params, target)
-            estimates = tuple(evidence.metrics())
+            estimates = _finite(evidence.metrics())
     except Skipped as skipped:
         return _without(one, "skipped", str(skipped))
     except Exception as error:  # an attack may be anybody's code: its failure costs one row, not the evaluation
@@ -62,6 +62,15 @@ def _run_one(one: Named, target: Target, splits: Splits, accelerator: Accelerato
         return _without(one, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
     seconds = time.perf_counter() - start
     return Ran(one.name, one.params, evidence.family, "ok", estimates, evidence.arrays(), evidence.queries, seconds, memory.peak)
+
+
+def _finite(estimates: Iterable[Estimate]) -> tuple[Estimate, ...]:
+    """Return the estimates. Raises ValueError for a number that is not finite: it says nothing, however it came about."""
+    found = tuple(estimates)
+    broken = [one.metric for one in found if not one.finite]
+    if broken:
+        raise ValueError(f"{', '.join(broken[:3])}: not a finite number")
+    return found
 
 
 def _without(one: Named, status: str, reason: str) -> Ran:

@@ -56,3 +56,7 @@ def show_status(found: Mapping[str, Any]) -> None:
         console.print(Text(f"now: {job['entry']} seed {job['seed']}, since {duration(job['seconds'])}"))
     for job in found["failures"]:
         console.print(Text(f"failed: {job['entry']} seed {job['seed']}: {job['reason']}"))
+    for one in found["damage"]:
+        console.print(Text(f"damaged: {one}"))
+    if found["damage"]:
+        console.print(Text("what is damaged does not count; the same sweep, run again, sets it aside and measures again what is missing"))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from securitynet.cli._backdoor import backdoor_lines
 from securitynet.cli._curves import curves_view
-from securitynet.metrics.vocabulary import AUC, BALANCED_ACCURACY, tpr_at_fpr
+from securitynet.metrics.vocabulary import AUC, BALANCED_ACCURACY, title_of, tpr_at_fpr
 from securitynet.results.labels import labels_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def verdict_lines(entry: Entry, verdict: Verdict) -> RenderableType:
     facts = [entry.architecture, entry.dataset, f"{entry.params:,} parameters" if entry.params is not None else None, entry.licence]
     lines = [Text.assemble((entry.id, "bold"), "  ", " · ".join(fact for fact in facts if fact))]
     shown = [
-        f"{one.metric.replace('_', ' ')} {_percent(one.value)} [{_percent(one.ci_low)}, {_percent(one.ci_high)}]"
+        f"{title_of(one.metric)} {_percent(one.value)} [{_percent(one.ci_low)}, {_percent(one.ci_high)}]"
         for one in verdict.estimates
         if one.value is not None
     ]
@@ -102,7 +102,7 @@ def _others(groups: dict[str, list[Row]]) -> list[RenderableType]:
     for label, group in groups.items():
         if {row.metric for row in group} & set(COLUMNS):
             continue
-        words = [f"{row.status}: {row.reason}" if row.value is None else f"{row.metric} {row.value:.3g}" for row in group]
+        words = [f"{row.status}: {row.reason}" if row.value is None else f"{title_of(row.metric)} {row.value:.3g}" for row in group]
         lines.append(Text(f"{label}  {'; '.join(words)}"))
     return lines
 

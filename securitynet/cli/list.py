@@ -4,6 +4,7 @@ examples:
   securitynet list 'builtin/*'
   securitynet list --dataset CIFAR-10 --family resnet
   securitynet list --source 'medmnist' --json
+  securitynet list --metrics
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pattern", nargs="?", metavar="PATTERN", help="glob on the id, such as 'pytorchcv/resnet*'")
     for name in ("dataset", "family", "source", "purpose"):
         parser.add_argument(f"--{name}", metavar="PATTERN", help=f"glob on the {name}")
+    parser.add_argument("--metrics", action="store_true", help="list what the metrics of results mean; --json: as a JSON schema")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a table, or records as JSON."""
     from securitynet import catalog
+
+    if args.metrics:
+        return _metrics(args.json)
 
     ids = catalog.list_models(args.pattern, dataset=args.dataset, family=args.family, source=args.source, purpose=args.purpose)
     wanted = set(ids)
@@ -47,6 +52,25 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     console.print(table)
     console.print(f"{len(entries)} models", style="dim")
+    return DONE
+
+
+def _metrics(as_json: bool) -> int:
+    from securitynet.metrics.vocabulary import VOCABULARY, json_schema
+
+    if as_json:
+        print_json(json_schema())
+        return DONE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold")
+    for column in ("metric", "family", "role", "better", "what it is"):
+        table.add_column(column, overflow="fold")
+    for one in VOCABULARY.values():
+        table.add_row(*map(Text, (one.name, one.family, one.role, one.better or "-", one.sentence)))
+    Console().print(table)
     return DONE
 
 

@@ -1,7 +1,7 @@
 """Evaluate many models: each once, every failure a row with its reason; run again, it goes on where it stopped.
 
 Which models: the filters of `securitynet list`, or --ids-from FILE with an id or a record (JSON) a line. The directory then holds
-rows.jsonl (appended as models end), rows.parquet (at the end), journal.jsonl, and logs/ of what went wrong. Ctrl-C once ends the
+rows/ (appended as models end), rows.parquet (at the end), journal.jsonl, and logs/ of what went wrong. Ctrl-C once ends the
 sweep after the present model, twice at once. On a terminal there is one live line, elsewhere a JSON object a line on stderr.
 
 examples:
@@ -10,7 +10,7 @@ examples:
   securitynet sweep --source builtin --attacks standard membership:full --seeds 0 1 2 --output zoo
   securitynet sweep --dataset CIFAR-10 --output cifar --shard 3/16      # one of sixteen jobs of a cluster
   securitynet sweep merge cifar                                         # joins its shards
-  securitynet sweep status cifar
+  securitynet sweep status cifar --check
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_run(actions.add_parser("run", help="the same as without it", argument_default=argparse.SUPPRESS))
     look = actions.add_parser("status", help="how a sweep stands, also while it runs")
     look.add_argument("directory", metavar="DIR", help="of the sweep, or of its shards")
+    look.add_argument("--check", action="store_true", help="read the digest of every row; exit code 1 where something is damaged")
     join = actions.add_parser("merge", help="join shards; the same row with different values is an error")
     join.add_argument("directories", metavar="DIR", nargs="+", help="of sweeps, or of their shards")
     join.add_argument("--output", metavar="DIR", help="where the result goes (default: the first DIR)")
@@ -201,12 +202,12 @@ def _dry_run(args: argparse.Namespace, jobs: list[Job], folder: Path) -> int:
 def _status(args: argparse.Namespace) -> int:
     from securitynet.sweep.status import status
 
-    found = status(Path(args.directory))
+    found = status(Path(args.directory), args.check)
     if args.json:
         print_json(found)
     else:
         show_status(found)
-    return DONE
+    return FAILED if args.check and found["damage"] else DONE
 
 
 def _merge(args: argparse.Namespace) -> int:
@@ -216,7 +217,9 @@ def _merge(args: argparse.Namespace) -> int:
     merged = merge(folders, Path(args.output) if args.output else folders[0])
     if args.json:
         print_json({**asdict(merged), "folder": str(merged.folder)})
-        return DONE
+        return FAILED if merged.damage else DONE
     good = f"; {merged.made_good} failures of one shard were made good by another" if merged.made_good else ""
+    for one in merged.damage:
+        sys.stderr.write(f"damaged, and left out: {one}\n")
     sys.stdout.write(f"{merged.rows} rows of {merged.jobs} evaluations in {merged.folder}{good}\n")
-    return DONE
+    return FAILED if merged.damage else DONE

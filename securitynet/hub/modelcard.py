@@ -25,6 +25,7 @@ from securitynet.metrics.vocabulary import (
     TRIGGER_SUCCESS,
     tpr_at_fpr,
 )
+from securitynet.results.curves import largest
 from securitynet.results.row import Row
 
 SOURCE = {"name": "SecurityNet", "url": f"https://huggingface.co/datasets/{HUB_ID}"}
@@ -53,6 +54,10 @@ class Card:
     meaning: str | None = None
     cause: str | None = None
 
+    def _shown(self) -> list[Row]:
+        """The rows that a card shows: the headlines, of stealing those of the largest budget."""
+        return [row for row in largest(self.rows) if row.metric in HEADLINES and row.value is not None]
+
     def text(self, present: str | None) -> str:
         """Return README.md: `present` with block and model-index made anew, or a whole card where there is none. Raises HubError."""
         known = present if present and present.strip() else None
@@ -77,7 +82,7 @@ class Card:
         }
 
     def _block(self) -> dict[str, Any]:
-        shown = [row for row in self.rows if row.metric in HEADLINES and row.value is not None]
+        shown = self._shown()
         first = shown[0] if shown else None
         stated = {"dataset": first and first.dataset, "date": first and (first.date or "").partition("T")[0]}
         return {**stated, "repo": self.repo, "weights": self.weights, "rows": shown, "meaning": self.meaning, "cause": self.cause}
@@ -97,8 +102,8 @@ class Card:
         name = models[0].get("name") if models else self.repo.partition("/")[2]
         kept = [result for one in models for result in one["results"] if (result.get("source") or {}).get("name") != SOURCE["name"]]
         if not kept and self.entry.claimed_accuracy is not None:
-            kept = [self._result([_metric(ACCURACY, self.entry.claimed_accuracy)], self.entry.claimed_split)]
-        shown = [row for row in self.rows if row.metric in HEADLINES and row.value is not None and row.status == "ok"]
+            kept = [self._result([_metric("accuracy", self.entry.claimed_accuracy)], self.entry.claimed_split)]
+        shown = [row for row in self._shown() if row.status == "ok"]
         if shown:
             metrics = [_metric(f"{row.attack} {row.metric}", row.value) for row in shown]
             kept = [*kept, {**self._result(metrics, "members and non-members"), "source": dict(SOURCE)}]
@@ -128,8 +133,8 @@ class Card:
                 source_name=SOURCE["name"],
                 notes=f"on {row.dataset}, n = {row.n}, weights {self.weights[:12]}, params {row.params}",
             )
-            for row in self.rows
-            if row.metric in HEADLINES and row.value is not None and row.status == "ok"
+            for row in self._shown()
+            if row.status == "ok"
         ]
         return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False).encode() if entries else None
 

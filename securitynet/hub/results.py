@@ -17,7 +17,7 @@ from securitynet.hub import frontmatter
 from securitynet.hub.write import Change, Pushed, Remote, write
 from securitynet.results.dataset import to_dataset
 from securitynet.results.row import ADDED, Row, row_features
-from securitynet.results.store import read_rows
+from securitynet.results.store import is_store, read, read_rows, rows_of
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -58,7 +58,9 @@ def push_results(
 
 
 def read_results(path: Path) -> list[Row]:
-    """Return the rows of a file of JSON lines, or of `rows.jsonl` in the folder of a saved result. Raises UsageError, DataError."""
+    """Return the rows of a file of JSON lines, of the folder of a saved result, or of a sweep's. Raises UsageError, DataError."""
+    if is_store(path):
+        return rows_of(read(path))
     file = path / "rows.jsonl" if path.is_dir() else path
     if not file.is_file():
         raise UsageError(f"{path}: {'holds no rows.jsonl' if path.is_dir() else 'no such file or folder'}; Result.save() writes one")

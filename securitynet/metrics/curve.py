@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.metrics.intervals import LEVEL, Estimate
+from securitynet.metrics.means import bounded
 from securitynet.metrics.vocabulary import queries_for
 
 Values = NDArray[np.float64]
@@ -15,14 +16,9 @@ RESAMPLES = 2000
 CHUNK = 4_000_000  # counts drawn at a time
 
 
-def difference(metric: str, first: Values, second: Values, seed: int = 0) -> Estimate:
-    """Return mean(first) - mean(second) of two values per sample, [n] each, with the bootstrap over samples, drawn in pairs."""
-    n = len(first)
-    if n == 0:
-        return Estimate(metric, None, 0, reason="no samples")
-    gaps = first - second
-    low, high = _interval(np.concatenate([means[:, 0] for means in _resampled(gaps[:, None], seed)]))
-    return Estimate(metric, float(gaps.mean()), n, low, high, "paired bootstrap")
+def difference(metric: str, first: Values, second: Values) -> Estimate:
+    """Return mean(first) - mean(second) of two shares per sample, [n] each in [0,1], paired: see means.bounded."""
+    return bounded(metric, first - second, -1.0, 1.0)
 
 
 def ratio(metric: str, first: Values, second: Values, seed: int = 0) -> Estimate:

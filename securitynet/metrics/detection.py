@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.metrics.intervals import Estimate, rate
+from securitynet.metrics.means import mean
 from securitynet.metrics.vocabulary import BRIER, CROSS_ENTROPY, FALSE_POSITIVE_RATE, PRECISION, TRUE_POSITIVE_RATE
 
 
@@ -30,17 +31,9 @@ def cross_entropy(chances: NDArray[np.float64], backdoored: NDArray[np.bool_]) -
     """
     chances, backdoored = np.asarray(chances, dtype=np.float64), np.asarray(backdoored, dtype=bool)
     losses = -np.log(np.clip(np.where(backdoored, chances, 1 - chances), 1e-12, 1.0))
-    return _mean(CROSS_ENTROPY, losses)
+    return mean(CROSS_ENTROPY, losses)
 
 
 def brier(chances: NDArray[np.float64], backdoored: NDArray[np.bool_]) -> Estimate:
     """Return the mean squared difference of the chance, float [n], from the truth (Brier 1950), with a bootstrap interval."""
-    return _mean(BRIER, (np.asarray(chances, dtype=np.float64) - np.asarray(backdoored, dtype=np.float64)) ** 2)
-
-
-def _mean(metric: str, values: NDArray[np.float64], resamples: int = 2000) -> Estimate:
-    if not len(values):
-        return Estimate(metric, None, 0, reason="no models")
-    rows = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
-    low, high = np.quantile(values[rows].mean(axis=1), [0.025, 0.975])
-    return Estimate(metric, float(values.mean()), len(values), float(low), float(high), "bootstrap")
+    return mean(BRIER, (np.asarray(chances, dtype=np.float64) - np.asarray(backdoored, dtype=np.float64)) ** 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from scipy import stats
@@ -28,6 +29,11 @@ class Estimate:
     calibrated: bool | None = None
     complete: bool | None = None
     level: float | None = None
+
+    @property
+    def finite(self) -> bool:
+        """Whether the value and the ends of its interval, where there are any, are finite numbers."""
+        return all(number is None or math.isfinite(number) for number in (self.value, self.ci_low, self.ci_high))
 
 
 def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:

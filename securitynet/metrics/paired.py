@@ -9,78 +9,113 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from securitynet.metrics.intervals import LEVEL, Estimate
-from securitynet.metrics.vocabulary import AUC, tpr_at_fpr
+from securitynet.metrics.operating import lower_limit, rank, surely_laxer, surely_stricter, tpr_at_fpr, upper_limit
+from securitynet.metrics.placements import Scores, wins
+from securitynet.metrics.vocabulary import AUC
 
-Scores = NDArray[np.float64]
-RESAMPLES = 1000
-CHUNK = 2_000_000  # scores drawn at a time
+RESAMPLES = 2000
+FEWEST_ALARMS = 10  # above the threshold: with fewer, resampled thresholds take too few values
+Z = float(stats.norm.ppf((1 + LEVEL) / 2))
+Sides = tuple[Scores, Scores]
 
 
-def auc_difference(first: tuple[Scores, Scores], second: tuple[Scores, Scores]) -> tuple[Estimate, float | None]:
+def auc_difference(first: Sides, second: Sides) -> tuple[Estimate, float | None]:
     """Return AUC(first) - AUC(second) with its interval, and the two-sided p, by DeLong, DeLong & Clarke-Pearson (1988).
 
-    Each is (members [n], non-members [m]); sample i is the same image in both. Where the difference has no variance, as of
-    two equal attacks, the interval is the difference itself and p is None.
+    Each is (members [n], non-members [m]); sample i is the same image in both. To the variance, a quarter of a sample is added
+    in each direction: two attacks that rank these samples alike may differ on others. Their p is None.
     """
-    placed = [_placements(*one) for one in (first, second)]
-    inside, outside = placed[0][0] - placed[1][0], placed[0][1] - placed[1][1]
-    n, m = len(inside), len(outside)
+    placed = [wins(*one) for one in (first, second)]
+    n, m = len(first[0]), len(first[1])
     if min(n, m) < 2:
         return Estimate(AUC, None, n + m, reason="needs two members and two non-members"), None
-    value = float(inside.mean())
-    error = math.sqrt(inside.var(ddof=1) / n + outside.var(ddof=1) / m)
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
-    p = float(2 * stats.norm.sf(abs(value) / error)) if error > 0 else None
-    return Estimate(AUC, value, n + m, value - half, value + half, "DeLong, paired"), p
+    inside = (placed[0].members - placed[1].members) / m
+    outside = (placed[0].non_members - placed[1].non_members) / n
+    value, variance = float(inside.mean()), inside.var(ddof=1) / n + outside.var(ddof=1) / m
+    half = Z * math.sqrt(variance + 0.5 / n**2 + 0.5 / m**2)
+    p = float(2 * stats.norm.sf(abs(value) / math.sqrt(variance))) if variance > 0 else None
+    return Estimate(AUC, value, n + m, max(-1.0, value - half), min(1.0, value + half), "DeLong, paired"), p
 
 
-def _placements(members: Scores, non_members: Scores) -> tuple[Scores, Scores]:
-    """Return the share of non-members below each member, and of members above each non-member; ties count one half."""
-    together = stats.rankdata(np.concatenate([members, non_members]))
-    n, m = len(members), len(non_members)
-    return (together[:n] - stats.rankdata(members)) / m, 1 - (together[n:] - stats.rankdata(non_members)) / n
+def tpr_difference(first: Sides, second: Sides, fpr: float, seed: int = 0) -> Estimate:
+    """Return the difference of true-positive rates at false-positive rate `fpr` of two attacks on the same samples.
 
-
-def tpr_difference(first: tuple[Scores, Scores], second: tuple[Scores, Scores], fpr: float, seed: int = 0) -> Estimate:
-    """Return the difference of true-positive rates at false-positive rate `fpr`, with a paired percentile-bootstrap interval.
-
-    The same members and non-members are drawn for both, and the thresholds found again. None where fewer than 1/fpr non-members
-    cannot show such a rate.
+    Interval: the point and 1.96 standard errors of a bootstrap that draws both groups and finds both thresholds again; where
+    fewer than ten non-members lie above the threshold, an exact one from thresholds that are surely stricter or laxer. None
+    with the reason where one of both rates cannot be measured (operating.tpr_at_fpr).
     """
+    rates = [tpr_at_fpr(*one, fpr) for one in (first, second)]
     n, m = len(first[0]), len(first[1])
-    allowed = math.floor(fpr * m + 1e-9)
-    name = tpr_at_fpr(fpr)
-    if allowed < 1 or not n:
-        return Estimate(name, None, n + m, reason=f"a false-positive rate of {fpr:g} needs at least {math.ceil(1 / fpr)} non-members")
-    value = float(_rates(*first, allowed)[0] - _rates(*second, allowed)[0])
-    rng, drawn, step = np.random.default_rng(seed), [], max(1, CHUNK // (n + m))
-    for start in range(0, RESAMPLES, step):
-        size = min(step, RESAMPLES - start)
-        inside, outside = rng.integers(n, size=(size, n)), rng.integers(m, size=(size, m))
-        drawn.append(_rates(first[0][inside], first[1][outside], allowed) - _rates(second[0][inside], second[1][outside], allowed))
-    low, high = np.quantile(np.concatenate(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(name, value, n + m, float(low), float(high), "bootstrap, paired")
+    missing = next((one.reason for one in rates if one.value is None), None)
+    if rates[0].value is None or rates[1].value is None:
+        return Estimate(rates[0].metric, None, n + m, reason=missing)
+    value = rates[0].value - rates[1].value
+    if rank(m, fpr) < FEWEST_ALARMS:
+        low, high = _bracket(first, second, fpr)
+        return Estimate(rates[0].metric, value, n + m, low, high, "exact bracket, paired")
+    error = float(_resampled(first, second, fpr, seed).std(ddof=1))
+    half = Z * math.hypot(error, math.sqrt(0.5) / n)
+    return Estimate(rates[0].metric, value, n + m, max(-1.0, value - half), min(1.0, value + half), "bootstrap, paired")
 
 
-def _rates(members: Scores, non_members: Scores, allowed: int) -> Scores:
-    """Return, per line of members [r, n] and non-members [r, m], the share of members above all but `allowed` non-members."""
-    members, non_members = np.atleast_2d(members), np.atleast_2d(non_members)
-    place = non_members.shape[1] - 1 - allowed
-    thresholds = np.partition(non_members, place, axis=1)[:, place] if place >= 0 else np.full(len(members), -np.inf)
-    return (members > thresholds[:, None]).mean(axis=1)
+def _bracket(first: Sides, second: Sides, fpr: float) -> tuple[float, float]:
+    """Each end: one attack's surely stricter threshold against the other's surely laxer one; then the paired exact limits.
+
+    Each side spends (1 - level) / 2: a quarter on each of both thresholds and on each of both discordant shares.
+    """
+    m, miss = len(first[1]), (1 - LEVEL) / 8
+    strict, lax = surely_stricter(m, fpr, miss), min(surely_laxer(m, fpr, miss), m)
+    calls = [[one[0] > np.sort(one[1])[-k] if k else np.zeros(len(one[0]), bool) for k in (strict, lax)] for one in (first, second)]
+    return _least(calls[0][0], calls[1][1], miss), -_least(calls[1][0], calls[0][1], miss)
+
+
+def _least(one: NDArray[np.bool_], other: NDArray[np.bool_], miss: float) -> float:
+    """Return a lower limit of the share in `one` alone less the share in `other` alone."""
+    n = len(one)
+    return lower_limit(int((one & ~other).sum()), n, miss) - upper_limit(int((other & ~one).sum()), n, miss)
+
+
+def _resampled(first: Sides, second: Sides, fpr: float, seed: int) -> Scores:
+    """Return the differences of resamples, drawn in pairs.
+
+    Only what can be at or above a threshold is drawn one by one: the largest non-members, six deviations beyond the rank.
+    """
+    k, rng = rank(len(first[1]), fpr), np.random.default_rng(seed)
+    top = min(len(first[1]), int(k + 6 * math.sqrt(k) + 12))
+    floors = [np.partition(one[1], -top)[-top] for one in (first, second)]
+    kept = [np.flatnonzero((first[side] >= floors[0]) | (second[side] >= floors[1])) for side in (0, 1)]
+    counts = [_counts(rng, len(some), len(first[side])) for side, some in enumerate(kept)]
+    rates = [_rates(one[0][kept[0]], one[1][kept[1]], counts, k) / len(first[0]) for one in (first, second)]
+    return rates[0] - rates[1]
+
+
+def _counts(rng: np.random.Generator, kept: int, n: int) -> Scores:
+    """Return how often each of the kept samples is drawn among `n` of `n`, [RESAMPLES, kept]."""
+    shares = np.append(np.full(kept, 1 / n), max(0.0, 1 - kept / n))
+    return rng.multinomial(n, shares, size=RESAMPLES)[:, :-1].astype(np.float64)
+
+
+def _rates(members: Scores, non_members: Scores, counts: list[Scores], k: int) -> Scores:
+    """Return, per resample, how many members lie strictly above its k-th largest non-member."""
+    order = np.argsort(-non_members, kind="stable")
+    place = (np.cumsum(counts[1][:, order], axis=1) >= k).argmax(axis=1)
+    thresholds = non_members[order][place]
+    down = np.argsort(-members, kind="stable")
+    hits = np.concatenate([np.zeros((RESAMPLES, 1)), np.cumsum(counts[0][:, down], axis=1)], axis=1)
+    above = np.searchsorted(-members[down], -thresholds, side="left")
+    return hits[np.arange(RESAMPLES), above]
 
 
 def rate_difference(metric: str, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[Estimate, float | None]:
-    """Return mean(first) - mean(second) of the same samples with Wald's paired interval, and McNemar's exact p."""
+    """Return mean(first) - mean(second) of the same samples with Agresti & Min's paired interval (2005), and McNemar's exact p."""
     n = len(first)
     if not n:
         return Estimate(metric, None, 0, reason="no samples"), None
     only, other = int((first & ~second).sum()), int((second & ~first).sum())
-    value = (only - other) / n
-    error = math.sqrt(max(only + other - (only - other) ** 2 / n, 0.0)) / n
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
+    size, centre = n + 2.0, (only - other) / (n + 2.0)  # half a sample is added to each of the four cells
+    half = Z * math.sqrt(max(only + other + 1 - (only - other) ** 2 / size, 0.0)) / size
     p = float(stats.binomtest(only, only + other).pvalue) if only + other else None
-    return Estimate(metric, value, n, value - half, value + half, "McNemar, paired"), p
+    return Estimate(metric, (only - other) / n, n, max(-1.0, centre - half), min(1.0, centre + half), "Agresti-Min, paired"), p
 
 
 def interval_difference(metric: str, first: Estimate, second: Estimate) -> Estimate:

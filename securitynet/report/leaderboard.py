@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from securitynet.cache import replacing
 from securitynet.errors import UsageError
 from securitynet.report.html import explorer, write_html
-from securitynet.report.measured import Measured, measured
+from securitynet.report.measured import measured
 from securitynet.results.row import Row
 
 SPACE = """---
@@ -32,7 +33,7 @@ def write_leaderboard(rows: Iterable[Row], folder: Path) -> list[Path]:
     shown = table.frame[table.frame[attacks].notna().any(axis=1)] if attacks else table.frame[:0]
     if not len(shown):
         raise UsageError("the rows hold no number of an attack, so there is nothing to rank")
-    board = explorer(Measured(shown, table.measures, table.entries))
+    board = explorer(replace(table, frame=shown))
     page = write_html(folder / "index.html", "leaderboard.html.j2", explorer=board, models=len(shown), attacks=len(attacks))
     readme = folder / "README.md"
     with replacing(readme) as part:

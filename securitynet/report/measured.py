@@ -165,12 +165,18 @@ def published_rows() -> list[Row]:
 
 
 def load_rows(paths: Sequence[Path]) -> list[Row]:
-    """Return the rows of files (.jsonl, .parquet) and of folders with a rows.jsonl; of equal row_ids the last counts.
+    """Return the rows of files (.jsonl, .parquet) and of folders (of a saved result, of a sweep); of equal row_ids the last counts.
 
     Raises UsageError that names the file, and the line that is not a row.
     """
-    rows = [row for path in paths for row in _rows_of(path / "rows.jsonl" if path.is_dir() else path)]
+    rows = [row for path in paths for row in (_in_folder(path) if path.is_dir() else _rows_of(path))]
     return list({row.row_id: row for row in rows}.values())
+
+
+def _in_folder(folder: Path) -> list[Row]:
+    from securitynet.results.store import is_store, read, rows_of
+
+    return rows_of(read(folder)) if is_store(folder) else _rows_of(folder / "rows.jsonl")
 
 
 def _rows_of(path: Path) -> list[Row]:

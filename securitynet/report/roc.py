@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from securitynet.cache import replacing
 from securitynet.errors import UsageError
 from securitynet.metrics import membership as metrics
-from securitynet.metrics.intervals import LEVEL
+from securitynet.metrics.bands import roc_band
 from securitynet.results.evidence import Scored
 from securitynet.results.result import Result
 
@@ -34,8 +33,8 @@ PER_DECADE = 400  # points that a line keeps: more than a page shows
 def roc_figure(result: Result, path: str | os.PathLike[str], attacks: Sequence[str] | None = None, band: bool = False) -> Path:
     """Draw one log-log ROC curve per attack (all of `result`, or those named) into a .png, .svg or .pdf; return its path.
 
-    The highest true-positive rate at 1 % comes first in the legend. `band` adds the exact 95 % interval of the true-positive
-    rate at each threshold. The axes end at one over the number of samples, below which no rate can be measured. Raises
+    The highest true-positive rate at 1 % comes first in the legend. `band` adds what holds the whole
+    curve with 95 % confidence (bands.roc_band). The axes end at one over the number of samples, below which no rate can be measured. Raises
     UsageError where matplotlib is not installed, for another suffix, and where no attack has scores.
     """
     path = drawable(path)
@@ -139,16 +138,9 @@ def _draw(axes: Axes, curve: Curve, band: bool) -> None:
     label = _plain(f"{at} · {area:.3f} · {curve.scores.label}")
     axes.plot(fpr, tpr, drawstyle="steps-post", color=curve.colour, linestyle=curve.dashes, linewidth=1.5, label=label)
     if band:
-        low, high = _exact(tpr, len(curve.scores.members))
-        axes.fill_between(fpr, low, high, where=tpr > 0, step="post", color=curve.colour, alpha=0.13, linewidth=0)
-
-
-def _exact(rates: Scores, n: int) -> tuple[Scores, Scores]:
-    """Return the Clopper-Pearson bounds of many rates of `n`."""
-    hits, tail = np.rint(rates * n), (1 - LEVEL) / 2
-    low = np.where(hits > 0, stats.beta.ppf(tail, np.maximum(hits, 1), n - hits + 1), 0.0)
-    high = np.where(hits < n, stats.beta.ppf(1 - tail, hits + 1, np.maximum(n - hits, 1)), 1.0)
-    return low, high
+        rates = np.geomspace(1 / len(curve.scores.non_members), 1, PER_DECADE)
+        low, high = roc_band(curve.scores.members, curve.scores.non_members, rates)
+        axes.fill_between(rates, low, high, color=curve.colour, alpha=0.13, linewidth=0)
 
 
 def _chance(axes: Axes, floor: tuple[float, float]) -> None:
@@ -179,7 +171,7 @@ def _caption(curves: Sequence[Curve], band: bool) -> str:
         words += "; attacks that are fitted on one half, and those beside them, on {:,} and {:,}".format(*sizes[-1])
     largest = sizes[0][1]
     floor = f"A false-positive rate below 1/{largest:,} = {100 / largest:.2g} % cannot be measured: there the axis ends."
-    shade = "\nShaded: exact 95 % interval of the true-positive rate at each threshold." if band else ""
+    shade = "\nShaded: a band that holds the whole curve with 95 % confidence." if band else ""
     return f"{words}.\n{floor}{shade}"
 
 

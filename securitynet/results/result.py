@@ -90,7 +90,7 @@ class Result:
 
     def summary(self) -> dict[str, Any]:
         """Return the headline: the verdict, where the model stands among published ones, and one sentence on what it means."""
-        return summarise(self.entry, self.rows, self.verdict)
+        return summarise(self.entry, self.rows, self.verdict, self.evidence.values())
 
     def to_json(self) -> dict[str, Any]:
         """Return entry, verify, rows and summary as one JSON object."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,9 @@ import numpy as np
 
 from securitynet.catalog import results as published
 from securitynet.data.dataset import find
-from securitynet.metrics.vocabulary import AGREEMENT, AUC, EXCESS_AGREEMENT, tpr_at_fpr
+from securitynet.metrics.vocabulary import AGREEMENT, AUC, EXCESS_AGREEMENT
+from securitynet.results.evidence import Arrays
+from securitynet.results.headline import MISS, PRIORS, Finding, Headline, headline
 from securitynet.results.verdict import BackdoorVerdict
 from securitynet.results.verdict import verdict as backdoor_verdict
 
@@ -28,23 +30,27 @@ SENTENCES = {
 }
 
 
-def summarise(entry: Entry, rows: Sequence[Row], verdict: Verdict) -> dict[str, Any]:
-    """Return verdict, accuracies, the strongest membership score, its place among published models, and the meaning in words."""
+def summarise(entry: Entry, rows: Sequence[Row], verdict: Verdict, evidence: Iterable[Arrays] = ()) -> dict[str, Any]:
+    """Return verdict, accuracies, the headline about membership, the place among published models, and the meaning in words.
+
+    `evidence` holds the arrays behind the rows; without them there is no headline.
+    """
     backdoor = backdoor_verdict(rows, entry, verdict.cause)
     ours = [row for row in rows if row.family == "membership" and row.status in ("ok", "suspect")]
     aucs = [row for row in ours if row.metric == AUC and row.value is not None]
-    strongest = max(aucs, key=lambda row: row.value or 0.0, default=None)
+    found = headline(ours, evidence)
     return {
         "entry": entry.id,
         "verify": verdict.status,
         "cause": verdict.cause,
         "notes": list(verdict.notes),
         **{estimate.metric: estimate.value for estimate in verdict.estimates},
-        "strongest_membership_attack": strongest.attack if strongest else None,
-        "strongest_membership_auc": strongest.value if strongest else None,
+        "strongest_membership_attack": found.area.attack if found else None,
+        "strongest_membership_auc": found.area.value if found else None,
+        "headline": None if found is None else found.to_record(),
         "published": [place for row in aucs if row.scope != "half" and (place := _place(row)) is not None],
         "backdoor": None if backdoor is None else asdict(backdoor),
-        "meaning": _together(rows, verdict.cause, strongest, backdoor),
+        "meaning": _together(rows, verdict.cause, found, backdoor),
     }
 
 
@@ -64,30 +70,49 @@ def _place(row: Row) -> dict[str, Any] | None:
     return {"attack": row.attack, AUC: row.value, "percentile": round(100 * below, 1), "models": len(others), "dataset": row.dataset}
 
 
-def _together(rows: Sequence[Row], cause: str | None, strongest: Row | None, backdoor: BackdoorVerdict | None) -> str:
+def _together(rows: Sequence[Row], cause: str | None, found: Headline | None, backdoor: BackdoorVerdict | None) -> str:
     """One sentence per family that ran; what was not asked is not answered."""
-    asked = strongest is not None or cause or backdoor is None or any(row.family == "membership" for row in rows)
-    sentences = [_meaning(rows, cause, strongest)] if asked else []
+    asked = found is not None or cause or backdoor is None or any(row.family == "membership" for row in rows)
+    sentences = [_meaning(rows, cause, found)] if asked else []
     if backdoor is not None:
         sentences.append(SENTENCES[backdoor.word])
     return " ".join(sentences)
 
 
-def _meaning(rows: Sequence[Row], cause: str | None, strongest: Row | None) -> str:
+def _meaning(rows: Sequence[Row], cause: str | None, found: Headline | None) -> str:
     if cause:
         return f"The model does not do what its entry says ({cause}): numbers about it say little."
-    if strongest is None or strongest.ci_low is None or strongest.value is None:
+    if found is None:
         return _stolen(rows) or "No membership attack gave a number."
-    if strongest.status == "suspect":
-        return f"No verdict ({strongest.reason}): what tells members from non-members may be the images, not what the model remembers."
-    if strongest.ci_low <= 0.5:
-        return "No attack tells members from non-members better than chance at 95 % confidence."
-    low = _tpr(rows, strongest)
-    amount = "little" if strongest.value < 0.55 else "clearly" if strongest.value < 0.7 else "strongly"
-    few = f"; at 1 % false alarms it finds {low:.1%} of the members" if low is not None else ""
+    doubt = next((row.reason for row in rows if row.family == "membership" and row.status == "suspect"), None)
+    if doubt is not None:
+        return f"No verdict ({doubt}): what tells members from non-members may be the images, not what the model remembers."
+    if found.leading is None:
+        untested = [f"{100 * one.chance:g} %" for one in found.rates if not one.miss]
+        few = (
+            f"; with {found.rates[0].m:,} non-members, false-positive rates of {' and '.join(untested)} are not tested" if untested else ""
+        )
+        return f"No attack tells members from non-members better than chance ({_family(found)}{few})."
+    return f"The model leaks membership {found.word}: {_told(found.leading)} ({_family(found)})."
+
+
+def _family(found: Headline) -> str:
+    count = "one attack" if found.attacks == 1 else f"{found.attacks} attacks as one family"
+    return f"{count}, {100 * MISS:g} % for a false finding"
+
+
+def _told(one: Finding) -> str:
+    """What one attack does, in its own numbers only."""
+    value, low = one.value or 0.0, one.low or 0.0
+    if one.fpr is None:
+        return (
+            f"given a member and a non-member, {one.attack} ranks the member higher in {value:.1%} of pairs, "
+            f"in at least {low:.1%} (chance is 50 %)"
+        )
+    named = " and ".join(f"{one.precision(prior):.0%} are where {100 * prior:g} % of all are" for prior in PRIORS)
     return (
-        f"The model leaks membership {amount}: given a member and a non-member, {strongest.attack} ranks the member higher "
-        f"in {strongest.value:.1%} of pairs (chance is 50 %){few}."
+        f"at {100 * one.fpr:g} % false alarms, {one.attack} finds {value:.1%} of the members, at least {low:.1%} "
+        f"(chance is {100 * one.fpr:g} %); of the images it names as members, {named}"
     )
 
 
@@ -107,9 +132,3 @@ def _stolen(rows: Sequence[Row]) -> str | None:
         f"A copy made by {best.attack} with {queries:,} queries agrees with the model on {agreement:.1%} of unseen images, "
         f"{100 * (best.value or 0.0):.1f} points more than without its answers."
     )
-
-
-def _tpr(rows: Sequence[Row], strongest: Row) -> float | None:
-    key = (strongest.attack, strongest.params, tpr_at_fpr(0.01))
-    same = [row for row in rows if (row.attack, row.params, row.metric) == key]
-    return same[0].value if same else None

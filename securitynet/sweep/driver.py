@@ -12,10 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from securitynet.results.store import Damage, read
 from securitynet.sweep import serial
 from securitynet.sweep.estimate import Cost, estimate
 from securitynet.sweep.plan import Attacks, Job, Settings
-from securitynet.sweep.state import JOURNAL, Outcome, Settled, State, read_lines, this_process
+from securitynet.sweep.state import Outcome, Settled, State, settled_in, this_process
 
 
 class Watcher(Protocol):
@@ -29,6 +30,9 @@ class Watcher(Protocol):
 
     def ended(self, outcome: Outcome) -> None:
         """A job is settled, and on the disk."""
+
+    def noticed(self, damage: Damage) -> None:
+        """Something in the directory is damaged; it was set aside."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def planned(jobs: Sequence[Job], settings: Settings, attacks: Attacks, settled: 
 def look(jobs: Sequence[Job], settings: Settings, folder: Path, retry: bool = False) -> Plan:
     """Return the plan of a sweep in `folder`; nothing there is changed."""
     with tempfile.TemporaryDirectory(prefix="securitynet-") as logs, serial.World(settings, Path(logs)) as world:
-        return planned(jobs, settings, world.resolve(), Settled(read_lines(folder / JOURNAL)), retry)
+        return planned(jobs, settings, world.resolve(), settled_in(read(folder)), retry)
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,10 @@ def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watche
 
     Raises UsageError where another sweep works there, or nothing is named; SecurityNetError where a worker does not start at all.
     """
-    with State(folder, settings.binding) as state, Interrupts() as interrupts:
+    with State(folder, settings.binding, watcher.noticed) as state, Interrupts() as interrupts:
         with serial.World(settings, folder / "logs") as world:
             plan = planned(jobs, settings, world.resolve(), state.settled, how.retry)
-            state.mend({job.key for job in plan.todo if state.settled.failed(job.key)})
+            state.forget({job.key for job in plan.todo if state.settled.failed(job.key)})
             state.write_head(process=this_process(), jobs=len(jobs), attacks=plan.attacks, shard=how.shard, seconds=plan.cost.seconds)
             watcher.planned(plan)
 
@@ -91,7 +95,7 @@ def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watche
                     watcher.ended(outcome)
                     left -= 1
         state.compact()
-        return not left
+        return not left and not planned(jobs, settings, plan.attacks, state.settled).todo
 
 
 def _outcomes(

@@ -12,6 +12,7 @@ from securitynet.sweep.plan import Job, Settings
 from securitynet.sweep.state import Outcome
 
 if TYPE_CHECKING:
+    from securitynet.results.store import Damage
     from securitynet.sweep.driver import Plan
 
 STATUSES = ("ok", "failed", "skipped", "suspect")
@@ -85,6 +86,10 @@ class Lines:
         job, reason = outcome.job, next((row.reason for row in outcome.rows if row.status == outcome.status != "ok"), None)
         self._write({"entry": job.entry.id, "seed": job.seed, "status": outcome.status, "reason": reason, **self.tally.record()})
 
+    def noticed(self, damage: Damage) -> None:
+        """Write what is damaged in the directory."""
+        self._write({"damaged": str(damage)})
+
     def _write(self, value: object) -> None:
         self._stream.write(json.dumps(value, ensure_ascii=False) + "\n")
         self._stream.flush()
@@ -130,6 +135,12 @@ class Live:
             reason = next(row.reason for row in outcome.rows if row.status == "failed")
             self._progress.console.print(Text(f"{outcome.job.entry.id} failed: {reason}"))
         self._show()
+
+    def noticed(self, damage: Damage) -> None:
+        """Say above the line what is damaged in the directory."""
+        from rich.text import Text
+
+        self._progress.console.print(Text(f"damaged, and set aside: {damage}"))
 
     def _show(self) -> None:
         tally = self.tally

@@ -1,30 +1,30 @@
-"""A sweep's directory: rows and journal, appended by one writer, whole after any kill.
-
-`rows.jsonl` holds one row a line. `journal.jsonl` says what is settled: a line `done` follows the rows of a job, so rows that no such
-line covers were cut off by a kill, and go when the directory is opened again. `sweep.json` holds what all rows share.
-"""
+"""A sweep's directory: a store of rows (see results.store), open for one writer; `sweep.json` holds what all rows share."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet.cache import replacing
+from securitynet.cache import digest, replacing
 from securitynet.errors import UsageError
 from securitynet.results.row import Row
+from securitynet.results.store import JOURNAL, Contents, Damage, Store, rows_of
+from securitynet.results.store.journal import read_journal
+from securitynet.results.store.lines import parsed
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
     from securitynet.sweep.plan import Attacks, Job
 
-ROWS, JOURNAL, HEAD, LOCK, PARQUET = "rows.jsonl", "journal.jsonl", "sweep.json", "lock", "rows.parquet"
+HEAD, LOCK, PARQUET = "sweep.json", "lock", "rows.parquet"
+STARTING = 5.0  # seconds that a sweep waits for those who only look whether one works there
 Key = tuple[str, int]
 
 
@@ -53,24 +53,13 @@ class Outcome:
         return sum(row.queries or 0 for row in self.rows if row.attack == "query")
 
 
-def read_lines(path: Path) -> list[Any]:
-    """Return the values of a file of JSON lines; a last line that was cut off is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
-
-
 class Settled:
     """What the `done` lines of a journal say, by job."""
 
     def __init__(self, lines: Iterable[Mapping[str, Any]]) -> None:
         self.by_job: dict[Key, list[Mapping[str, Any]]] = {}
-        self._by_row: dict[Key, list[Mapping[str, Any]]] = {}
         for line in lines:
-            if line["event"] == "done":
-                self.by_job.setdefault((line["entry"], line["seed"]), []).append(line)
-                self._by_row.setdefault((line["named"], line["seed"]), []).append(line)
+            self.by_job.setdefault((line["entry"], line["seed"]), []).append(line)
 
     def missing(self, job: Job, attacks: Attacks) -> Attacks:
         """Return those of `attacks` that are not settled for this job, all of them where it was not begun."""
@@ -81,33 +70,37 @@ class Settled:
         """Say whether the job failed, wholly or in part."""
         return any(line["status"] == "failed" for line in self.by_job.get(key, ()))
 
-    def covers(self, row: Mapping[str, Any]) -> bool:
-        """Say whether a row belongs to a job that was settled to the end."""
-        lines = self._by_row.get((row["entry"], row["seed"]), ())
-        return bool(lines) and (row["family"] == "verify" or any([row["attack"], row["params"]] in line["attacks"] for line in lines))
-
     @property
     def seconds(self) -> dict[Key, float]:
         """The seconds that each job took which was evaluated to the end."""
         return {key: lines[0]["seconds"] for key, lines in self.by_job.items() if lines[0]["seconds"] is not None}
 
 
-class State:
-    """The directory of a sweep, or of one shard of it, open for writing by this process alone. A context manager."""
+def settled_in(contents: Contents) -> Settled:
+    """Return what is settled in a directory."""
+    return Settled(batch.line for batch in contents.batches)
 
-    def __init__(self, folder: Path, binding: Mapping[str, Any]) -> None:
+
+class State:
+    """The directory of a sweep, or of one shard of it, open for writing by this process alone. A context manager.
+
+    `noticed` is called with whatever is damaged there; it is set aside, and the jobs are not settled any more.
+    """
+
+    def __init__(self, folder: Path, binding: Mapping[str, Any], noticed: Callable[[Damage], None] = lambda _: None) -> None:
         self.folder, self.binding = folder, dict(binding)
+        self._noticed, self._store = noticed, Store(folder, noticed)
         self._lock: FileLock | None = None
-        self._written: set[str] = set()
-        self.settled = Settled(())
 
     def __enter__(self) -> State:
         """Lock the directory and mend it. Raises UsageError where another sweep works on it, or one of other settings did."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock(self.folder)
         try:
+            for damage in head_damage(self.folder):
+                self._noticed(damage)
             self._check_head()
-            self.mend(())
+            self._store.batches()
         except BaseException:
             self._lock.release()
             raise
@@ -120,42 +113,59 @@ class State:
     def _check_head(self) -> None:
         before = read_head(self.folder).get("binding")
         if before not in (None, self.binding):
-            told = ", ".join(f"{name} {before[name]!r}, not {value!r}" for name, value in self.binding.items() if before.get(name) != value)
+            other = [(name, before.get(name), value) for name, value in self.binding.items() if before.get(name) != value]
+            told = ", ".join(f"{name} {found!r}, not {value!r}" for name, found, value in other)
             raise UsageError(f"{self.folder} holds a sweep with {told}; give another directory")
 
-    def write_head(self, **facts: Any) -> None:
-        """Write sweep.json: the binding settings and `facts` for those who look on."""
-        with replacing(self.folder / HEAD) as part:
-            part.write_text(json.dumps({"binding": self.binding, **facts}, indent=1) + "\n", encoding="utf-8")
+    @property
+    def settled(self) -> Settled:
+        """What is settled now."""
+        with self._store.locked() as contents:
+            return settled_in(contents)
 
-    def mend(self, forget: Collection[Key]) -> None:
-        """Drop what was cut off, and all that is known about the jobs in `forget`; each file changes at once or not at all."""
-        kept = [line for line in read_lines(self.folder / JOURNAL) if (line.get("entry"), line.get("seed")) not in forget]
-        self.settled = Settled(kept)
-        write_lines(self.folder / JOURNAL, kept)
-        rows = [row for row in read_lines(self.folder / ROWS) if self.settled.covers(row)]
-        write_lines(self.folder / ROWS, rows)
-        self._written = {row["row_id"] for row in rows}
+    def write_head(self, **facts: Any) -> None:
+        """Write sweep.json, and the same into the journal: the binding settings and `facts` for those who look on."""
+        head = {"binding": self.binding, **facts}
+        self._store.note("head", head=head)
+        with replacing(self.folder / HEAD) as part:
+            part.write_text(json.dumps({**head, "sum": digest(head)}, indent=1) + "\n", encoding="utf-8")
+
+    def forget(self, jobs: Collection[Key]) -> None:
+        """Let all that is known about these jobs count no more."""
+        self._store.forget(batch for batch in self._store.batches() if (batch.line["entry"], batch.line["seed"]) in jobs)
 
     def note(self, event: str, **facts: Any) -> None:
         """Add a line to the journal that nothing depends on."""
-        _append(self.folder / JOURNAL, [{"event": event, **facts}], sync=False)
+        self._store.note(event, **facts)
 
     def add(self, outcome: Outcome) -> None:
         """Append the rows of a job, then the line that settles it; both are on the disk when this returns."""
-        rows = [row for row in outcome.rows if row.row_id not in self._written]
-        _append(self.folder / ROWS, [row.to_record() for row in rows])
-        self._written |= {row.row_id for row in rows}
         job = outcome.job
+        with self._store.locked() as contents:
+            own = contents.by_job.get(_name(job.entry.id, job.seed), ())
+            known = {row.row_id for batch in own if batch.line["status"] != "failed" for row in contents.rows(batch)}
         facts = {"entry": job.entry.id, "seed": job.seed, "attacks": [list(pair) for pair in job.missing], "status": outcome.status}
         facts["named"] = outcome.rows[0].entry  # rows of a repo on the Hub name the commit too
         facts |= {"reason": next((row.reason for row in outcome.rows if row.status == outcome.status != "ok"), None)}
         facts |= {name: getattr(outcome, name) for name in ("fetched", "evaluated", "seconds", "memory", "images")}
-        _append(self.folder / JOURNAL, [{"event": "done", **facts}])
+        self.append([row for row in outcome.rows if row.row_id not in known], facts)
+
+    def append(self, rows: Sequence[Row], facts: Mapping[str, Any]) -> None:
+        """Append rows and the line that settles them, which has the columns `facts`."""
+        self._store.add(rows, _name(facts["entry"], facts["seed"]), **facts)
+
+    def replace(self, batches: Iterable[tuple[Mapping[str, Any], Sequence[bytes]]]) -> None:
+        """Let these lines `done`, each with its rows, take the place of all that stands here."""
+        self._store.replace(batches)
 
     def compact(self) -> Path:
-        """Write rows.parquet, in order; return its path."""
-        return write_parquet(self.folder, [Row.from_record(row) for row in read_lines(self.folder / ROWS)])
+        """Read and check every row, and write rows.parquet, in order; return its path."""
+        with self._store.locked(thorough=True) as contents:
+            return write_parquet(self.folder, rows_of(contents))
+
+
+def _name(entry: str, seed: int) -> str:
+    return f"{entry} seed {seed}"
 
 
 def lock(folder: Path) -> FileLock:
@@ -164,7 +174,7 @@ def lock(folder: Path) -> FileLock:
 
     held = FileLock(folder / LOCK)
     try:
-        held.acquire(timeout=0)
+        held.acquire(timeout=0 if is_running(folder) else STARTING)
     except Timeout as error:
         who = read_head(folder).get("process", "another process")
         raise UsageError(f"{folder}: a sweep works on this directory already ({who})") from error
@@ -172,14 +182,17 @@ def lock(folder: Path) -> FileLock:
 
 
 def is_running(folder: Path) -> bool:
-    """Say whether a sweep works on a directory now."""
-    from filelock import FileLock, Timeout
+    """Say whether a sweep works on a directory now. Nothing is written, so that it is the same where one may only read."""
+    import fcntl
 
     try:
-        with FileLock(folder / LOCK, timeout=0):
-            return False
-    except Timeout:
+        with (folder / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
         return True
+    return False
 
 
 def this_process() -> str:
@@ -188,10 +201,32 @@ def this_process() -> str:
 
 
 def read_head(folder: Path) -> dict[str, Any]:
-    """Return what sweep.json says, empty where there is none."""
+    """Return what sweep.json says, or, where it is damaged or gone, what the journal keeps of it; empty where neither is there."""
+    return _head_of_file(folder / HEAD) or next((line["head"] for line in _heads_of_journal(folder)), {})
+
+
+def head_damage(folder: Path) -> list[Damage]:
+    """Return what is wrong with sweep.json: it is damaged, or gone though the journal has it."""
     path = folder / HEAD
-    head: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return head
+    if _head_of_file(path) is not None or not (path.exists() or any(_heads_of_journal(folder))):
+        return []
+    return [Damage(HEAD, None, "it is damaged; the journal has what it said" if path.exists() else "the file is missing")]
+
+
+def _head_of_file(path: Path) -> dict[str, Any] | None:
+    try:
+        head = parsed(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    given = head.pop("sum", None)
+    whole = isinstance(head.get("binding"), dict) and given in (None, digest(head))
+    return head if whole else None
+
+
+def _heads_of_journal(folder: Path) -> Iterator[dict[str, Any]]:
+    path = folder / JOURNAL
+    lines = read_journal(path.read_bytes()).lines if path.exists() else []
+    return (line for line in reversed(lines) if line["event"] == "head")
 
 
 def write_parquet(folder: Path, rows: Iterable[Row]) -> Path:
@@ -209,24 +244,3 @@ def write_parquet(folder: Path, rows: Iterable[Row]) -> Path:
 def in_order(rows: Iterable[Row]) -> list[Row]:
     """Return rows in the one order that does not depend on who measured them when."""
     return sorted(rows, key=lambda row: (row.entry, row.seed or 0, row.family, row.attack, row.params, row.metric))
-
-
-def write_lines(path: Path, values: Sequence[Any]) -> None:
-    """Give a file these JSON lines, all at once, if it does not hold them already."""
-    text = "".join(_lines(values))
-    if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
-        return
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
-def _append(path: Path, values: Iterable[Any], sync: bool = True) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(_lines(values)))
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
-
-
-def _lines(values: Iterable[Any]) -> Iterator[str]:
-    return (json.dumps(value, ensure_ascii=False) + "\n" for value in values)

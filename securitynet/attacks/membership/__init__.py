@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from securitynet.errors import Skipped
+from securitynet.errors import NotFinite, Skipped
 from securitynet.metrics import membership as metrics
+from securitynet.metrics.crossed import crossed_auc
 from securitynet.metrics.intervals import Estimate
 from securitynet.target import Outputs, Target, query
 
@@ -31,9 +32,11 @@ class MembershipEvidence:
     """Scores of members [n] and non-members [m], and which of them the attacker knew (bool masks of the same lengths).
 
     `held_out` says that the attack was fitted on the known ones: then all metrics are of the others. Otherwise only the
-    threshold of the balanced accuracy comes from the known ones. `asked` counts queries, one image is one query.
+    threshold of the balanced accuracy comes from the known ones. `swapped` holds the scores of members and of non-members by
+    a second fit, on the others: then the AUC is of all samples, the mean of both halves. `asked` counts queries, one image is
+    one query.
     The labels, int64 of the same lengths, are for reports by class; where None, they are those of the splits. `remark` is
-    what to know about the AUC.
+    what to know about the AUC. Raises NotFinite for a score that is no finite number.
     """
 
     family: ClassVar[str] = "membership"
@@ -47,6 +50,16 @@ class MembershipEvidence:
     member_labels: NDArray[np.int64] | None = None
     non_member_labels: NDArray[np.int64] | None = None
     remark: str | None = None
+    swapped: tuple[Scores, Scores] | None = None
+
+    def __post_init__(self) -> None:
+        groups = {"members": [self.members], "non-members": [self.non_members]}
+        for name, again in zip(groups, self.swapped or (), strict=False):
+            groups[name].append(again)
+        bad = {name: int(np.any([~np.isfinite(one) for one in scores], axis=0).sum()) for name, scores in groups.items()}
+        if any(bad.values()):
+            of = " and ".join(f"{count} of {len(groups[name][0])} {name}" for name, count in bad.items())
+            raise NotFinite(f"the score is not finite for {of}")
 
     @property
     def queries(self) -> int:
@@ -58,23 +71,29 @@ class MembershipEvidence:
         unknown = self.members[~self.known_members], self.non_members[~self.known_non_members]
         scored = unknown if self.held_out else (self.members, self.non_members)
         threshold = metrics.best_threshold(self.members[self.known_members], self.non_members[self.known_non_members])
-        balanced = metrics.balanced_accuracy(*unknown, threshold, self.seed)
+        balanced = metrics.balanced_accuracy(*unknown, threshold)
         rates = [metrics.tpr_at_fpr(*scored, fpr) for fpr in metrics.FALSE_POSITIVE_RATES]
-        area = metrics.auc(*scored)
-        scope = "half" if self.held_out else "all"
-        whole = [replace(one, scope=scope) for one in (replace(area, reason=area.reason or self.remark), *rates)]
-        return [*whole, *(replace(one, scope="half") for one in (balanced, metrics.advantage(balanced)))]
+        area = metrics.auc(*scored) if self.swapped is None else self._crossed(self.swapped)
+        part = "half" if self.held_out else "all"
+        area = replace(area, reason=area.reason or self.remark, scope="all" if self.swapped is not None else part)
+        halves = [replace(one, scope="half") for one in (balanced, metrics.advantage(balanced))]
+        return [area, *(replace(one, scope=part) for one in rates), *halves]
+
+    def _crossed(self, swapped: tuple[Scores, Scores]) -> Estimate:
+        return crossed_auc((self.members, self.non_members), swapped, (self.known_members, self.known_non_members))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return what is saved: the scores, the masks, whether the known ones were left out, and the labels."""
-        labels = {"member_labels": self.member_labels, "non_member_labels": self.non_member_labels}
+        """Return what is saved: the scores, the masks, whether the known ones were left out, the labels, scores of a second fit."""
+        again = self.swapped or (None, None)
+        further: dict[str, np.ndarray | None] = {"member_labels": self.member_labels, "non_member_labels": self.non_member_labels}
+        further |= {"swapped_members": again[0], "swapped_non_members": again[1]}
         return {
             "members": self.members,
             "non_members": self.non_members,
             "known_members": self.known_members,
             "known_non_members": self.known_non_members,
             "held_out": np.asarray(self.held_out),
-            **{name: values for name, values in labels.items() if values is not None},
+            **{name: values for name, values in further.items() if values is not None},
         }
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from securitynet.target import Outputs
+from securitynet.outputs import Outputs, bounded
 
 Scores = NDArray[np.float64]
 SMALLEST = 1e-290  # below this a sum of exponentials has begun to lose addends
@@ -61,7 +61,7 @@ def statistics(outputs: Outputs) -> Statistics:
 
 def _of_piece(piece: Outputs) -> Statistics:
     rows, labels = np.arange(len(piece.labels)), piece.labels
-    z = piece.logits.astype(np.float64)
+    z = bounded(piece.logits)
     top = z.argmax(axis=1)
     z -= z[rows, top][:, None]
     p = np.exp(z)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership._learned import Features, fitted, sorted_posteriors
+from securitynet.attacks.membership._networks import Networks, Settings, trained
 from securitynet.attacks.membership.loss import Loss
 from securitynet.target import Outputs, Target
 
@@ -25,7 +27,8 @@ class Mlp:
     """Multi-layer perceptron on the posteriors in descending order: all of them, or the `top` largest.
 
     `label` adds the probability of the label and whether it is the prediction. Features are standardised on the known half;
-    early stopping keeps a tenth of that half aside; the score is the mean over `fits` seeds.
+    both groups weigh the same; training stops by the log-loss of a tenth of that half, kept aside; the probabilities are the
+    mean over `fits` seeds. Skipped where that log-loss never falls below that of guessing.
     """
 
     top: int | None = None
@@ -39,7 +42,7 @@ class Mlp:
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
         """Return the fitted networks' log-odds of membership for all; the metrics are of the half they were not fitted on."""
-        return fitted(self._features, self._classifier, target, splits, accelerator)
+        return fitted(self._features, self._fit, target, splits, accelerator)
 
     def _features(self, outputs: Outputs) -> Features:
         posteriors = sorted_posteriors(outputs, self.top)
@@ -48,15 +51,12 @@ class Mlp:
         of_label = np.exp(np.take_along_axis(outputs.log_probabilities, outputs.labels[:, None], axis=1))
         return np.hstack([posteriors, of_label, (outputs.predictions == outputs.labels)[:, None]])
 
-    def _classifier(self, seed: int) -> Any:
-        from sklearn.ensemble import VotingClassifier
-        from sklearn.neural_network import MLPClassifier
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        options = {"learning_rate_init": self.learning_rate, "max_iter": self.epochs, "early_stopping": True}
-        networks = [(str(fit), MLPClassifier(self.hidden, random_state=1000 * seed + fit, **options)) for fit in range(self.fits)]
-        return make_pipeline(StandardScaler(), VotingClassifier(networks, voting="soft"))
+    def _fit(self, features: Features, is_member: NDArray[np.int64], seed: int) -> Networks:
+        centre, scale = features.mean(axis=0), features.std(axis=0)
+        scale[scale == 0] = 1.0
+        settings = Settings(self.hidden, self.learning_rate, self.epochs)
+        standard = (features - centre) / scale
+        return Networks(centre, scale, tuple(trained(standard, is_member, settings, 1000 * seed + fit) for fit in range(self.fits)))
 
 
 VARIANTS = (Mlp(), Mlp(top=3), Mlp(label=True))

@@ -32,11 +32,13 @@ class ModifiedEntropyPerClass:
     beside: ClassVar[tuple[ModifiedEntropy, ...]] = (ModifiedEntropy(held_out=True),)
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
-        """Return the calibrated scores; the metrics are of the half that set no threshold."""
+        """Return the calibrated scores; the metrics are of the half that set no threshold, the AUC of both."""
         plain = from_score(negative_modified_entropy, target, splits, accelerator, held_out=True)
         labels = [outputs.labels for outputs in ask(target, splits, accelerator)]
-        thresholds = self._thresholds(plain, labels[0], labels[1], target.num_classes)
-        return replace(plain, members=plain.members - thresholds[labels[0]], non_members=plain.non_members - thresholds[labels[1]])
+        other = replace(plain, known_members=~plain.known_members, known_non_members=~plain.known_non_members)
+        fits = [self._thresholds(one, labels[0], labels[1], target.num_classes) for one in (plain, other)]
+        scores = [(plain.members - fit[labels[0]], plain.non_members - fit[labels[1]]) for fit in fits]
+        return replace(plain, members=scores[0][0], non_members=scores[0][1], swapped=scores[1])
 
     def _thresholds(self, evidence: MembershipEvidence, of_members: np.ndarray, of_others: np.ndarray, classes: int) -> np.ndarray:
         known, others = evidence.known_members, evidence.known_non_members

@@ -7,6 +7,7 @@ network; the definition of the score is theirs, the regressor (boosted trees) is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,21 +40,26 @@ class Quantile:
     folds: int = 3
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
-        """Return the standardised log-odds; members are never used for fitting, the metrics are of the halves not known."""
+        """Return the standardised log-odds; no member is used for fitting; the AUC is of both halves, the rest of the unknown ones."""
         members, non_members = ask(target, splits, accelerator)
         assert splits.members is not None and splits.non_members is not None
         known = half(len(members.labels), splits.seed), half(len(non_members.labels), splits.seed + 1)
-        if known[1].sum() < FEWEST:
+        if min(known[1].sum(), (~known[1]).sum()) < FEWEST:
             raise Skipped(f"quantile regression needs at least {FEWEST} known non-members")
-        images = [small_images(part) for part in (splits.members, splits.non_members)]
-        reduced = self._components(images[1][known[1]], splits.seed)
+        images = small_images(splits.members), small_images(splits.non_members)
         labels = [_labels(outputs.labels, target.num_classes) for outputs in (members, non_members)]
-        features = [np.column_stack([reduced.transform(image), label]) for image, label in zip(images, labels, strict=True)]
-        phi = [log_odds(outputs) for outputs in (members, non_members)]
+        samples = [Samples(*parts) for parts in zip(images, labels, map(log_odds, (members, non_members)), strict=True)]
         with one_thread():
-            centre, spread = self._fitted(features[1][known[1]], phi[1][known[1]], splits.seed)
-            scores = [(value - centre.predict(part)) / spread(part) for value, part in zip(phi, features, strict=True)]
-        return MembershipEvidence(scores[0], scores[1], *known, held_out=True, seed=splits.seed)
+            scores = [self._standardised(samples, mask, splits.seed) for mask in (known[1], ~known[1])]
+        return MembershipEvidence(*scores[0], *known, held_out=True, seed=splits.seed, swapped=scores[1])
+
+    def _standardised(self, samples: Sequence[Samples], known: NDArray[np.bool_], seed: int) -> tuple[Array, Array]:
+        """Return the scores of members and non-members by a fit on the known non-members."""
+        reduced = self._components(samples[1].images[known], seed)
+        features = [np.column_stack([reduced.transform(one.images), one.labels]) for one in samples]
+        centre, spread = self._fitted(features[1][known], samples[1].phi[known], seed)
+        inside, outside = ((one.phi - centre.predict(part)) / spread(part) for one, part in zip(samples, features, strict=True))
+        return inside, outside
 
     def _components(self, images: Array, seed: int) -> Any:
         from sklearn.decomposition import PCA
@@ -71,6 +77,15 @@ class Quantile:
         floor = max(float(np.median(residuals)) * 0.1, 1e-9)
         scale = HistGradientBoostingRegressor(**options).fit(features, np.log(residuals + floor))
         return model.fit(features, phi), lambda part: np.exp(scale.predict(part))
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Members or non-members: small images [n, p], columns of labels [n, q], the log-odds [n]."""
+
+    images: Array
+    labels: Array
+    phi: Array
 
 
 def _labels(labels: NDArray[np.int64], classes: int) -> Array:

@@ -7,7 +7,7 @@ several are given, and the attack is named for what it computes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from securitynet.attacks.membership import MembershipEvidence, from_score
 from securitynet.attacks.membership._formulas import log_likelihood
 from securitynet.metrics.intervals import Estimate
-from securitynet.metrics.membership import tpr_at_fpr
+from securitynet.metrics.operating import fewest, tpr_at_fpr
 from securitynet.metrics.vocabulary import tnr_at_fnr
 from securitynet.target import Target
 
@@ -47,8 +47,10 @@ class TailEvidence:
     def _at(self, fnr: float) -> Estimate:
         """A true-negative rate at a false-negative rate is a true-positive rate with the two groups exchanged and signs turned."""
         turned = tpr_at_fpr(-self.scores.non_members, -self.scores.members, fnr)
-        reason = f"a false-negative rate of {fnr:g} needs at least {round(1 / fnr)} members" if turned.value is None else None
-        return Estimate(tnr_at_fnr(fnr), turned.value, turned.n, turned.ci_low, turned.ci_high, turned.ci_method, reason, scope="all")
+        few = f"a false-negative rate of {fnr:g} needs at least {fewest(fnr)} members, there are {len(self.scores.members)}"
+        tied = "too many members share the smallest score: no threshold has this rate"
+        reason = None if turned.value is not None else few if len(self.scores.members) < fewest(fnr) else tied
+        return replace(turned, metric=tnr_at_fnr(fnr), reason=reason, scope="all")
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the scores."""

@@ -105,12 +105,12 @@ class StealingEvidence:
         wrong = ~self._right
         divergence, distance = self._distances(copy.logits)
         return [
-            fidelity.share(AGREEMENT, same, self.seed),
+            fidelity.share(AGREEMENT, same),
             self._excess(copy, same),
             *self._controls(copy, reference),
-            fidelity.share(ACCURACY, right, self.seed),
+            fidelity.share(ACCURACY, right),
             curve.ratio(RELATIVE_ACCURACY, self._mean(right), self._right.astype(np.float64), self.seed),
-            fidelity.share(AGREEMENT_ON_ERRORS, same[:, wrong], self.seed),
+            fidelity.share(AGREEMENT_ON_ERRORS, same[:, wrong]),
             fidelity.mean(KL, divergence, self.seed),
             fidelity.mean(TOTAL_VARIATION, distance, self.seed),
             Estimate(IMAGES_SEEN, float(copy.images_seen), copy.images_seen),
@@ -119,19 +119,19 @@ class StealingEvidence:
     def _excess(self, copy: Copy, same: NDArray[np.bool_]) -> Estimate:
         """Agreement above that of the best control. Usually that is the one trained on true labels."""
         best, name = self._baselines(copy)[0]
-        estimate = curve.difference(EXCESS_AGREEMENT, self._mean(same), best, self.seed)
+        estimate = curve.difference(EXCESS_AGREEMENT, self._mean(same), best)
         return replace(estimate, reason=f"above the control: {name}")
 
     def _controls(self, copy: Copy, reference: NDArray[np.int64]) -> list[Estimate]:
         found = [
-            fidelity.share(NO_QUERY_AGREEMENT, self.untrained.argmax(axis=2) == reference, self.seed),
-            fidelity.share(CONSTANT_AGREEMENT, self._constant(), self.seed),
+            fidelity.share(NO_QUERY_AGREEMENT, self.untrained.argmax(axis=2) == reference),
+            fidelity.share(CONSTANT_AGREEMENT, self._constant()),
         ]
         if copy.controls is None:
             return [Estimate(CONTROL_AGREEMENT, None, 0, reason="the images asked about have no true labels"), *found]
         controls = copy.controls.argmax(axis=2)
-        accuracy = fidelity.share(CONTROL_ACCURACY, controls == self.target.labels, self.seed)
-        return [fidelity.share(CONTROL_AGREEMENT, controls == reference, self.seed), accuracy, *found]
+        accuracy = fidelity.share(CONTROL_ACCURACY, controls == self.target.labels)
+        return [fidelity.share(CONTROL_AGREEMENT, controls == reference), accuracy, *found]
 
     def _baselines(self, copy: Copy) -> list[tuple[NDArray[np.float64], str]]:
         """Return agreement [n] with the target without its answers, best first."""

@@ -1,0 +1,60 @@
+"""Means over samples with intervals that cover: by the studentised bootstrap, and for values of a known range."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from securitynet.metrics.intervals import LEVEL, Estimate
+
+Values = NDArray[np.float64]
+RESAMPLES = 2000
+CHUNK = 4_000_000  # counts drawn at a time
+HALF = 0.5  # of a sample, added at each end of a known range
+
+
+def mean(metric: str, values: Values, seed: int = 0) -> Estimate:
+    """Return the mean of one number per sample [n] with the studentised bootstrap (Efron & Tibshirani 1993, section 12.5).
+
+    Skewed numbers, as divergences are, need it: the percentile bootstrap covers too rarely. Values that are all equal show no
+    spread, which is no interval: its ends are None.
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate(metric, None, 0, reason="no samples")
+    centre, spread = float(values.mean()), float(values.std())
+    if n < 2 or spread <= 1e-12 * max(1.0, abs(centre)):
+        return Estimate(metric, centre, n, reason="all samples have the same value: no interval" if n > 1 else "one sample")
+    low, high = np.quantile(_studentised((values - centre) / spread, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(metric, centre, n, centre - float(high) * spread, centre - float(low) * spread, "bootstrap-t")
+
+
+def _studentised(values: Values, seed: int) -> Values:
+    """Return (mean - 0) / deviation of resamples of standardised `values` [n]."""
+    n, rng = len(values), np.random.default_rng(seed)
+    powers, drawn, step = np.column_stack([values, values**2]), [], max(1, CHUNK // n)
+    for start in range(0, RESAMPLES, step):
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=min(step, RESAMPLES - start))
+        means = counts @ powers / n
+        drawn.append(means[:, 0] / np.sqrt(np.maximum(means[:, 1] - means[:, 0] ** 2, 1 / n)))
+    return np.concatenate(drawn)
+
+
+def bounded(metric: str, values: Values, low: float, high: float) -> Estimate:
+    """Return the mean of values [n] in [low, high] with Student's interval after half a sample was added at each end of the range.
+
+    For shares and differences of shares, which may be all equal (Agresti & Caffo 2000, for two values).
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate(metric, None, 0, reason="no samples")
+    size = n + 2 * HALF
+    total, squares = float(values.sum()) + HALF * (low + high), float((values**2).sum()) + HALF * (low**2 + high**2)
+    variance = max(0.0, squares - total**2 / size) / (size - 1)
+    centre, reach = total / size, float(stats.t.ppf((1 + LEVEL) / 2, size - 1)) * math.sqrt(variance / size)
+    value = float(values.mean())
+    ends = max(low, min(value, centre - reach)), min(high, max(value, centre + reach))
+    return Estimate(metric, value, n, *ends, "Student's t, adjusted")
