@@ -110,7 +110,7 @@ def load_catalog(config: str = "models", revision: str | None = None, repo: str 
         raise unknown("config", config, CONFIGS)
     import datasets
 
-    datasets.config.USE_PARQUET_EXPORT = False  # it would ask a second host
+    datasets.config.USE_PARQUET_EXPORT = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # each would ask a second host
     ours = revision is None and repo is None
     folder = str(resources.files(__name__)) if ours else _fetched(repo or HUB_ID, revision or "main")
     return datasets.load_dataset(folder, config, split="train")

@@ -13,8 +13,9 @@ from securitynet.errors import LoadError
 from securitynet.loaders._architectures import importing
 from securitynet.loaders._budget import FAILURES
 from securitynet.loaders._configs import LARGEST_SIDE, Config, shown
-from securitynet.loaders._facts import Facts, label_names
+from securitynet.loaders._facts import Facts
 from securitynet.loaders._forms import refuse_task
+from securitynet.loaders._labels import label_names
 
 MOST_CLASSES = 1_000_000
 
@@ -66,7 +67,7 @@ def _check_timm(config: Config) -> None:
     size = config.numbers("input_size")
     if size is not None and not (len(size) == 3 and all(one.is_integer() and 0 < one <= LARGEST_SIDE for one in size)):
         raise config.wrong("input_size", f"three whole numbers from 1 to {LARGEST_SIDE}")
-    config.number("crop_pct", 0, 10)
+    config.number("crop_pct", 0.01, 10)
     channels = int(size[0]) if size else 3
     for key in ("mean", "std"):
         values = config.numbers(key)

@@ -12,15 +12,16 @@ from typing import Any
 from securitynet.data.dataset import find, resolve
 from securitynet.download import SUFFIXES, Files, find_weights
 from securitynet.download.hashes import digests_of
-from securitynet.download.hub import Repo
+from securitynet.download.hub import Repo, Unreachable
 from securitynet.entry import Entry
-from securitynet.errors import DownloadError, LoadError, UsageError
+from securitynet.errors import LoadError, UsageError
 from securitynet.loaders._annotation import facts_of, file_beside, joined
 from securitynet.loaders._configs import read_config, read_json
-from securitynet.loaders._facts import Facts, card_facts, label_names, merged
+from securitynet.loaders._facts import Facts, merged
 from securitynet.loaders._formats import timm_folder, transformers_folder
 from securitynet.loaders._forms import form_of
-from securitynet.loaders._parts import USUAL, has, names_in, repo_names, weights_name
+from securitynet.loaders._labels import card_facts, label_names
+from securitynet.loaders._parts import USUAL, names_in, repo_names, weights_name
 from securitynet.loaders._processor import checked, processor_facts
 from securitynet.loaders.adapter import CONFIG as ADAPTER
 from securitynet.loaders.adapter import WEIGHTS as ADAPTED
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 SAFE, MEMBERS = "model.safetensors", "members.safetensors"
 NEITHER = "its config.json is neither in timm's nor in transformers' format; models in these formats work"
 PART = re.compile(r"[\w-][\w.-]*")
+OF_THE_BASE = ("dataset", "claimed_accuracy", "claimed_split", "claim_source", "class_list", "notes")  # not of what was trained on top
 NEEDED = {
     "architecture": "--architecture LIBRARY:NAME",
     "num_classes": "--num-classes N",
@@ -59,9 +61,9 @@ def from_path(path: Path, record: Mapping[str, Any], files: Files) -> Entry:
     folder = path if path.is_dir() else path.parent
     whole = path.is_dir() or path.name in USUAL
     if path.is_dir() and (folder / ADAPTER).is_file() and not any((folder / name).is_file() for name in USUAL):
-        facts = _of_adapter(folder, str(path), files)
+        facts = _of_adapter(folder, str(path), record, files)
     elif whole and (folder / "config.json").is_file() and "architecture" not in record:
-        facts = _of_folder(folder)
+        facts = _of_folder(folder, record)
     elif not {"architecture", "loader"} & set(record):
         facts = _recognised(path)
     name = path.resolve().name if path.is_dir() else path.stem
@@ -78,21 +80,18 @@ def from_hub(name: str, record: Mapping[str, Any], files: Files) -> Entry:
     place = _inside(name, inside)
     label = f"hf-hub:{repo_id}{f':{inside}' if inside else ''}"
     repo = Repo(repo_id, revision or None, label, files.offline, files.progress)
-    adapter = _find(repo, place + ADAPTER)
-    if adapter is not None and any(has(repo, place + one) for one in USUAL):
-        adapter = None
-    config = adapter or _config(repo, place, files)
+    config, adapter = _configs(repo, place, files)
     pinned = replace(repo, revision=repo.pinned(config) or repo.revision)
     own = {"id": label, "source": "hf-hub", "name": repo_id, "hub_id": repo_id, "revision": pinned.revision}
     trigger = file_beside(facts_of(read_json(config), label)) if adapter is None else None
     for beside in (*BESIDE, "README.md", MEMBERS, *([trigger] if trigger else [])):
-        _find(pinned, place + beside)
+        pinned.optional(place + beside)
     if adapter is not None:
-        _find(pinned, f"{place}config.json")
-        found = next((one for one in ADAPTED if _find(pinned, place + one) is not None), None)
-        facts = _of_adapter(adapter.parent, label, files, local=False) | {"weights_file": f"{place}{found}"}
+        pinned.optional(f"{place}config.json")
+        found = next((one for one in ADAPTED if pinned.optional(place + one) is not None), None)
+        facts = _of_adapter(adapter.parent, label, record, files, local=False) | {"weights_file": f"{place}{found}"}
     else:
-        facts = _of_folder(config.parent, lambda: repo_names(Entry.from_record(own), files))
+        facts = _of_folder(config.parent, record, lambda: repo_names(Entry.from_record(own), files))
         if facts.get("loader") in ("transformers", "timm") and "weights_file" not in record:
             facts["weights_file"] = weights_name(Entry.from_record(own), files, place)
         elif place:
@@ -110,28 +109,30 @@ def _inside(name: str, inside: str) -> str:
     return "".join(f"{part}/" for part in parts)
 
 
-def _config(repo: Repo, place: str, files: Files) -> Path:
-    """The config of a model. Raises LoadError that says what a repo without one is, as far as its files' names tell."""
-    config = repo.find(f"{place}config.json")
-    if config is None:
-        form = form_of(repo_names(Entry(id=repo.label, hub_id=repo.id, revision=repo.revision), files))
-        if form is not None:
-            raise LoadError(f"{repo.label}: {form}")
-        config = repo.file(f"{place}config.json")  # whose absence it says
-    return config
+def _configs(repo: Repo, place: str, files: Files) -> tuple[Path, Path | None]:
+    """The config of a model, and that of an adapter where the repo is one, which then is both.
 
-
-def _find(repo: Repo, name: str) -> Path | None:
-    """Fetch a file that a repo may have; without a network its absence from the cache says nothing."""
+    Raises DownloadError, or LoadError that says what a repo without a config is, as far as its files' names tell.
+    """
+    away: Unreachable | None = None
     try:
-        return repo.find(name)
-    except DownloadError:
-        if not repo.offline:
-            raise
-        return None
+        config = repo.find(f"{place}config.json")
+    except Unreachable as error:  # one try is enough: what is not in the cache is not there
+        config, away, repo = None, error, replace(repo, offline=True)
+    pinned = repo if config is None else replace(repo, revision=repo.pinned(config) or repo.revision)
+    adapter = pinned.optional(place + ADAPTER)
+    if adapter is not None and any(pinned.has(place + one) for one in USUAL):
+        adapter = None
+    if (found := adapter or config) is not None:
+        return found, adapter
+    if away is not None:
+        raise away
+    if (form := form_of(repo_names(Entry(id=repo.label, hub_id=repo.id, revision=repo.revision), files))) is not None:
+        raise LoadError(f"{repo.label}: {form}")
+    return repo.file(f"{place}config.json"), None  # whose absence it says
 
 
-def _of_folder(folder: Path, others: Callable[[], Iterable[str]] = tuple) -> Facts:
+def _of_folder(folder: Path, record: Mapping[str, Any], others: Callable[[], Iterable[str]] = tuple) -> Facts:
     """What a model folder says: its config in timm's, transformers' or our own format, its annotation, its card.
 
     `others`: the names of files of the repo that are not there, for a config in none of these formats.
@@ -145,18 +146,21 @@ def _of_folder(folder: Path, others: Callable[[], Iterable[str]] = tuple) -> Fac
     elif not noted:
         form = form_of([*names_in(folder), *others()])
         raise LoadError(f"{folder}: {form or NEITHER}")
-    facts = joined(base, card_facts(folder / "README.md", label_names(config.values)), noted)
+    facts = joined(base, card_facts(folder / "README.md", label_names(config.values), {**noted, **record}), noted)
     if (folder / MEMBERS).is_file():
         facts["members_file"] = MEMBERS
     return facts
 
 
-def _of_adapter(folder: Path, label: str, files: Files, local: bool = True) -> Facts:
+def _of_adapter(folder: Path, label: str, record: Mapping[str, Any], files: Files, local: bool = True) -> Facts:
     """What an adapter and the configs of its base model say; its own config and processor go before those of the base."""
     adapter = read_config(folder / ADAPTER)
     name = base_name(adapter, local)
     base, configs = _base(name, adapter.text("revision"), label, files)
-    facts = _of_folder(configs) | {"loader": "adapter", "architecture": f"transformers:{adapter.text('peft_type') or 'adapter'}"}
+    facts = _of_folder(configs, {**record, "class_map": "identity"}) | {
+        "loader": "adapter",
+        "architecture": f"transformers:{adapter.text('peft_type') or 'adapter'}",
+    }
     if (folder / "config.json").is_file():
         facts |= transformers_folder(read_config(folder / "config.json"), folder if checked(folder) else configs) | {"loader": "adapter"}
     elif checked(folder):
@@ -166,8 +170,10 @@ def _of_adapter(folder: Path, label: str, files: Files, local: bool = True) -> F
         raise LoadError(f"{label}: an adapter without its weights ({' or '.join(ADAPTED)})")
     if (classes := classes_of(weights, adapter)) is not None:
         facts["num_classes"] = classes
-    names = label_names(read_json(folder / "config.json")) if (folder / "config.json").is_file() else []
-    return facts | card_facts(folder / "README.md", names) | {"base_model": base, "weights_file": weights.name}
+    named = folder if (folder / "config.json").is_file() else configs if classes is None else None
+    names = label_names(read_json(named / "config.json")) if named is not None else []
+    kept = {key: value for key, value in facts.items() if key not in OF_THE_BASE}
+    return kept | card_facts(folder / "README.md", names, record) | {"base_model": base, "weights_file": weights.name}
 
 
 def _base(name: str, revision: str | None, label: str, files: Files) -> tuple[str, Path]:
@@ -176,8 +182,9 @@ def _base(name: str, revision: str | None, label: str, files: Files) -> tuple[st
         return name, Path(name)
     repo = Repo(name, revision, f"{label}, base model {name}", files.offline, files.progress)
     config = repo.file("config.json")
+    pinned = replace(repo, revision=repo.pinned(config) or repo.revision)
     for beside in BESIDE:
-        _find(repo, beside)
+        pinned.optional(beside)
     return f"{name}@{repo.pinned(config) or revision or 'main'}", config.parent
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from securitynet.cache import digest
 from securitynet.download import Files, fetch, repo_of
-from securitynet.download.hub import Repo
 from securitynet.entry import Entry
 from securitynet.errors import DownloadError, LoadError
 from securitynet.loaders._configs import read_json, shown
@@ -55,29 +54,13 @@ def weights_name(entry: Entry, files: Files, inside: str = "") -> str | None:
         return found
     repo = repo_of(entry, files)
     for name in USUAL:
-        if has(repo, inside + name):
+        if repo.has(inside + name):
             return inside + name
     if form := form_of(repo_names(entry, files)):
         raise LoadError(f"{entry.id}: {form}")
     if repo.find(inside + USUAL[0]) is None:  # where nobody could be asked, that is what it says
         raise LoadError(f"{entry.id}: the repo {entry.hub_id} has none of {', '.join(inside + name for name in USUAL)}")
     return inside + USUAL[0]
-
-
-def has(repo: Repo, name: str) -> bool:
-    """Say whether a repo has a file, without fetching it; where nobody can be asked, whether it is in the cache."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-    from huggingface_hub.utils import httpx
-
-    try:
-        cached = try_to_load_from_cache(repo.id, name, revision=repo.revision)
-        if cached is not None or repo.offline:
-            return isinstance(cached, str)
-        get_hf_file_metadata(hf_hub_url(repo.id, name, revision=repo.revision))
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx.HTTPError):
-        return False
-    return True
 
 
 def inside_of(entry: Entry) -> str:

@@ -18,6 +18,7 @@ from securitynet.loaders._weights import read
 
 log = logging.getLogger(__name__)
 USUAL_KEYS = ("state_dict", "model", "net")
+FREE_BYTES = 1 << 20  # a small tensor may be repeated along an axis
 State = Mapping[str, torch.Tensor]
 
 
@@ -58,7 +59,28 @@ def _picked(checkpoint: Any, entry: Entry, path: Path, guess: bool) -> tuple[dic
     if not _is_state(state):
         where = f"no state dict under {key!r}" if key else "no state dict at its top"
         raise LoadError(f"{path}: has {where}; it holds {_contents(checkpoint)}; name the key in state_key")
-    return dict(state), dict(getattr(state, "_metadata", None) or {})
+    for name, tensor in state.items():
+        if reason := _unusable(tensor):
+            raise LoadError(f"{path}: {name[:80]} {reason}; it is refused")
+    metadata: Any = getattr(state, "_metadata", None)
+    return dict(state), dict(metadata) if _is_metadata(metadata) else {}
+
+
+def _is_metadata(value: Any) -> bool:
+    """The layout versions that torch keeps: by module, a mapping."""
+    return isinstance(value, Mapping) and all(isinstance(name, str) and isinstance(one, Mapping) for name, one in value.items())
+
+
+def _unusable(tensor: torch.Tensor) -> str | None:
+    """Say why a tensor is no plain weights: nothing is cast silently, and none takes more memory than it has in the file."""
+    if tensor.is_complex():
+        return "holds complex numbers; a classifier has real weights"
+    if tensor.is_quantized:
+        return "holds quantised weights; those in full precision work"
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.device.type != "cpu":
+        return f"is no plain tensor ({tensor.layout}, {tensor.device.type})"
+    stored, shaped = tensor.untyped_storage().nbytes(), tensor.numel() * tensor.element_size()
+    return f"has the shape {list(tensor.shape)} on {stored:,} bytes" if shaped > stored + FREE_BYTES else None
 
 
 def _under(checkpoint: Any, key: str) -> Any:
@@ -84,12 +106,12 @@ def _is_state(value: Any) -> bool:
 def _contents(checkpoint: Any) -> str:
     if not isinstance(checkpoint, Mapping):
         return f"a {type(checkpoint).__name__}"
-    others = [str(name) for name, value in checkpoint.items() if not isinstance(value, torch.Tensor)]
-    return _some(others or list(map(str, checkpoint))) or "nothing"
+    others = [name for name, value in checkpoint.items() if not isinstance(value, torch.Tensor)] or list(checkpoint)
+    return _some([name if isinstance(name, str) else f"a {type(name).__name__}" for name in others]) or "nothing"
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(name[:80] for name in names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def load_strictly(network: nn.Module, state: State, entry: Entry) -> None:
@@ -98,7 +120,7 @@ def load_strictly(network: nn.Module, state: State, entry: Entry) -> None:
     whole._metadata = getattr(state, "_metadata", None) or _metadata(network)  # type: ignore[attr-defined]
     try:
         network.load_state_dict(whole)
-    except (RuntimeError, ValueError) as error:
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise LoadError(
             f"{entry.id}: the weights do not fit {entry.architecture or 'the network'}: {_misfit(network, state, entry)}"
         ) from error

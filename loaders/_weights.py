@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import itertools
 import pickle
 import pickletools
 import re
 import struct
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from securitynet.errors import LoadError
+from securitynet.foreign import json_object, regular
+from securitynet.loaders._pickles import MOST_STEPS, check_pickles
 
+MOST_HEADER, MOST_TENSORS = 25_000_000, 50_000
+REAL = ("F64", "F32", "F16", "I64", "I32", "I16", "I8")
+KINDS = {
+    "C": "complex numbers: a classifier has real weights",
+    "F": "numbers of few bits: quantised weights",
+    "E": "exponents: quantised weights",
+}
 MOST_GROWTH = 8  # torch.save does not compress: a checkpoint that unpacks to much more was made to
 DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
-    *(struct.error, zipfile.BadZipFile, pickle.UnpicklingError),
+    *(struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError),
 )
 HARMLESS = (  # what training scripts leave beside the weights: read as Ignored, so that nothing of theirs is run
     *("argparse.Namespace", "numpy.dtype", "numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar"),
@@ -43,7 +56,7 @@ def read(path: Path) -> Any:
     Raises LoadError where it holds code, is damaged, or is no weights file.
     """
     try:
-        with path.open("rb") as file:
+        with regular(path, LoadError).open("rb") as file:
             start = file.read(64)
     except OSError as error:
         raise LoadError(f"{path}: cannot be read ({error.strerror})") from error
@@ -55,6 +68,8 @@ def read(path: Path) -> Any:
         if imports := _imports(path):
             raise _code(path, imports)
         raise LoadError(f"{path}: {_kind(start)}, neither safetensors nor a PyTorch checkpoint; fetch it again")
+    else:
+        _check_plain(path)
     return _read_checkpoint(path)
 
 
@@ -74,22 +89,47 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    _check_header(path)
     try:
         return load_file(path, device="cpu")
     except (SafetensorError, *DAMAGE) as error:
         raise LoadError(f"{path}: damaged safetensors file ({_line(error)}); fetch it again") from error
 
 
+def _check_header(path: Path) -> None:
+    """Raise LoadError where the header of a safetensors file lists what no weights have; what else is wrong, the library says."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+        if length > min(MOST_HEADER, path.stat().st_size):
+            raise LoadError(f"{path}: damaged safetensors file (its header would have {length:,} bytes); fetch it again")
+        listed = json_object(file.read(length), f"{path}: damaged safetensors file", LoadError)
+    if len(listed) > MOST_TENSORS:
+        raise LoadError(f"{path}: lists {len(listed):,} tensors, which no classifier has; it is refused")
+    for name, one in listed.items():
+        kind = one.get("dtype") if isinstance(one, dict) else None
+        if isinstance(kind, str) and name != "__metadata__" and (reason := KINDS.get(kind[0])) and kind not in REAL:
+            raise LoadError(f"{path}: {name[:80]} holds {kind[:20]}, {reason}; it is refused")
+
+
 def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names, unpacked = archive.namelist(), sum(info.file_size for info in archive.infolist())
+            if any(name.endswith("/constants.pkl") for name in names):
+                raise _code(path, "a TorchScript program")
+            if unpacked > MOST_GROWTH * path.stat().st_size:
+                raise LoadError(f"{path}: unpacks to {unpacked:,} bytes, which no checkpoint does; it is refused")
+            for name in (name for name in names if name.endswith("/data.pkl")):
+                with archive.open(name) as stream:
+                    check_pickles(io.BytesIO(stream.read()), lambda what: LoadError(f"{path}: builds {what}; it is refused"))
     except DAMAGE as error:
         raise LoadError(f"{path}: damaged or truncated checkpoint ({_line(error)}); fetch it again") from error
-    if any(name.endswith("/constants.pkl") for name in names):
-        raise _code(path, "a TorchScript program")
-    if unpacked > MOST_GROWTH * path.stat().st_size:
-        raise LoadError(f"{path}: unpacks to {unpacked:,} bytes, which no checkpoint does; it is refused")
+
+
+def _check_plain(path: Path) -> None:
+    """The format before zip; what is no pickle, torch says."""
+    with path.open("rb") as stream, contextlib.suppress(*DAMAGE):
+        check_pickles(stream, lambda what: LoadError(f"{path}: builds {what}; it is refused"))
 
 
 def _read_checkpoint(path: Path) -> Any:
@@ -115,7 +155,7 @@ def _imports(path: Path) -> str:
     words: list[str] = []
     try:
         with path.open("rb") as file:
-            for operation, argument, _ in pickletools.genops(file):
+            for operation, argument, _ in itertools.islice(pickletools.genops(file), MOST_STEPS):
                 if operation.name in ("GLOBAL", "INST"):
                     found.append(str(argument).replace(" ", "."))
                 elif operation.name == "STACK_GLOBAL":

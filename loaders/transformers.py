@@ -61,7 +61,7 @@ def model_folder(entry: Entry, files: Files) -> Path:
     repo, inside = repo_of(entry, files), inside_of(entry)
     config = repo.file(f"{inside}config.json")
     for name in BESIDE:
-        repo.find(inside + name)
+        repo.optional(inside + name)
     return config.parent
 
 

@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+LONGEST = 480  # characters of a message: names in foreign files may have a million
+HIDDEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # Unicode's categories of what is not seen, or moves what is
+
+
+def shown(text: str, most: int = LONGEST) -> str:
+    """Return a text as one line that a terminal shows as it is: control characters escaped, cut in the middle beyond `most`.
+
+    The end is kept because the remedy stands there.
+    """
+    if len(text) > 2 * most:  # not a million characters one by one
+        text = f"{text[:most]} ... {text[-most:]}"
+    if not text.isascii() or not text.isprintable():
+        text = "".join(_escaped(letter) for letter in text)
+    kept = 2 * most // 3
+    return text if len(text) <= most else f"{text[:kept]} ... {text[len(text) - (most - kept - 5) :]}"
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii") if unicodedata.category(letter) in HIDDEN else letter
 
 
 class SecurityNetError(Exception):
-    """Base of every error that the package raises on purpose. Its text is one line for a person."""
+    """Base of every error that the package raises on purpose. Its text is one line for a person.
+
+    Whatever foreign text goes into it, it is short and free of control characters: see shown().
+    """
+
+    def __init__(self, *parts: object) -> None:
+        """Keep the parts, texts as they may be shown."""
+        super().__init__(*(shown(part) if isinstance(part, str) else part for part in parts))
 
 
 class UsageError(SecurityNetError):

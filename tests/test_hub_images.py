@@ -147,7 +147,10 @@ def test_without_a_network_it_says_so(tmp_path: Path) -> None:
     code = "from securitynet.entry import Entry; from securitynet.data.readers import image_set\n"
     code += "try: image_set(Entry(id='a/b', dataset='cifar10', input_size=(3, 32, 32)))\nexcept Exception as error: print(repr(error))"
     for changed, message in (
-        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, r"DownloadError.'uoft-cs/cifar10: the Hub did not answer .*; check the network"),
+        (
+            {"HF_ENDPOINT": "http://127.0.0.1:9"},
+            r"DownloadError.'uoft-cs/cifar10: not in the cache, and the Hub did not answer .*; check the network",
+        ),
         ({"HF_HUB_OFFLINE": "1"}, "DataError.'uoft-cs/cifar10: not in the cache, and this run is offline"),
     ):
         environment = {**os.environ, **changed, "SECURITYNET_CACHE": str(tmp_path)}

@@ -221,9 +221,9 @@ def test_a_folder_is_listed_and_not_opened(tmp_path: Path, monkeypatch: pytest.M
     opened: list[str] = []
     original = Image.open
 
-    def counted(file: Any) -> Image.Image:
+    def counted(file: Any, formats: Any) -> Image.Image:
         opened.append(str(file))
-        return original(file)
+        return original(file, formats=formats)
 
     monkeypatch.setattr(Image, "open", counted)
     mnist = Entry(id="a/b", dataset="CIFAR-10", input_size=(3, 6, 6), num_classes=10)

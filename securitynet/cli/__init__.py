@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import pkgutil
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from securitynet._version import __version__
-from securitynet.errors import SecurityNetError, UsageError
+from securitynet.errors import SecurityNetError, UsageError, shown
 
 DONE, FAILED, USAGE, SUSPECT, SUSPICIOUS = 0, 1, 2, 3, 4
 EPILOG = """examples:
@@ -85,21 +86,27 @@ def _report(message: str, code: int, verbose: int) -> int:
     if verbose:
         import traceback
 
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            sys.stderr.write(f"{shown(line)}\n")
     if is_main_process():
-        sys.stderr.write(f"securitynet: {' '.join(message.split())}\n")
+        sys.stderr.write(f"securitynet: {shown(' '.join(message.split()))}\n")
     return code
+
+
+class _Shown(logging.Formatter):
+    """Foreign names in the log move no cursor and fill no screen."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return shown(super().formatMessage(record))
 
 
 def _log(verbose: int) -> None:
     """Send the package's log to stderr: what a person should know, and everything under -v."""
-    import logging
-
     logger = logging.getLogger("securitynet")
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     if not is_main_process():
         logger.setLevel(logging.ERROR)
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Shown("%(message)s"))
     logger.handlers = [handler]
     logger.propagate = False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,23 +17,49 @@ import numpy as np
 from securitynet.data import ArrayImages
 from securitynet.data.want import TRAIN, split_of
 from securitynet.errors import DataError
+from securitynet.foreign import credible, regular
 
 NAMES = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}  # MedMNIST's names
 IDX = "*idx[13]-ubyte*"
-IDX_UINT8 = 0x08
+IDX_UINT8, MOST_AXES, MOST_SIDE = 0x08, 4, 100_000_000
+DAMAGE = (
+    *(ArithmeticError, EOFError, LookupError, MemoryError, NotImplementedError, OSError, RecursionError, RuntimeError, SyntaxError),
+    *(TypeError, ValueError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 Parts = dict[str, ArrayImages | None]
 
 
 def read_npz(path: Path, volumes: bool = False) -> Parts:
     """Return the parts `train` and `test` of a .npz file with x_train, y_train, x_test, y_test; see read_arrays()."""
     try:
-        if not zipfile.is_zipfile(path):
+        if not zipfile.is_zipfile(regular(path, DataError)):
             raise ValueError("it is no zip archive")
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] if name in (*NAMES, *NAMES.values()) else None for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if not credible(path.stat().st_size, sum(info.file_size for info in members.values())):
+                raise ValueError("it unpacks to far more bytes than images do")
+            wanted = (*NAMES, *NAMES.values())
+            arrays = {name: _array(archive, info) if name in wanted else None for name, info in members.items()}
+    except DAMAGE as error:
         raise DataError(f"{path}: not a readable .npz file of plain arrays ({_line(error)})") from error
     return read_arrays(arrays, str(path), volumes)
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """One array of an archive; its header is read first, and must agree with the member's size."""
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        begin = file.tell()
+    if dtype.hasobject:
+        raise ValueError(f"{info.filename} holds Python objects, which are code")
+    if dtype.kind in "biuf" and math.prod(shape) * dtype.itemsize != info.file_size - begin:
+        raise ValueError(f"{info.filename} states the shape {shape}, which its {info.file_size:,} bytes do not hold")
+    if dtype.kind not in "biuf":
+        return np.empty(0, dtype)  # not numbers: read_arrays says so
+    with archive.open(info) as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def read_arrays(arrays: Mapping[str, Any], what: str, volumes: bool = False) -> Parts:
@@ -42,7 +70,7 @@ def read_arrays(arrays: Mapping[str, Any], what: str, volumes: bool = False) -> 
     """
     given = {name: np.asarray(arrays[key]) for name, other in NAMES.items() for key in (name, other) if key in arrays}
     if not given:
-        raise DataError(f"{what}: holds {', '.join(arrays) or 'nothing'}; expected are x_train, y_train, x_test, y_test")
+        raise DataError(f"{what}: holds {', '.join(list(arrays)[:8]) or 'nothing'}; expected are x_train, y_train, x_test, y_test")
     parts: Parts = {}
     for part in ("train", "test"):
         x, y = given.get(f"x_{part}"), given.get(f"y_{part}")
@@ -100,17 +128,23 @@ def read_idx(folder: Path) -> Parts:
 
 def _idx(path: Path) -> np.ndarray:
     """An IDX file: two zero bytes, the type, the number of axes, their lengths as big-endian 32 bits, the values."""
+    regular(path, DataError)
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        zero, kind, axes = struct.unpack_from(">HBB", data)
-        shape = struct.unpack_from(f">{axes}I", data, 4)
-    except (OSError, EOFError, zlib.error, struct.error) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            zero, kind, axes = struct.unpack(">HBB", file.read(4))
+            if zero != 0 or kind != IDX_UINT8 or not 1 <= axes <= MOST_AXES:
+                raise ValueError("not an IDX file of bytes")
+            shape = struct.unpack(f">{axes}I", file.read(4 * axes))
+            if max(shape) > MOST_SIDE or not credible(path.stat().st_size, math.prod(shape)):
+                raise ValueError(f"its shape {shape} is far more than such a file holds")
+            values = np.frombuffer(file.read(math.prod(shape) + 1), np.uint8)
+    except DAMAGE as error:
         raise DataError(f"{path}: not a readable IDX file ({_line(error)}); fetch it again") from error
-    values = np.frombuffer(data, np.uint8, offset=4 + 4 * axes)
-    if zero != 0 or kind != IDX_UINT8 or values.size != np.prod(shape, dtype=np.int64):
-        raise DataError(f"{path}: not an IDX file of bytes, or cut short: {values.size} values for shape {shape}; fetch it again")
+    if values.size != math.prod(shape):
+        found = values.size if values.size < math.prod(shape) else f"more than {math.prod(shape)}"
+        raise DataError(f"{path}: not an IDX file of bytes, or cut short: {found} values for shape {shape}; fetch it again")
     return values.reshape(shape)
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from securitynet.data.dataset import ImageDataset
 from securitynet.errors import DataError
+from securitynet.foreign import json_object
 
 if TYPE_CHECKING:
     import datasets
@@ -27,7 +27,7 @@ class Columns:
 
 def columns_of(schema: pa.Schema, record: ImageDataset | None, what: str) -> Columns:
     """Return the columns of a file: the record's where it has them, else the only ones that can be meant. Raises DataError."""
-    features = _features(schema)
+    features = _features(schema, what)
     images = [field.name for field in schema if _is_image(field, features)]
     labels = [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
     labels = labels or [name for name in LABELS if name in schema.names][:1]
@@ -35,7 +35,7 @@ def columns_of(schema: pa.Schema, record: ImageDataset | None, what: str) -> Col
     image = _one("images", record.image_column if record else None, images, schema, what)
     label = _one("labels", record.label_column if record else None, labels, schema, what)
     names = features.get(label, {}).get("names")
-    return Columns(image, label, tuple(names) if isinstance(names, list) else None)
+    return Columns(image, label, tuple(map(str, names)) if isinstance(names, list) else None)
 
 
 def _one(kind: str, recorded: str | None, candidates: list[str], schema: pa.Schema, what: str) -> str:
@@ -45,15 +45,17 @@ def _one(kind: str, recorded: str | None, candidates: list[str], schema: pa.Sche
     if usual in candidates:
         return usual
     if len(candidates) != 1:
-        raise DataError(f"{what}: the column of {kind} cannot be told among {', '.join(schema.names)}; call it {usual}")
+        raise DataError(f"{what}: the column of {kind} cannot be told among {', '.join(schema.names[:20])}; call it {usual}")
     return candidates[0]
 
 
-def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
-    """What the `datasets` library wrote about the columns."""
+def _features(schema: pa.Schema, what: str) -> dict[str, dict[str, Any]]:
+    """What the `datasets` library wrote about the columns. Raises DataError."""
     text = (schema.metadata or {}).get(b"huggingface")
-    features = json.loads(text).get("info", {}).get("features", {}) if text else {}
-    return {name: feature for name, feature in (features or {}).items() if isinstance(feature, dict)}
+    info = json_object(text, f"{what}: its metadata", DataError).get("info") if text else None
+    features = info.get("features") if isinstance(info, dict) else None
+    listed = features if isinstance(features, dict) else {}
+    return {name: feature for name, feature in listed.items() if isinstance(feature, dict) and name in schema.names}
 
 
 def _is_image(field: pa.Field, features: dict[str, dict[str, Any]]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,11 +14,18 @@ import numpy as np
 from securitynet.data.dataset import ImageDataset
 from securitynet.data.transform import eight_bit
 from securitynet.errors import DataError
+from securitynet.foreign import regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 PROBES = 16
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # what data sets have; others start programs, as EPS does
+MOST_PIXELS = 89_000_000
+DAMAGE = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError, RuntimeError),
+    *(SyntaxError, TypeError, ValueError, struct.error, zlib.error),
+)
 
 
 class Source(Protocol):
@@ -48,14 +56,22 @@ class EncodedImages:
 
 
 def decode(name: str, data: bytes | Path) -> Image:
-    """Return the image of some bytes or of a file. Raises DataError that names it where it cannot be read."""
+    """Return the image of some bytes or of a regular file, in one of FORMATS. Raises DataError that names it where it cannot be read."""
     import PIL.Image
 
+    if isinstance(data, Path):
+        regular(data, DataError)
     try:
-        picture = PIL.Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
-        picture.load()
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, PIL.Image.DecompressionBombError) as error:
-        raise DataError(f"{name}: the image cannot be read ({' '.join(str(error).split())}); repair or remove it") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd metadata, which nobody reads, and about sizes, which are judged below
+            picture = PIL.Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS)
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError(f"{picture.width}x{picture.height} are more than {MOST_PIXELS:,} pixels")
+            picture.load()
+    except PIL.UnidentifiedImageError as error:
+        raise DataError(f"{name}: the image cannot be read (it is none of {', '.join(FORMATS)}); repair or remove it") from error
+    except (*DAMAGE, PIL.Image.DecompressionBombError) as error:
+        raise DataError(f"{name}: the image cannot be read ({' '.join(str(error).split())[:160]}); repair or remove it") from error
     return picture
 
 

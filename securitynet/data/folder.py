@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from securitynet.data.fingerprint import of_files
 from securitynet.data.labels import ClassOrder, class_order
 from securitynet.data.want import TEST, TRAIN, VALIDATION, Want
 from securitynet.errors import DataError
+from securitynet.foreign import regular
 
 ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -68,17 +69,37 @@ def _list(split: Path) -> dict[str, list[Path]]:
     return {name: paths for name, paths in listed.items() if paths}
 
 
-def _images(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        children = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    found: list[Path] = []
-    for child in children:
-        if child.is_dir():
-            found += _images(Path(child.path))
+def _images(top: Path) -> Iterator[Path]:
+    """Image files in a folder and below, in the order of their names. Raises DataError for what is named as an image and is no file."""
+    waiting, seen = _children(top), {_place(top)}
+    while waiting:
+        child = waiting.pop()
+        path = Path(child.path)
+        if _is_folder(child):
+            if (place := _place(path)) not in seen:  # links may lead in a circle
+                seen.add(place)
+                waiting += _children(path)
         elif os.path.splitext(child.name)[1].lower() in ENDINGS:
-            found.append(Path(child.path))
-    return found
+            yield path if child.is_file(follow_symlinks=False) else regular(path, DataError)
+
+
+def _is_folder(child: os.DirEntry[str]) -> bool:
+    try:
+        return child.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _children(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, the last name first."""
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name, reverse=True)
+
+
+def _place(folder: Path) -> tuple[int, int]:
+    stat = folder.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def _natural(name: str) -> tuple[int, str]:
-    return (int(name), name) if name.isdecimal() else (-1, name)
+    return (int(name), name) if name.isdecimal() and len(name) < 20 else (-1, name)

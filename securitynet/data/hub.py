@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,15 +14,17 @@ from securitynet.cache import digest, replacing
 from securitynet.data.columns import class_names
 from securitynet.data.encoded import EncodedImages
 from securitynet.data.folder import ENDINGS
-from securitynet.data.huberrors import explained
+from securitynet.data.hubcard import check_metadata, quiet
+from securitynet.data.huberrors import explained, outage
 from securitynet.data.labels import ClassOrder
 from securitynet.data.want import Want
-from securitynet.errors import DataError
+from securitynet.download.hubcache import known_file
+from securitynet.errors import DataError, DownloadError
 
 if TYPE_CHECKING:
     pass
 
-COMMIT = 40
+log = logging.getLogger(__name__)
 COUNTED = 64  # a split of more files is large without counting
 
 
@@ -58,7 +61,7 @@ def read_hub(source: HubDataset, want: Want) -> tuple[dict[str, EncodedImages | 
 
     want = replace(want, offline=want.offline or constants.HF_HUB_OFFLINE)
     with explained(str(source), want.offline):
-        plan = plan_of(source, want)
+        plan, want = plan_of(source, want)
         splits = want.split_names(plan.files)
         if not splits:
             raise DataError(f"{source}: its splits are {', '.join(plan.files)}; one called train or test is needed")
@@ -86,45 +89,76 @@ def _are_parquet(files: Sequence[str]) -> bool:
 
 
 def _downloaded(source: HubDataset, sha: str, files: Sequence[str], offline: bool) -> list[Path]:
+    """Files of a repo at a commit from the Hub's cache; those that it lacks, or holds damaged, are fetched."""
     from huggingface_hub import snapshot_download
 
+    known = [known_file(source.id, file, sha, "dataset") for file in files]
+    if all(one is not None and one.path is not None for one in known):
+        return [one.path for one in known if one is not None and one.path is not None]
     patterns = [glob.escape(file) for file in files]
     folder = snapshot_download(source.id, repo_type="dataset", revision=sha, allow_patterns=patterns, local_files_only=offline)
     return [Path(folder, file) for file in files]
 
 
-def plan_of(source: HubDataset, want: Want) -> Plan:
-    """Return the plan of a repo; it is kept in the cache, where offline runs find it."""
+def plan_of(source: HubDataset, want: Want) -> tuple[Plan, Want]:
+    """Return the plan of a repo, and what is wanted: offline from here on where the Hub cannot be asked.
+
+    The plan is kept in the cache, where offline runs, and those during an outage, find it.
+    """
     kept = (want.cache or Path()) / "images" / f"plan-{digest(asdict(source))}.json"
-    plan = Plan(**json.loads(kept.read_text(encoding="utf-8"))) if kept.exists() else None
+    plan = _kept(kept)
     if want.offline:
         if plan is None:
             raise DataError(f"{source}: not in the cache, and this run is offline; run once without --offline, or give --data PATH")
-        return plan
-    sha = _commit(source)
+        return plan, want
+    with outage() as trouble:
+        sha = plan.sha if plan is not None and plan.sha == source.revision else _commit(source)
+    if trouble and plan is not None:
+        log.info("%s: from the cache, at commit %s: the Hub cannot be asked (%s)", source, plan.sha[:12], trouble[0])
+        return plan, replace(want, offline=True)
+    if trouble:
+        raise DownloadError(
+            f"{source}: not in the cache, and the Hub did not answer ({trouble[0]}); check the network, or give --data PATH"
+        )
     if plan is None or plan.sha != sha:
         plan = _made(source, sha)
         with replacing(kept) as part:
             part.write_text(json.dumps(asdict(plan)), encoding="utf-8")
-    return plan
+    return plan, want
+
+
+def _kept(path: Path) -> Plan | None:
+    """The plan in the cache; one that cannot be read counts as none."""
+    try:
+        return Plan(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError):
+        return None
 
 
 def _commit(source: HubDataset) -> str:
-    from huggingface_hub import HfApi
+    """The commit that the revision means now. One question, without the client's many retries: any file's answer names it."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError
 
-    if source.revision and len(source.revision) == COMMIT and set(source.revision) <= set("0123456789abcdef"):
-        return source.revision
-    return str(HfApi().dataset_info(source.id, revision=source.revision).sha)
+    try:
+        found = get_hf_file_metadata(hf_hub_url(source.id, ".gitattributes", repo_type="dataset", revision=source.revision)).commit_hash
+    except EntryNotFoundError:
+        found = None
+    return found or str(HfApi().dataset_info(source.id, revision=source.revision).sha)
 
 
 def _made(source: HubDataset, sha: str) -> Plan:
-    """Ask `datasets` which files make up which split."""
+    """Ask `datasets` which files make up which split; all must lie in the repo."""
     import datasets
 
-    datasets.config.USE_PARQUET_EXPORT = False  # it would ask a second host
+    check_metadata(source.id, sha)
+    quiet(datasets.config)
     builder = datasets.load_dataset_builder(source.id, source.config, revision=sha)
     inside = f"hf://datasets/{source.id}@{sha}/"
-    files = {str(split): [str(file).removeprefix(inside) for file in paths] for split, paths in (builder.config.data_files or {}).items()}
+    found = {str(split): list(map(str, paths)) for split, paths in (builder.config.data_files or {}).items()}
+    if outside := next((file for paths in found.values() for file in paths if not file.startswith(inside)), None):
+        raise DataError(f"{source}: its file {outside[:80]} lies outside the repo; it is not opened")
+    files = {split: [file.removeprefix(inside) for file in paths] for split, paths in found.items()}
     stated: Mapping[str, Any] = builder.info.splits or {}
     rows = {split: (stated[split].num_examples if split in stated else None) or _counted(source, sha, files[split]) for split in files}
     return Plan(sha, files, rows, class_names(builder.info.features))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from securitynet.download.hub import OUTAGES
 from securitynet.errors import DataError, DownloadError
 
 
@@ -27,7 +28,7 @@ def explained(source: str, offline: bool) -> Iterator[None]:
         raise DownloadError(f"{source}: not completely in the cache, and the Hub was not asked or did not answer; {remedy}") from error
     except errors.HFValidationError as error:
         raise DataError(f"{source}: no such file or folder, and no valid dataset id") from error
-    except (DatasetsError, FileNotFoundError, ValueError) as error:
+    except (DatasetsError, FileNotFoundError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, DatasetNotFoundError) and " gated " in str(error):  # the cause behind it is not kept
             raise _gated(source) from error
         raise DataError(f"{source}: the dataset cannot be read ({_first(error)})") from error
@@ -35,6 +36,23 @@ def explained(source: str, offline: bool) -> Iterator[None]:
         raise DownloadError(
             f"{source}: the Hub did not answer ({_first(error)}); check the network, try --offline, or give --data PATH"
         ) from error
+
+
+@contextlib.contextmanager
+def outage() -> Iterator[list[str]]:
+    """Give a list that holds the reason afterwards, where the Hub could not be asked inside: no connection, or it is out of order."""
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx
+
+    reasons: list[str] = []
+    try:
+        yield reasons
+    except (httpx.TransportError, OfflineModeIsEnabled, ConnectionError) as error:
+        reasons.append(_first(error))
+    except HfHubHTTPError as error:
+        if error.response is None or error.response.status_code not in OUTAGES:
+            raise
+        reasons.append(f"it answers {error.response.status_code}")
 
 
 def _gated(source: str) -> DataError:

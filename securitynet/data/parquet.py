@@ -17,11 +17,24 @@ from securitynet.data.fingerprint import of_files
 from securitynet.data.labels import ClassOrder, class_order
 from securitynet.data.want import Want, split_of
 from securitynet.errors import DataError
+from securitynet.foreign import FREE_BYTES, MOST_RATIO, regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 HELD = 256 * 2**20
+MOST_BYTES = 4 * 2**30  # of a row group in memory
+MOST_ROWS, MOST_COLUMNS = 50_000_000, 10_000
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # Arrow's own are among them
 MANY_GROUPS = 32
 
 
@@ -51,33 +64,82 @@ class ParquetSource:
         row = index - (int(self.ends[place - 1]) if place else 0)
         file = Path(self.groups[place].file)
         name = f"{file}, row group {self.groups[place].index}, row {row}"
-        cell = self._group(place)[row]
-        if isinstance(cell, dict):
-            cell = cell.get("bytes") or (file.parent / cell["path"] if cell.get("path") else None)
-        if cell is None:
-            raise DataError(f"{name}: the image is null; remove the row")
-        return name, cell
+        return name, content_of(self._group(place)[row], name, file.parent)
 
     def _group(self, place: int) -> list[Any]:
         if place in self._held:
             self._held.move_to_end(place)
             return self._held[place]
         column = read_group(self.groups[place], [self.column]).column(0)
-        self._held[place], self._sizes[place] = column.to_pylist(), column.nbytes
+        try:
+            self._held[place], self._sizes[place] = column.to_pylist(), column.nbytes
+        except DAMAGE as error:
+            raise DataError(f"{self.groups[place].file}: column {self.column} cannot be read ({_line(error)}); fetch it again") from error
         while len(self._held) > 1 and sum(self._sizes[one] for one in self._held) > HELD:
             self._held.popitem(last=False)
         return self._held[place]
 
 
-def read_group(group: RowGroup, columns: Sequence[str]) -> pa.Table:
-    """Return some columns of a row group. Raises DataError where the file is damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def content_of(cell: Any, name: str, folder: Path | None) -> bytes | Path:
+    """Return the image in a cell: its bytes, else the file that it names, which must lie below `folder` (None: there are no files).
 
+    Raises DataError for what is neither: a table may be anybody's, and where it points to is theirs to say, not to open.
+    """
+    place = cell.get("path") if isinstance(cell, dict) else cell if isinstance(cell, str) else None
+    data = cell.get("bytes") if isinstance(cell, dict) else cell
+    if isinstance(data, bytes) and data:
+        return data
+    if place is None:
+        raise DataError(f"{name}: the image is null or no image; remove the row")
+    if not isinstance(place, str) or "://" in place:
+        raise DataError(f"{name}: the image is an address ({str(place)[:80]}), which is never opened; tables must hold the images' bytes")
     try:
-        return pq.ParquetFile(group.file).read_row_group(group.index, columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{group.file}: row group {group.index} cannot be read ({' '.join(str(error).split())}); fetch it again") from error
+        found = (folder / place).resolve() if folder is not None else Path(place)
+        inside = folder is not None and found != folder.resolve() and found.is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        inside = False
+    if not inside:
+        raise DataError(f"{name}: the image is a path ({place[:80]}) outside the table's folder, which is not opened")
+    return regular(found, DataError)
+
+
+def read_group(group: RowGroup, columns: Sequence[str]) -> pa.Table:
+    """Return some columns of a row group. Raises DataError where the file is damaged, or unpacks to more than memory should hold.
+
+    A dictionary may repeat one large value in many rows, so that rows are read few at a time and counted.
+    """
+    import pyarrow as pa
+
+    file = open_parquet(Path(group.file), group.file)
+    batches, held = [], 0
+    try:
+        rows, most = _bounds(file, group, columns)
+        for one in file.iter_batches(rows, row_groups=[group.index], columns=list(columns)):
+            batches.append(one)
+            held += one.nbytes
+            if held > most:
+                raise ValueError(f"it unpacks to more than {most:,} bytes")
+        table = pa.Table.from_batches(batches)
+        if (table.num_rows, table.num_columns) != (group.rows, len(columns)):
+            raise ValueError(f"{table.num_rows} rows of {table.num_columns} columns for {group.rows} of {len(columns)}")
+    except (pa.ArrowException, *DAMAGE) as error:
+        raise DataError(f"{group.file}: row group {group.index} cannot be read ({_line(error)}); fetch it again") from error
+    return table
+
+
+def _bounds(file: Any, group: RowGroup, columns: Sequence[str]) -> tuple[int, int]:
+    """How many rows to read at once, and how many bytes at most.
+
+    So few rows that they fit in memory even if each holds the largest value that the column may have; images hardly compress.
+    """
+    footer = file.metadata.row_group(group.index)
+    found = [footer.column(place) for place in range(footer.num_columns)]
+    texts = [one for one in found if "BYTE_ARRAY" in one.physical_type and one.path_in_schema.split(".")[0] in columns]
+    size, packed = sum(one.total_uncompressed_size for one in texts), sum(one.total_compressed_size for one in texts)
+    most = max(FREE_BYTES, MOST_RATIO * packed) if texts else MOST_BYTES
+    if size > min(most, MOST_BYTES):
+        raise ValueError(f"a column of {size:,} bytes")
+    return int(max(1, min(65_536, HELD // max(1, size)))), min(most, MOST_BYTES)
 
 
 def open_parquet(file: Any, name: str) -> Any:
@@ -85,10 +147,20 @@ def open_parquet(file: Any, name: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if isinstance(file, Path):
+        regular(file, DataError)
     try:
-        return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{name}: not a readable Parquet file ({' '.join(str(error).split())}); fetch it again") from error
+        opened = pq.ParquetFile(file)
+        rows, groups, columns = opened.metadata.num_rows, opened.metadata.num_row_groups, len(opened.schema_arrow.names)
+    except (pa.ArrowException, *DAMAGE) as error:
+        raise DataError(f"{name}: not a readable Parquet file ({_line(error)}); fetch it again") from error
+    if not 0 <= rows <= MOST_ROWS or groups > MOST_ROWS // 100 or columns > MOST_COLUMNS:
+        raise DataError(f"{name}: {rows:,} rows in {groups:,} row groups of {columns:,} columns are no table of images; it is refused")
+    return opened
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def read_parquet(path: Path, want: Want) -> tuple[dict[str, EncodedImages | None], ClassOrder | None]:
@@ -169,14 +241,20 @@ def read_labels(groups: Sequence[RowGroup], columns: Columns, want: Want, order:
     """Return the labels of some row groups, int64, as labels of the dataset."""
     import pyarrow as pa
 
-    values = pa.chunked_array([chunk for group in groups for chunk in read_group(group, [columns.label]).column(0).chunks] or [[]])
     what = f"{groups[0].file}: column {columns.label}" if groups else "no rows"
+    try:
+        values = pa.chunked_array([chunk for group in groups for chunk in read_group(group, [columns.label]).column(0).chunks] or [[]])
+        numbers = values.to_numpy() if not groups or (pa.types.is_integer(values.type) and not values.null_count) else None
+        texts = values.to_pylist() if numbers is None else []
+    except (pa.ArrowException, *DAMAGE) as error:
+        raise DataError(f"{what}: the labels cannot be read ({_line(error)}); save integers from 0") from error
     if values.null_count:
         raise DataError(f"{what} has {values.null_count} empty labels; remove those rows")
-    if pa.types.is_integer(values.type) or not groups:
-        labels = values.to_numpy().astype(np.int64)
+    if numbers is not None:
+        labels = numbers.astype(np.int64)
         return order(labels) if order else labels
-    texts = values.to_pylist()
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{what} holds {str(values.type)[:60]}; save integers from 0")
     if want.record is None or want.record.class_names is None:
         raise DataError(f"{what} holds text, and the class names of the dataset are not known; save integers from 0")
     found = sorted(set(texts))

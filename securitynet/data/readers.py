@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from securitynet.cache import cache_root, digest
 from securitynet.data import DEFAULT_SAMPLES, Images, ImageSet
-from securitynet.data.dataset import ImageDataset, find, resolve
+from securitynet.data.dataset import ImageDataset, find, records, resolve
 from securitynet.data.want import Want
 from securitynet.errors import DataError, DownloadError
 
@@ -50,7 +50,10 @@ def image_set(
     if data is not None:
         return _given(entry, os.fspath(data), want)
     if record is None:
-        raise DataError(f"{entry.id}: no dataset is recorded; give its images: {FORMS}, for example --data images.npz; or --data {NONE}")
+        raise DataError(
+            f"{entry.id}: no dataset is recorded; give its images: {FORMS}, "
+            f"for example --data images.npz ({_candidates(entry)}); or --data {NONE}"
+        )
     if record.key == "digits":
         from securitynet.data.digits import image_set as digits
 
@@ -60,6 +63,14 @@ def image_set(
             f"{entry.id}: the images of {record.key} cannot be fetched; give them: {FORMS}, for example --data images.npz; or --data {NONE}"
         )
     return _from_hub(entry, record.hub_id, record.hub_config, record.hub_revision, want)
+
+
+def _candidates(entry: Entry) -> str:
+    """What is known of the dataset that an entry does not record: its notes, else the datasets with as many classes."""
+    if entry.notes:
+        return entry.notes[:160]
+    sized = [record.key for record in records() if record.num_classes == entry.num_classes]
+    return f"known ones with {entry.num_classes} classes: {', '.join(sized[:8]) or 'none'}"
 
 
 def from_arrays(entry: Entry, arrays: Mapping[str, Any]) -> ImageSet:

@@ -13,8 +13,11 @@ import numpy as np
 
 from securitynet.cache import digest, replacing
 from securitynet.data.columns import class_names, columns_of
+from securitynet.data.encoded import decode
+from securitynet.data.hubcard import quiet
 from securitynet.data.parquet import MANY_GROUPS, open_parquet
 from securitynet.data.want import Want
+from securitynet.download.hashes import digests_of
 from securitynet.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FEW_FILES = 16
 BUFFER = 1000
+MOST_BYTES = 256 << 20  # of one image
 
 
 def sample(source: HubDataset, sha: str, split: str, files: Sequence[str], want: Want) -> Path:
@@ -35,7 +39,7 @@ def sample(source: HubDataset, sha: str, split: str, files: Sequence[str], want:
     """
     key = digest(source.id, source.config, sha, split, want.samples, want.seed)
     kept = (want.cache or Path()) / "images" / f"{key}.parquet"
-    if kept.exists():
+    if _is_whole(kept):
         return kept
     if want.offline:
         raise DataError(f"{source}: this sample of {split} is not in the cache, and this run is offline; run once without --offline")
@@ -44,7 +48,18 @@ def sample(source: HubDataset, sha: str, split: str, files: Sequence[str], want:
     tables = _groups(source, sha, files, want) if is_parquet else _stream(source, sha, split, want)
     with replacing(kept) as part:
         _write(part, tables)
+        _hash_file(kept).write_text(digests_of(part)["sha256"], encoding="ascii")
     return kept
+
+
+def _is_whole(kept: Path) -> bool:
+    """Say whether a sample lies in the cache as it was written; one that does not is made again."""
+    noted = _hash_file(kept)
+    return kept.is_file() and (not noted.is_file() or digests_of(kept)["sha256"] == noted.read_text(encoding="ascii"))
+
+
+def _hash_file(kept: Path) -> Path:
+    return kept.with_suffix(".sha256")
 
 
 def _write(path: Path, tables: Iterator[pa.Table]) -> None:
@@ -94,11 +109,12 @@ def _stream(source: HubDataset, sha: str, split: str, want: Want) -> Iterator[pa
     import datasets
     import pyarrow as pa
 
-    datasets.config.USE_PARQUET_EXPORT = False
+    quiet(datasets.config)
     stream = datasets.load_dataset(source.id, source.config, revision=sha, split=split, streaming=True)
     features = stream.features or datasets.Features()
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     labels = list(class_names(features)) or [name for name in features if name == "label"]
+    stream = stream.decode(False)  # the library would open any path, in any format
     if len(images) != 1 or len(labels) != 1:
         raise DataError(f"{source}: images and labels cannot be told among {', '.join(features)}; use Parquet, or give --data PATH")
     if want.samples is not None:
@@ -106,12 +122,29 @@ def _stream(source: HubDataset, sha: str, split: str, want: Want) -> Iterator[pa
     kept = {images[0]: {"_type": "Image"}, labels[0]: {"_type": "ClassLabel", "names": class_names(features).get(labels[0])}}
     metadata = {b"huggingface": json.dumps({"info": {"features": kept}}).encode()}
     for rows in stream.iter(batch_size=100):
-        cells = [{"bytes": _png(picture), "path": None} for picture in rows[images[0]]]
+        cells = [{"bytes": _png(decode(str(source), _bytes(source, sha, cell))), "path": None} for cell in rows[images[0]]]
         numbers = np.asarray(rows[labels[0]], dtype=np.int64)
         yield pa.table({images[0]: cells, labels[0]: numbers}).replace_schema_metadata(metadata)
 
 
+def _bytes(source: HubDataset, sha: str, cell: Any) -> bytes:
+    """The content of an image that a row holds, or names among the files of its own repo. Raises DataError."""
+    from huggingface_hub import HfFileSystem
+
+    data, place = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (None, None)
+    if isinstance(data, bytes):
+        return data
+    if not isinstance(place, str) or not place.startswith(f"hf://datasets/{source.id}@{sha}/") or ".." in place.split("/"):
+        raise DataError(f"{source}: an image is {str(place)[:80]}, which is no file of the repo; it is not opened")
+    with HfFileSystem().open(place.removeprefix("hf://"), "rb") as opened:
+        content: bytes = opened.read(MOST_BYTES)
+    return content
+
+
 def _png(picture: Any) -> bytes:
+    """The image as PNG, turned as its camera says, which is what `datasets` gives too."""
+    from PIL import ImageOps
+
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    ImageOps.exif_transpose(picture).save(buffer, "PNG")
     return buffer.getvalue()

@@ -14,7 +14,8 @@ from securitynet.cache import digest, replacing
 from securitynet.download import archive
 from securitynet.download.hashes import Pin, digests_of
 from securitynet.download.http import Request, discard, transfer
-from securitynet.download.hub import COMMIT, WEIGHTS, Repo
+from securitynet.download.hub import WEIGHTS, Repo
+from securitynet.download.hubcache import COMMIT
 from securitynet.errors import DownloadError
 
 if TYPE_CHECKING:

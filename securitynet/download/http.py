@@ -181,7 +181,7 @@ def _check_status(request: Request, status: int, wish: str) -> None:
 
 def _check_size(request: Request, response: Any, start: int) -> None:
     length = response.headers.get("Content-Length", "")
-    if not (length.isdigit() and request.size):
+    if not (length.isdecimal() and request.size):
         return
     offered = start + int(length)
     if offered != request.size and not _is_page(response, b""):
@@ -197,7 +197,7 @@ def _receive(request: Request, response: Any, part: Path, start: int) -> None:
     from huggingface_hub.utils import tqdm
 
     length = response.headers.get("Content-Length", "")
-    total = start + int(length) if length.isdigit() else request.size
+    total = start + int(length) if length.isdecimal() else request.size
     _remember_validator(response, part)
     silent = not request.progress or not sys.stderr.isatty()
     arrived = start

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from securitynet.download.hubcache import COMMIT, known_file, note_absent, sound
 from securitynet.errors import DownloadError
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
+log = logging.getLogger(__name__)
+OUTAGES = (408, 429, 500, 502, 503, 504)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+class Unreachable(DownloadError):
+    """The cache does not know a file, and the Hub cannot be asked."""
 
 
 @dataclass(frozen=True)
@@ -31,28 +37,70 @@ class Repo:
         return path
 
     def find(self, name: str) -> Path | None:
-        """Return the path of one file, None where the repo has no such file. Raises DownloadError."""
+        """Return the path of one file, None where the repo has no such file. Raises DownloadError, Unreachable among them.
+
+        At a commit, what the cache knows holds: nobody is asked. Otherwise the Hub is asked for the newest, and where it cannot
+        be, the cache answers.
+        """
+        pinned = COMMIT.fullmatch(self.revision or "") is not None
+        known = known_file(self.id, name, self.revision) if pinned else None
+        if known is not None:
+            return known.path
+        if (trouble := self._trouble(name)) is None:
+            try:
+                return self._fetched(name)
+            except Unreachable as error:  # the line broke after the first question
+                trouble = f"{error.__cause__ or error}"
+        known = None if pinned else known_file(self.id, name, self.revision)
+        if known is None:
+            raise Unreachable(f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {' '.join(trouble.split())[:240]}")
+        if not self.offline:
+            log.info("%s: %s comes from the Hub's cache: %s", self.label, name, trouble)
+        return known.path
+
+    def optional(self, name: str) -> Path | None:
+        """Return the path of a file that the repo may have, None where it has none, or nobody can be asked. Raises DownloadError."""
+        try:
+            return self.find(name)
+        except Unreachable as error:
+            log.debug("%s; taken as absent", error)
+            return None
+
+    def has(self, name: str) -> bool:
+        """Say whether the repo has a file, without fetching it; what nobody can be asked about, and the cache lacks, counts as absent."""
+        from huggingface_hub import try_to_load_from_cache
+
+        absent: list[str] = []
+        cached = try_to_load_from_cache(self.id, name, revision=self.revision)
+        if cached is not None and (self.offline or COMMIT.fullmatch(self.revision or "")):
+            return isinstance(cached, str)
+        return isinstance(cached, str) if self._trouble(name, absent) else not absent
+
+    def _fetched(self, name: str) -> Path | None:
+        """The file from the Hub, where the cache has no newer one; a damaged one is fetched once more."""
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
         from huggingface_hub.utils import httpx
 
         bar = {} if self.progress else {"tqdm_class": _silent()}
-        trouble = None
         try:
-            trouble = self._trouble(name)
-            return Path(hf_hub_download(self.id, name, revision=self.revision, local_files_only=trouble is not None, **bar))
-        except LocalEntryNotFoundError as error:  # neither the Hub nor the cache has an answer
-            cause = trouble or " ".join(str(error).split())[:200]
-            raise DownloadError(f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {cause}") from error
+            path = Path(hf_hub_download(self.id, name, revision=self.revision, **bar))
+            return path if sound(path) else Path(hf_hub_download(self.id, name, revision=self.revision, **bar))
+        except (LocalEntryNotFoundError, httpx.TransportError) as error:
+            raise Unreachable(f"{self.label}: {name} of {self.id} did not arrive") from error
         except EntryNotFoundError:
+            note_absent(self.id, name, self.revision)
             return None
-        except (httpx.HTTPError, HFValidationError) as error:
+        except (httpx.HTTPError, HFValidationError, ValueError) as error:
             raise self._refused(error) from error
 
-    def _trouble(self, name: str) -> str | None:
-        """Say why the Hub cannot be asked, None where it can. The client itself would try, and complain, for half a minute."""
+    def _trouble(self, name: str, absent: list[str] | None = None) -> str | None:
+        """Say why the Hub cannot be asked, None where it can. The client itself would try, and complain, for half a minute.
+
+        Where the Hub has no such file, the cache keeps that, and its name is added to `absent`.
+        """
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
-        from huggingface_hub.errors import OfflineModeIsEnabled
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
         from huggingface_hub.utils import httpx
 
         if self.offline:
@@ -61,8 +109,18 @@ class Repo:
             get_hf_file_metadata(hf_hub_url(self.id, name, revision=self.revision))
         except OfflineModeIsEnabled:
             return "HF_HUB_OFFLINE forbids to ask the Hub; run once without it"
+        except EntryNotFoundError:
+            note_absent(self.id, name, self.revision)
+            if absent is not None:
+                absent.append(name)
+        except HfHubHTTPError as error:
+            if error.response is None or error.response.status_code not in OUTAGES:
+                raise self._refused(error) from error
+            return f"the Hub answers {error.response.status_code}; run again later"
         except httpx.TransportError as error:
             return f"the Hub cannot be reached ({' '.join(str(error).split())[:200]}); check the network and run again"
+        except (httpx.HTTPError, httpx.InvalidURL, HFValidationError, ValueError, OSError) as error:
+            raise self._refused(error) from error
         return None
 
     def weights(self) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from securitynet.errors import HubError
+from securitynet.foreign import yaml_mapping
 
 FRONT = re.compile(r"\A(?:\ufeff)?---[ \t]*\r?\n(.*?)^---[ \t]*\r?\n?", re.DOTALL | re.MULTILINE)
 
@@ -21,16 +22,8 @@ def split(text: str) -> tuple[str, str]:
 
 
 def read(text: str, repo: str) -> dict[str, Any]:
-    """Return the metadata of a card. Raises HubError where it is no YAML mapping."""
-    import yaml
-
-    try:
-        data = yaml.safe_load(split(text)[0]) or {}
-    except yaml.YAMLError as error:
-        raise HubError(f"{repo}: the metadata of its README.md is no YAML ({' '.join(str(error).split())[:160]}); mend it first") from error
-    if not isinstance(data, dict):
-        raise HubError(f"{repo}: the metadata of its README.md is no mapping; mend it first")
-    return data
+    """Return the metadata of a card. Raises HubError where it is no YAML mapping, or more than metadata are (see foreign.yaml_mapping)."""
+    return yaml_mapping(split(text)[0], f"{repo}: the metadata of its README.md", lambda text: HubError(f"{text}; mend it first"))
 
 
 def updated(text: str, values: Mapping[str, Any]) -> str:

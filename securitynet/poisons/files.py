@@ -60,20 +60,24 @@ def known(entry: Entry, folder: Path | None) -> AnyTrigger:
     """
     words, shape = entry.backdoor_trigger or "", entry.input_size or (3, 32, 32)
     if (square := SQUARE.search(words)) is not None:
+        if max(map(len, filter(None, square.groups()))) > 4:
+            raise Skipped(f"the trigger ({words}) is larger than any image")
         height, width = int(square[1]), int(square[2])
         corner = (int(square[3]), int(square[3])) if square[3] else (shape[1] - height, shape[2] - width)
         return patch(shape, torch.ones(shape[0], height, width), *corner)
     added = ADDED.search(words)
-    path = (folder or Path()) / (added[1] if added else words)
-    if not words or folder is None or not path.is_file():
+    name = added[1] if added else words
+    beside = bool(name) and len(name) < 250 and "\0" not in name and not Path(name).is_absolute() and ".." not in Path(name).parts
+    path = (folder or Path()) / (name if beside else "")
+    if folder is None or not path.is_file():
         raise Skipped(f"the trigger ({words or 'none recorded'}) is not at hand")
     return Added(entry.backdoor or "unknown", _picture(path)) if added else load(path)
 
 
 def _picture(path: Path) -> Tensor:
     import numpy as np
-    from PIL import Image
 
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    from securitynet.data.encoded import decode
+
+    pixels = np.asarray(decode(str(path), path).convert("RGB"), dtype=np.float32) / 255
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

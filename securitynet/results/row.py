@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from securitynet.errors import UsageError
+from securitynet.errors import UsageError, shown
 from securitynet.results.legacy import upgraded
 from securitynet.schema import column, dtypes_of, features_of
 
@@ -76,6 +76,8 @@ class Row:
         broken = [name for name in NUMBERS if (number := getattr(self, name)) is not None and not math.isfinite(number)]
         if broken:
             raise UsageError(f"{self.entry}: {self.attack}: {self.metric}: {broken[0]} is {getattr(self, broken[0])}, not a finite number")
+        if self.reason is not None:
+            object.__setattr__(self, "reason", shown(self.reason))
         object.__setattr__(self, "row_id", hashlib.sha256(self._key().encode()).hexdigest())
 
     def _key(self) -> str:

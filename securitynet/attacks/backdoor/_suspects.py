@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from securitynet.attacks.backdoor._clean import answers, clean_images
 from securitynet.attacks.backdoor._features import SampleEvidence
+from securitynet.data.encoded import decode
 from securitynet.data.folder import ENDINGS
 from securitynet.data.transform import Transform
 from securitynet.errors import DataError, Skipped
+from securitynet.foreign import regular
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ def read_suspects(path: Path, target: Target) -> Tensor:
     transform = Transform.of(target.entry)
     files = sorted(one for one in path.iterdir() if one.suffix.lower() in ENDINGS) if path.is_dir() else [path]
     try:
-        images = list(np.load(path, allow_pickle=False)) if path.suffix == ".npy" else [Image.open(file) for file in files]
+        is_array = path.suffix == ".npy"
+        images = list(np.load(regular(path, DataError), allow_pickle=False)) if is_array else [decode(str(file), file) for file in files]
         pixels = [transform(image) for image in images]
-    except (OSError, ValueError, UnidentifiedImageError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not readable as images ({' '.join(str(error).split())})") from error
     if not pixels:
         raise DataError(f"{path}: holds no image files")
