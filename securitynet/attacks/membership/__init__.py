@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from securitynet.errors import NotFinite, Skipped
 from securitynet.metrics import membership as metrics
-from securitynet.metrics.crossed import crossed_auc
 from securitynet.metrics.intervals import Estimate
 from securitynet.target import Outputs, Target, query
 
@@ -33,8 +32,7 @@ class MembershipEvidence:
 
     `held_out` says that the attack was fitted on the known ones: then all metrics are of the others. Otherwise only the
     threshold of the balanced accuracy comes from the known ones. `swapped` holds the scores of members and of non-members by
-    a second fit, on the others: then the AUC is of all samples, the mean of both halves. `asked` counts queries, one image is
-    one query.
+    a second fit, on the others: with both, the headline measures all samples. `asked` counts queries, one image is one query.
     The labels, int64 of the same lengths, are for reports by class; where None, they are those of the splits. `remark` is
     what to know about the AUC. Raises NotFinite for a score that is no finite number.
     """
@@ -73,14 +71,11 @@ class MembershipEvidence:
         threshold = metrics.best_threshold(self.members[self.known_members], self.non_members[self.known_non_members])
         balanced = metrics.balanced_accuracy(*unknown, threshold)
         rates = [metrics.tpr_at_fpr(*scored, fpr) for fpr in metrics.FALSE_POSITIVE_RATES]
-        area = metrics.auc(*scored) if self.swapped is None else self._crossed(self.swapped)
+        area = metrics.auc(*scored)
         part = "half" if self.held_out else "all"
-        area = replace(area, reason=area.reason or self.remark, scope="all" if self.swapped is not None else part)
+        area = replace(area, reason=area.reason or self.remark)
         halves = [replace(one, scope="half") for one in (balanced, metrics.advantage(balanced))]
-        return [area, *(replace(one, scope=part) for one in rates), *halves]
-
-    def _crossed(self, swapped: tuple[Scores, Scores]) -> Estimate:
-        return crossed_auc((self.members, self.non_members), swapped, (self.known_members, self.known_non_members))
+        return [*(replace(one, scope=part) for one in (area, *rates)), *halves]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what is saved: the scores, the masks, whether the known ones were left out, the labels, scores of a second fit."""

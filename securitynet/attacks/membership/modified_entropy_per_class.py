@@ -32,7 +32,7 @@ class ModifiedEntropyPerClass:
     beside: ClassVar[tuple[ModifiedEntropy, ...]] = (ModifiedEntropy(held_out=True),)
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
-        """Return the calibrated scores; the metrics are of the half that set no threshold, the AUC of both."""
+        """Return the calibrated scores; the metrics are of the half that set no threshold."""
         plain = from_score(negative_modified_entropy, target, splits, accelerator, held_out=True)
         labels = [outputs.labels for outputs in ask(target, splits, accelerator)]
         other = replace(plain, known_members=~plain.known_members, known_non_members=~plain.known_non_members)

@@ -40,7 +40,7 @@ class Quantile:
     folds: int = 3
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
-        """Return the standardised log-odds; no member is used for fitting; the AUC is of both halves, the rest of the unknown ones."""
+        """Return the standardised log-odds; no member is used for fitting, the metrics are of the halves not known."""
         members, non_members = ask(target, splits, accelerator)
         assert splits.members is not None and splits.non_members is not None
         known = half(len(members.labels), splits.seed), half(len(non_members.labels), splits.seed + 1)
