@@ -32,7 +32,7 @@ class Preprocess(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, entry: Entry, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, entry: Entry, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.dtype = dtype
         self.scale = 1.0 if entry.scale is None else float(entry.scale)
@@ -44,7 +44,8 @@ class Preprocess(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         x = pixels.flip(1) if self.bgr else pixels
-        return ((x * self.scale - self.mean) / self.std).to(self.dtype)
+        normal = (x * self.scale - self.mean) / self.std
+        return normal if self.dtype is None else normal.to(self.dtype)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}, bgr={self.bgr}, mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
@@ -131,7 +132,7 @@ def build(entry: Entry, network: nn.Module, weights_sha256: str | None = None, f
         network.softmax = nn.Identity()
         entry = replace(entry, output="logits")
     double = any(tensor.dtype == torch.float64 for tensor in network.parameters())
-    preprocess = Preprocess(entry, torch.float64 if double else torch.float32)
+    preprocess = Preprocess(entry, torch.float64 if double else None)
     module = nn.Sequential(preprocess, network, Answers(entry)).eval()
     return Target(entry, module.requires_grad_(False), weights_sha256 or state_sha256(network), folder)
 

@@ -84,7 +84,7 @@ def test_suspects_in_a_folder_or_unreadable(tmp_path: Path) -> None:
         Image.fromarray(np.full((8, 8), number * 60, np.uint8)).save(tmp_path / f"{number}.png")
     assert len(Strip(suspects=str(tmp_path))(target, splits, CPU).arrays()["samples"]) == 4
     (tmp_path / "broken.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match="not readable"):
+    with pytest.raises(DataError, match="cannot be read"):
         Strip(suspects=str(tmp_path))(target, splits, CPU)
     with pytest.raises(Skipped, match="needs clean images"):
         Strip(suspects=str(tmp_path))(target, NOTHING, CPU)
