@@ -116,6 +116,10 @@ class _Candidate:
         return members, non_members
 
     @property
+    def sizes(self) -> tuple[int, int]:
+        return len(self.arrays["members"]), len(self.arrays["non_members"])
+
+    @property
     def fitted(self) -> bool:
         return bool(self.arrays.get("held_out", False))
 
@@ -130,7 +134,8 @@ class _Candidate:
 def headline(rows: Iterable[Row], evidence: Iterable[Arrays]) -> Headline | None:
     """Return the headline of the attacks that have an AUC and scores; None where there are none.
 
-    Attacks that are measured on one half only, as comparisons are, take no part. Of attacks that were fitted, the AUC takes
+    Attacks that are measured on one half only, as comparisons are, take no part, nor do those that query too much to be measured
+    on all samples. Of attacks that were fitted, the AUC takes
     part; which attack to measure a rate with is chosen among the others, whose scores of the known half are as those of the other.
     """
     family = _family(rows, evidence)
@@ -160,7 +165,9 @@ def _family(rows: Iterable[Row], evidence: Iterable[Arrays]) -> list[_Candidate]
     arrays = by_attack(evidence, *SIDES, *(f"known_{side}" for side in SIDES))
     keys = dict.fromkeys((row.attack, row.params) for row in rows if row.metric == AUC and row.value is not None)
     found = [_Candidate(*key, arrays[key]) for key in keys if key in arrays]
-    return [one for one in found if not one.fitted or "swapped_members" in one.arrays]
+    whole = [one for one in found if not one.fitted or "swapped_members" in one.arrays]
+    most = max((one.sizes for one in whole), default=(0, 0))
+    return [one for one in whole if one.sizes == most]
 
 
 def _area(family: Sequence[_Candidate], miss: float) -> Finding:

@@ -18,7 +18,7 @@ from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
 from securitynet.cache import ArrayCache
 from securitynet.errors import Skipped
 from securitynet.metrics.intervals import Estimate, rate
-from securitynet.metrics.vocabulary import TEST_ACCURACY, TRIGGER_SUCCESS
+from securitynet.metrics.vocabulary import TEST_ACCURACY, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS
 from securitynet.poisons import known
 from securitynet.target import Target
 
@@ -47,7 +47,7 @@ class Judged:
     @property
     def record(self) -> dict[str, object]:
         """A JSON record."""
-        ranges = {"accuracy": self.accuracy, "true_trigger_success": self.true, "found_trigger_success": self.found}
+        ranges = {"accuracy": self.accuracy, TRUE_TRIGGER_SUCCESS: self.true, "found_trigger_success": self.found}
         said: dict[str, object] = {"repair": self.repair}
         for name, one in ranges.items():
             said[name] = None if one is None else {"value": one.value, "ci_low": one.ci_low, "ci_high": one.ci_high, "n": one.n}
