@@ -108,7 +108,7 @@ def weights_of(name: str, noise: int = 0, nan: bool = False) -> bytes:
     from safetensors.numpy import load, save
 
     arrays = load((resources.files("securitynet.catalog") / "builtin" / f"digits-{name}" / "model.safetensors").read_bytes())
-    key = next(key for key, value in arrays.items() if value.ndim == 4)
+    key = max(key for key, value in arrays.items() if value.ndim == 4)  # the file is read in no order; the first layer stays a number
     if noise:
         arrays[key] = arrays[key] + np.random.default_rng(noise).normal(0, 1e-3, arrays[key].shape).astype(np.float32)
     if nan:
