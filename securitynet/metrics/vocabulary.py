@@ -79,12 +79,12 @@ def _rates() -> list[Metric]:
     """The true-positive rates at low false-positive rates, and their mirror images."""
     found = []
     for rate in RATES:
-        told = "Share of members found where that share of the non-members is called a member."
+        said = "Share of members found where that share of the non-members is called a member."
         title = f"TPR at {_percent(rate)} FPR"
-        found.append(Metric(tpr_at_fpr(rate), title, "membership", OUTCOME, "lower", told, headline=rate < 0.1, tested=rate == 0.01))
-        told = "Share of non-members recognised where that share of the members is called a non-member."
+        found.append(Metric(tpr_at_fpr(rate), title, "membership", OUTCOME, "lower", said, headline=rate < 0.1, tested=rate == 0.01))
+        said = "Share of non-members recognised where that share of the members is called a non-member."
         title = f"TNR at {_percent(rate)} FNR"
-        found.append(Metric(tnr_at_fnr(rate), title, "membership", OUTCOME, "lower", told, tested=rate == 0.01))
+        found.append(Metric(tnr_at_fnr(rate), title, "membership", OUTCOME, "lower", said, tested=rate == 0.01))
     return found
 
 
@@ -117,7 +117,7 @@ MEMBERSHIP = (
     *_rates(),
     Metric(
         BALANCED_ACCURACY, "balanced accuracy", "membership", OUTCOME, "lower",
-        "Mean of the shares of members and of non-members told rightly, by a threshold from other samples.", half=True,
+        "Mean of the shares of members and of non-members recognised, by a threshold from other samples.", half=True,
     ),
     Metric(
         ADVANTAGE, "advantage", "membership", OUTCOME, "lower", "True-positive rate minus false-positive rate at that threshold.",

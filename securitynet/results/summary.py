@@ -1,4 +1,4 @@
-"""What a result means: the headline, the place among the published models, one sentence in words."""
+"""What a result means: the headline, the place among the published models, one sentence."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SENTENCES = {
 
 
 def summarise(entry: Entry, rows: Sequence[Row], verdict: Verdict, evidence: Iterable[Arrays] = ()) -> dict[str, Any]:
-    """Return verdict, accuracies, the headline about membership, the place among published models, and the meaning in words.
+    """Return verdict, accuracies, the headline about membership, the place among published models, and what it means.
 
     `evidence` holds the arrays behind the rows; without them there is no headline.
     """
@@ -71,7 +71,7 @@ def _place(row: Row) -> dict[str, Any] | None:
 
 
 def _together(rows: Sequence[Row], cause: str | None, found: Headline | None, backdoor: BackdoorVerdict | None) -> str:
-    """One sentence per family that ran; what was not asked is not answered."""
+    """One sentence per family that ran; nothing is said of the others."""
     asked = found is not None or cause or backdoor is None or any(row.family == "membership" for row in rows)
     sentences = [_meaning(rows, cause, found)] if asked else []
     if backdoor is not None:
@@ -93,7 +93,7 @@ def _meaning(rows: Sequence[Row], cause: str | None, found: Headline | None) -> 
             f"; with {found.rates[0].m:,} non-members, false-positive rates of {' and '.join(untested)} are not tested" if untested else ""
         )
         return f"No attack tells members from non-members better than chance ({_family(found)}{few})."
-    return f"The model leaks membership {found.word}: {_told(found.leading)} ({_family(found)})."
+    return f"The model leaks membership {found.word}: {_stated(found.leading)} ({_family(found)})."
 
 
 def _family(found: Headline) -> str:
@@ -101,7 +101,7 @@ def _family(found: Headline) -> str:
     return f"{count}, {100 * MISS:g} % for a false finding"
 
 
-def _told(one: Finding) -> str:
+def _stated(one: Finding) -> str:
     """What one attack does, in its own numbers only."""
     value, low = one.value or 0.0, one.low or 0.0
     if one.fpr is None:
