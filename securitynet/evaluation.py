@@ -16,13 +16,15 @@ import torch
 from securitynet.attacks.resolve import Named, named, resolve
 from securitynet.attacks.run import Ran, run
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
+from securitynet.controls.measured import Controls
+from securitynet.controls.twins import Twins, without_twins
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.transform import Transform
-from securitynet.drift import CAUSE, drift, separable
 from securitynet.inputs import Data, Defence, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.vocabulary import QUERIES
+from securitynet.results.headline import doubtful
 from securitynet.results.result import Result
 from securitynet.results.row import Context, Row, suspect
 from securitynet.results.store import RowStore
@@ -51,6 +53,7 @@ def evaluate(
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool = False,
     progress: bool = False,
+    out_model: Model | None = None,
 ) -> Result:
     """Verify a model, attack it, and return the rows.
 
@@ -59,11 +62,16 @@ def evaluate(
     `data`: a path, a Hub id, an ImageSet, or arrays x_train, y_train, x_test, y_test (uint8, NHWC or NHW); by default the
     dataset that the entry names. `attacks`: names, suites, globs, paths to .py files, Attack objects. `defences`: names
     (`rounding:2`), Target -> Target, or paths to files that define one. `samples` caps members and non-members (None: all).
+    `out_model`: a model like this one that was not trained on these images; a leak is what exceeds the same attacks on it. By
+    default two small networks are trained for that, where the images are small and an attack found something.
     What was computed before, with the same weights, data and code, is read from the cache. Raises SecurityNetError.
     """
     chosen = named(resolve(attacks))
     options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress)
     subject = Subject.of(model, data, preprocessing, defences, options)
+    if out_model is not None:
+        other = target_of(out_model, None, options)
+        subject = replace(subject, out_model=(other.entry.id, replace(other, cache=subject.target.cache, asked={})))
     return subject.evaluated(chosen)
 
 
@@ -81,6 +89,8 @@ class Subject:
     splits: Splits
     accelerator: Accelerator
     options: Options
+    twins: Twins | None = None
+    out_model: tuple[str, Target] | None = None
 
     @classmethod
     def of(
@@ -100,7 +110,8 @@ class Subject:
         target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), asked={})
         images = images_of(data, target, options)
         splits = draw(images, Transform.of(target.entry), target.num_classes, options.seed, options.samples)
-        return cls(target, splits, Accelerator(), options)
+        splits, twins = without_twins(splits, target.cache)
+        return cls(target, splits, Accelerator(), options, twins)
 
     def evaluated(self, attacks: Sequence[Named]) -> Result:
         """Ask the model once, verify it, run the attacks; return everything."""
@@ -113,8 +124,9 @@ class Subject:
         verdict = verify(target, splits, accelerator)
         rows += [context.row("verify", "verify", estimate) for estimate in verdict.estimates]
         found = [row for attack in attacks for row in self._attacked(attack, context, store)]
-        control = self._control(context, store, found)
-        rows += [*control, *(_marked(row, control) for row in found)]
+        controls = self._controls(context, store, found, attacks)
+        doubt = doubtful([*found, *controls], store.evidence.values())
+        rows += [*controls, *(suspect(row, doubt) if doubt and row.family == "membership" else row for row in found)]
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
         return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence)
@@ -167,17 +179,11 @@ class Subject:
             store.put(key, [row], {})
         return outputs, [row]
 
-    def _control(self, context: Context, store: RowStore, found: Sequence[Row]) -> list[Row]:
-        """Return the row of the control without a model, where something was found about membership."""
-        if not any(row.family == "membership" and row.value is not None for row in found):
-            return []
-        key, start = store.key("drift", "{}", context.seed, ""), time.perf_counter()
-        rows = store.get(key)
-        if rows is None:
-            rows = [replace(context.row("verify", "drift", drift(self.splits)), queries=0, seconds=time.perf_counter() - start)]
-            if self.accelerator.is_main_process:
-                store.put(key, rows, {})
-        return rows
+    def _controls(self, context: Context, store: RowStore, found: Sequence[Row], attacks: Sequence[Named]) -> list[Row]:
+        """Return the rows of the controls of membership inference, where something was found about it."""
+        shared = self.options.root / "results"
+        controls = Controls(self.target, self.splits, self.accelerator, context, store, shared, self.twins, self.out_model)
+        return controls.rows(found, attacks)
 
     def _announce(self, attacks: Sequence[Named]) -> None:
         """Log what will run, and about how long asking the model takes (a short measurement; none where all is cached)."""
@@ -251,13 +257,6 @@ def seconds_per_image(target: Target, accelerator: Accelerator, batch: int = 8) 
             torch.cuda.synchronize(accelerator.device)
         passes.append(time.perf_counter() - start)
     return min(passes) / batch
-
-
-def _marked(row: Row, control: Sequence[Row]) -> Row:
-    """A membership row of a split that can be told apart without the model says so."""
-    if row.family == "membership" and any(separable(one.value, one.ci_low) for one in control):
-        return suspect(row, CAUSE)
-    return row
 
 
 def _version(name: str) -> str | None:

@@ -47,6 +47,55 @@ def crossed_area(first: Sides, second: Sides, known: Masks) -> Area:
     return Area(found.value, found.centre, sum(errors) / 2, members, non_members)
 
 
+def weighted_area(members: Scores, non_members: Scores, masks: Masks | None = None, weights: Scores | None = None) -> Area:
+    """Return the AUC over the samples of both masks (None: all), non-member j counting `weights[j]` [m] times (None: once).
+
+    What each sample adds to the error stands at its place among all samples, zero outside the masks.
+    """
+    chosen = masks or (np.ones(len(members), bool), np.ones(len(non_members), bool))
+    one, other = members[chosen[0]], non_members[chosen[1]]
+    mass = np.ones(len(other)) if weights is None else weights[chosen[1]].astype(np.float64)
+    order = np.argsort(other, kind="stable")
+    total = np.concatenate([[0.0], np.cumsum(mass[order])])
+    edges = [np.searchsorted(other[order], one, side=side) for side in ("left", "right")]
+    beaten = (total[edges[0]] + total[edges[1]]) / 2 / mass.sum()
+    ranked = np.sort(one)
+    above = 1 - (np.searchsorted(ranked, other, side="left") + np.searchsorted(ranked, other, side="right")) / 2 / len(one)
+    value = float(beaten.mean())
+    inside, outside = np.zeros(len(members)), np.zeros(len(non_members))
+    inside[chosen[0]] = (beaten - value) / len(one) * np.sqrt(len(one) / max(1, len(one) - 1))
+    outside[chosen[1]] = mass * (above - value) / mass.sum() * np.sqrt(len(other) / max(1, len(other) - 1))
+    error = float(np.sqrt((inside**2).sum() + (outside**2).sum() + 0.25 / len(one) ** 2 + 0.25 / len(other) ** 2))
+    return Area(value, value, error, inside, outside)
+
+
+def halved(parts: Sequence[Area]) -> Area:
+    """Return the mean of AUCs, each of other samples (one: itself); nothing is assumed about the correlation of their errors."""
+    k = len(parts)
+    members, non_members = (sum((part[side] for part in parts), start=np.zeros(len(parts[0][side]))) / k for side in (3, 4))
+    return Area(
+        float(np.mean([part.value for part in parts])),
+        float(np.mean([part.centre for part in parts])),
+        float(np.mean([part.error for part in parts])),
+        members,
+        non_members,
+    )
+
+
+def beyond(one: Area, other: Area) -> Area:
+    """Return the difference of two AUCs of the same samples, paired.
+
+    Where the first is of two fits that may err together (crossed_area), its error is larger than its samples' contributions say,
+    and the difference's is so by the same factor.
+    """
+    members, non_members = one.members - other.members, one.non_members - other.non_members
+    own = float(np.sqrt((one.members**2).sum() + (one.non_members**2).sum()))
+    factor = max(1.0, one.error / own) if own else 1.0
+    paired = float((members**2).sum() + (non_members**2).sum())
+    error = factor * float(np.sqrt(paired + 0.25 / len(members) ** 2 + 0.25 / len(non_members) ** 2))
+    return Area(one.value - other.value, one.centre - other.centre, error, members, non_members)
+
+
 def influence(won: Wins) -> tuple[Scores, Scores]:
     """Return what each member [n] and non-member [m] adds to the AUC's error: their squares sum to DeLong's variance."""
     n, m = len(won.members), len(won.non_members)

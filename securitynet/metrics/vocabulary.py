@@ -29,6 +29,8 @@ BACKWARD_IMAGES, TRIGGER_CLASS = "backward_images", "trigger_class"
 TRUE_POSITIVE_RATE, FALSE_POSITIVE_RATE, PRECISION = "true_positive_rate", "false_positive_rate", "precision"
 CROSS_ENTROPY, BRIER = "cross_entropy", "brier"
 ROBUST_ACCURACY = "robust_accuracy"
+SHIFT_P_VALUE, TWINS, NEAR_TWINS = "shift_p_value", "twins", "near_twins"
+AUC_REWEIGHTED, OUT_MODEL_AUC, AUC_BEYOND = "auc_reweighted", "out_model_auc", "auc_beyond_out_model"
 
 
 def tpr_at_fpr(fpr: float) -> str:
@@ -109,6 +111,20 @@ VERIFY = (
         QUERIES, "queries", "verify", COST, "higher", "Images on which the model was queried for all attacks together.", IMAGES, whole=True
     ),
 )
+CONTROLS = (
+    Metric(
+        SHIFT_P_VALUE, "p-value of a shift", "verify", CONTROL, None,
+        "Chance that members and non-members drawn alike differ so much, whatever the model remembers.", PLAIN,
+    ),
+    Metric(
+        TWINS, "twins", "verify", CONTROL, None,
+        "Members that stand among the non-members too, pixel by pixel; both were left out.", IMAGES, whole=True,
+    ),
+    Metric(
+        NEAR_TWINS, "near twins", "verify", CONTROL, None,
+        "Members that look like a non-member, by perceptual hash and correlation; both were left out.", IMAGES, whole=True,
+    ),
+)  # fmt: skip
 MEMBERSHIP = (
     Metric(
         AUC, "AUC", "membership", OUTCOME, "lower", "Chance that a member scores higher than a non-member; 0.5 is no leak.", PLAIN,
@@ -122,6 +138,18 @@ MEMBERSHIP = (
     Metric(
         ADVANTAGE, "advantage", "membership", OUTCOME, "lower", "True-positive rate minus false-positive rate at that threshold.",
         POINTS, half=True
+    ),
+    Metric(
+        AUC_REWEIGHTED, "AUC at equal class shares", "membership", OUTCOME, "lower",
+        "The AUC with non-members weighted so that each class has the share that it has among the members.", PLAIN,
+    ),
+    Metric(
+        OUT_MODEL_AUC, "AUC of the out-model", "membership", CONTROL, None,
+        "The AUC of the same attack on models that were not trained on the image that they are queried with.", PLAIN,
+    ),
+    Metric(
+        AUC_BEYOND, "AUC beyond the out-model", "membership", OUTCOME, "lower",
+        "The AUC minus that of the same attack on the out-model, paired: what the model's memory adds to a shift of the data.", POINTS,
     ),
 )  # fmt: skip
 STEALING = (
@@ -236,7 +264,7 @@ EVASION = (
         ROBUST_ACCURACY, "robust accuracy", "evasion", OUTCOME, "higher", "Accuracy under the strongest perturbation of a threat model."
     ),
 )
-VOCABULARY: Mapping[str, Metric] = {one.name: one for one in (*VERIFY, *MEMBERSHIP, *STEALING, *BACKDOOR, *DETECTION, *EVASION)}
+VOCABULARY: Mapping[str, Metric] = {one.name: one for one in (*VERIFY, *CONTROLS, *MEMBERSHIP, *STEALING, *BACKDOOR, *DETECTION, *EVASION)}
 
 
 def title_of(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from securitynet.cache import ArrayCache
 from securitynet.data import Splits
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from securitynet.references.fit import Job
 
-__all__ = ["References", "Settings", "reference_answers"]
+__all__ = ["References", "Settings", "reference_answers", "reference_networks"]
 
 REMEMBER = Recipe(epochs=60, optimiser="adamw", learning_rate=0.01, weight_decay=0.0)
 
@@ -99,6 +100,20 @@ def reference_answers(
     back = np.argsort(pool.order)
     logits = np.stack([one[back] for one in completed(found, settings.count, accelerator)])
     return References(logits, held[back], pool.labels[back])
+
+
+def reference_networks(
+    splits: Splits, settings: Settings, accelerator: Accelerator, cache: ArrayCache
+) -> list[tuple[nn.Module, NDArray[np.bool_]]]:
+    """Return the networks themselves, which take pixels in [0,1] and return logits, and which of members, then non-members each held.
+
+    They are trained where `cache` does not have them; raises as reference_answers() does.
+    """
+    held = reference_answers(splits, settings, accelerator, cache).held
+    maker = Maker(Pool.of(splits), settings, accelerator, cache)
+    order = maker.pool.order
+    jobs = [maker.job(index, held[order][:, index]) for index in range(settings.count)]
+    return [(maker.network(job), held[:, job.index]) for job in jobs]
 
 
 def _share(maker: Maker, mine: Sequence[Job], accelerator: Accelerator, progress: bool | None) -> dict[int, Logits]:

@@ -62,6 +62,11 @@ class Maker:
             found[job.index] = self._answered(job, network)
         return found
 
+    def network(self, job: Job) -> nn.Module:
+        """Return the network of `job`, trained now where it is not stored."""
+        network = self._stored(job)
+        return network if network is not None else next(one for _, one in self._workshop().trained([job], progress=None))
+
     def _workshop(self) -> Workshop:
         folder = self.cache.directory / "training" if self.cache.directory else None
         return Workshop(self._record, self.pool, self.accelerator, folder)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,11 @@ import numpy as np
 from securitynet.metrics.membership import auc
 from securitynet.metrics.operating import lower_end, rank
 from securitynet.metrics.placements import Scores
-from securitynet.metrics.simultaneous import Area, area, crossed_area, lower_limits
+from securitynet.metrics.simultaneous import Area, Masks, area, crossed_area, halved, lower_limits, weighted_area
 from securitynet.metrics.vocabulary import AUC, tpr_at_fpr
-from securitynet.results.evidence import SIDES, Arrays, by_attack
+from securitynet.results.evidence import SIDES, Arrays, Key, by_attack
 from securitynet.results.row import Row
+from securitynet.results.separation import SHIFTED, Separation, separable, separated
 
 MISS = 0.025  # the chance that any test of a model without a leak finds one
 SHARES: Mapping[float | None, float] = {None: 0.5, 0.01: 0.25, 0.001: 0.25}  # of MISS: for the AUCs, and by false-positive rate
@@ -79,11 +80,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Headline:
-    """What the family of tests found about a model; `attacks` is how many took part in it."""
+    """What the family of tests found about a model; `attacks` is how many took part in it.
+
+    `separation` says whether that is memory or a shift of the data; None where nothing was found.
+    """
 
     attacks: int
     area: Finding
     rates: tuple[Finding, ...]
+    separation: Separation | None = None
 
     @property
     def leading(self) -> Finding | None:
@@ -99,11 +104,19 @@ class Headline:
     def to_record(self) -> dict[str, Any]:
         """Return all numbers as one JSON object."""
         rates = [one.to_record() for one in self.rates]
-        return {"miss": MISS, "attacks": self.attacks, "word": self.word, "area": self.area.to_record(), "rates": rates}
+        separation = None if self.separation is None else self.separation.to_record()
+        return {
+            "miss": MISS,
+            "attacks": self.attacks,
+            "word": self.word,
+            "area": self.area.to_record(),
+            "rates": rates,
+            "separation": separation,
+        }
 
 
 @dataclass(frozen=True, eq=False)
-class _Candidate:
+class Candidate:
     """The arrays of one attack of the family."""
 
     attack: str
@@ -123,12 +136,39 @@ class _Candidate:
     def fitted(self) -> bool:
         return bool(self.arrays.get("held_out", False))
 
-    def area(self) -> Area:
+    @property
+    def key(self) -> Key:
+        return self.attack, self.params
+
+    @property
+    def weights(self) -> Scores | None:
+        """What each non-member counts [m] so that every class has its share among the members; None without labels."""
+        labels = [self.arrays.get(f"{side[:-1]}_labels") for side in SIDES]
+        if labels[0] is None or labels[1] is None:
+            return None
+        counts = [np.bincount(one, minlength=int(max(labels[0].max(), labels[1].max())) + 1).astype(np.float64) for one in labels]
+        return np.asarray((counts[0] / np.maximum(counts[1], 1.0))[labels[1]])
+
+    def area(self, weights: Scores | None = None) -> Area:
+        if weights is not None:
+            return self._reweighted(weights)
         first = self.arrays["members"], self.arrays["non_members"]
         if not self.fitted:
             return area(*first)
         second = self.arrays["swapped_members"], self.arrays["swapped_non_members"]
-        return crossed_area(first, second, (self.arrays["known_members"], self.arrays["known_non_members"]))
+        return crossed_area(first, second, self._known)
+
+    @property
+    def _known(self) -> Masks:
+        return self.arrays["known_members"], self.arrays["known_non_members"]
+
+    def _reweighted(self, weights: Scores) -> Area:
+        first = self.arrays["members"], self.arrays["non_members"]
+        if not self.fitted:
+            return weighted_area(*first, None, weights)
+        second = self.arrays["swapped_members"], self.arrays["swapped_non_members"]
+        others: Masks = (~self._known[0], ~self._known[1])
+        return halved([weighted_area(*first, others, weights), weighted_area(*second, self._known, weights)])
 
 
 def headline(rows: Iterable[Row], evidence: Iterable[Arrays]) -> Headline | None:
@@ -138,13 +178,25 @@ def headline(rows: Iterable[Row], evidence: Iterable[Arrays]) -> Headline | None
     on all samples. Of attacks that were fitted, the AUC takes
     part; which attack to measure a rate with is chosen among the others, whose scores of the known half are as those of the other.
     """
+    rows, evidence = list(rows), list(evidence)
     family = _family(rows, evidence)
     if not family:
         return None
     n, m = (int((~family[0].arrays[f"known_{side}"]).sum()) for side in SIDES)
     shares = shares_of(m)
     rates = tuple(_rate(family, fpr, shares[fpr], (n, m)) for fpr in SHARES if fpr is not None)
-    return Headline(len(family), _area(family, shares[None]), rates)
+    found = Headline(len(family), _area(family, shares[None]), rates)
+    return replace(found, separation=separated(rows, evidence, found, family)) if found.leading is not None else found
+
+
+def doubtful(rows: Sequence[Row], evidence: Iterable[Arrays]) -> str | None:
+    """Return why numbers about membership do not count: a shift of the data that what was found does not exceed; None else."""
+    if (apart := separable(rows)) is not None:
+        return apart
+    found = headline(rows, evidence)
+    if found is None or found.separation is None or found.separation.leak or not found.separation.shifts:
+        return None
+    return f"{SHIFTED}: {found.separation.cause}"
 
 
 def shares_of(non_members: int) -> dict[float | None, float]:
@@ -161,16 +213,18 @@ def shares_of(non_members: int) -> dict[float | None, float]:
         del supported[min(weak)]
 
 
-def _family(rows: Iterable[Row], evidence: Iterable[Arrays]) -> list[_Candidate]:
+def _family(rows: Iterable[Row], evidence: Iterable[Arrays]) -> list[Candidate]:
     arrays = by_attack(evidence, *SIDES, *(f"known_{side}" for side in SIDES))
-    keys = dict.fromkeys((row.attack, row.params) for row in rows if row.metric == AUC and row.value is not None)
-    found = [_Candidate(*key, arrays[key]) for key in keys if key in arrays]
+    keys = dict.fromkeys(
+        (row.attack, row.params) for row in rows if row.family == "membership" and row.metric == AUC and row.value is not None
+    )
+    found = [Candidate(*key, arrays[key]) for key in keys if key in arrays]
     whole = [one for one in found if not one.fitted or "swapped_members" in one.arrays]
     most = max((one.sizes for one in whole), default=(0, 0))
     return [one for one in whole if one.sizes == most]
 
 
-def _area(family: Sequence[_Candidate], miss: float) -> Finding:
+def _area(family: Sequence[Candidate], miss: float) -> Finding:
     areas = [one.area() for one in family]
     limits = lower_limits(areas, miss)
     best = int(np.argmax(limits))
@@ -179,7 +233,7 @@ def _area(family: Sequence[_Candidate], miss: float) -> Finding:
     return Finding(AUC, None, miss, 0.5, *sizes, family[best].attack, family[best].params, areas[best].value, low)
 
 
-def _rate(family: Sequence[_Candidate], fpr: float, miss: float, sizes: tuple[int, int]) -> Finding:
+def _rate(family: Sequence[Candidate], fpr: float, miss: float, sizes: tuple[int, int]) -> Finding:
     name, choice = tpr_at_fpr(fpr), [one for one in family if not one.fitted]
     if not miss:
         reason = f"{sizes[1]} non-members cannot show a false-positive rate of {fpr:g}"

@@ -13,6 +13,7 @@ from securitynet.data.dataset import find
 from securitynet.metrics.vocabulary import AGREEMENT, AUC, EXCESS_AGREEMENT
 from securitynet.results.evidence import Arrays
 from securitynet.results.headline import MISS, PRIORS, Finding, Headline, headline
+from securitynet.results.separation import SHIFTED, Separation
 from securitynet.results.verdict import BackdoorVerdict
 from securitynet.results.verdict import verdict as backdoor_verdict
 
@@ -36,8 +37,8 @@ def summarise(entry: Entry, rows: Sequence[Row], verdict: Verdict, evidence: Ite
     `evidence` holds the arrays behind the rows; without them there is no headline.
     """
     backdoor = backdoor_verdict(rows, entry, verdict.cause)
-    ours = [row for row in rows if row.family == "membership" and row.status in ("ok", "suspect")]
-    aucs = [row for row in ours if row.metric == AUC and row.value is not None]
+    ours = [row for row in rows if row.family in ("membership", "verify") and row.status in ("ok", "suspect", "skipped")]
+    aucs = [row for row in ours if row.family == "membership" and row.metric == AUC and row.value is not None]
     found = headline(ours, evidence)
     return {
         "entry": entry.id,
@@ -93,7 +94,19 @@ def _meaning(rows: Sequence[Row], cause: str | None, found: Headline | None) -> 
             f"; with {found.rates[0].m:,} non-members, false-positive rates of {' and '.join(untested)} are not tested" if untested else ""
         )
         return f"No attack tells members from non-members better than chance ({_family(found)}{few})."
-    return f"The model leaks membership {found.word}: {_stated(found.leading)} ({_family(found)})."
+    told = f"{_stated(found.leading)} ({_family(found)})"
+    if found.separation is None or not found.separation.leak:
+        cause = f": {found.separation.cause}" if found.separation else ""
+        return f"Members and non-members differ, {SHIFTED}{cause}. {told[0].upper()}{told[1:]}."
+    return f"The model leaks membership {found.word}: {told}{_beyond(found.separation)}."
+
+
+def _beyond(one: Separation) -> str:
+    """What the out-model says of it."""
+    if one.out_model is None:
+        return f"; no out-model was there to compare with ({one.reason})"
+    by = "small networks" if one.out_model == "trained" else one.out_model
+    return f"; {one.attack} finds {one.value:.3f} more than on {by} that did not see the images, at least {one.low:.3f}" if one.low else ""
 
 
 def _family(found: Headline) -> str:

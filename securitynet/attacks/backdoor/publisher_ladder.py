@@ -17,7 +17,8 @@ from securitynet.attacks.backdoor._covariates import kind_of
 from securitynet.attacks.backdoor._nulls import Calibrated
 from securitynet.attacks.backdoor._outliers import Statistics
 from securitynet.attacks.backdoor.beatrix import Beatrix, needed
-from securitynet.drift import drift, separable
+from securitynet.controls.blind import SAMPLES, by_view
+from securitynet.controls.views import small_images
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ SUITES = ("publisher",)
 SHARE = 1 / 3  # of the error that goes to the training images
 WEIGHTS = {**{name: (1 - SHARE) * weight for name, weight in ladder.WEIGHTS.items()}, "backdoor/beatrix": SHARE}
 FEWEST = 30  # training or clean images of each class, below which deviations scatter more than those of the nulls
+SEPARABLE = 0.53  # AUC, all of its interval above it, by which a classifier tells training and clean images apart without the model
 MEDIAN = 0.25  # deviation of the training images of the median class, above which they differ from the clean ones without a backdoor
 
 
@@ -67,7 +69,7 @@ def differing(statistics: Statistics, members: Split, clean: Split, splits: Spli
         return f"some class has fewer than {FEWEST} training or clean images"
     if np.nanmedian(statistics) > MEDIAN:
         return "the training images of most classes differ from the clean ones"
-    pixels = drift(replace(splits, members=members, non_members=clean))
-    if separable(pixels.value, pixels.ci_low):
+    pixels = by_view(*(small_images(part, SAMPLES, splits.seed) for part in (members, clean)), splits.seed)[0]
+    if pixels.ci_low is not None and pixels.ci_low > SEPARABLE:
         return f"training and clean images differ by themselves (AUC {pixels.value:.2f} without the model)"
     return None

@@ -75,7 +75,17 @@ class Bench:
         known = self.known
         count, assumed = len(known[0]), self.settings.assumption if isinstance(self.settings, Public) else None
         asked = queries * len(scores)
-        return MembershipEvidence(scores[:count], scores[count:], *known, seed=self.splits.seed, asked=asked, remark=assumed)
+        members, non_members = self.splits.members, self.splits.non_members
+        return MembershipEvidence(
+            scores[:count],
+            scores[count:],
+            *known,
+            seed=self.splits.seed,
+            asked=asked,
+            member_labels=members and members.labels,
+            non_member_labels=non_members and non_members.labels,
+            remark=assumed,
+        )
 
 
 def settings_of(references: Models, online: bool) -> Settings | Public:

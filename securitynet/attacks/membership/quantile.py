@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from securitynet.attacks.membership import MembershipEvidence, ask, half
 from securitynet.attacks.membership._formulas import log_odds
 from securitynet.attacks.membership._learned import FEWEST
-from securitynet.drift import small_images
+from securitynet.controls.views import small_images
 from securitynet.errors import Skipped
 from securitynet.target import Target
 from securitynet.threads import one_thread

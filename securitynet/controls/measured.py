@@ -1,0 +1,160 @@
+"""The controls of one evaluation as rows: the blind ones once for the images, the out-model where an attack found something."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from securitynet.attacks.resolve import Named
+from securitynet.cache import digest
+from securitynet.controls.blind import NAMES, blind
+from securitynet.controls.out_model import TRAINED, OutModel, public, trained
+from securitynet.controls.twins import Twins
+from securitynet.errors import SecurityNetError, Skipped
+from securitynet.metrics.intervals import Estimate
+from securitynet.metrics.simultaneous import Area, beyond
+from securitynet.metrics.vocabulary import ACCURACY, AUC_BEYOND, AUC_REWEIGHTED, NEAR_TWINS, OUT_MODEL_AUC, TWINS
+from securitynet.results.evidence import Arrays
+from securitynet.results.headline import Candidate, headline
+from securitynet.results.row import Context, Row
+from securitynet.results.separation import CLASS_SHARES, CONTROL, OUT_MODEL, out_area, shifts_of
+from securitynet.results.store import RowStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from accelerate import Accelerator
+
+    from securitynet.data import Splits
+    from securitynet.target import Target
+
+CODE = "1"  # of what is measured here; another number measures again
+
+
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """What the controls of one evaluation need. `out_model` is None (two small networks are trained) or what stands for them."""
+
+    target: Target
+    splits: Splits
+    accelerator: Accelerator
+    context: Context
+    store: RowStore
+    shared: Path
+    twins: Twins | None = None
+    out_model: tuple[str, Target] | None = None
+
+    def rows(self, found: Sequence[Row], attacks: Sequence[Named]) -> list[Row]:
+        """Return the rows of all controls that `found`, the rows of the attacks, calls for; none where no membership attack gave a number."""
+        ours = [row for row in found if row.family == "membership" and row.value is not None]
+        if not ours:
+            return []
+        rows = [*self._twins(), *self._blind()]
+        even = any(one.control == CLASS_SHARES for one in shifts_of(rows))
+        first = headline([*found, *rows], self.store.evidence.values())
+        if first is None or first.leading is None:
+            return rows
+        named = {(one.name, one.params): one for one in attacks}
+        direct = dict.fromkeys((row.attack, row.params) for row in ours if row.queries == len(self._labels[0]) + len(self._labels[1]))
+        arrays = {
+            (str(one["attack"]), str(one["params"])): one
+            for one in self.store.evidence.values()
+            if "known_members" in one and not one.get("held_out", False)
+        }
+        chosen = [(named[key], arrays[key]) for key in direct if key in named and key in arrays]
+        if even:
+            rows += [row for one, own in chosen for row in self._reweighted(one, own)]
+        return [*rows, *self._out_rows(chosen)]
+
+    @property
+    def _labels(self) -> tuple[np.ndarray, np.ndarray]:
+        assert self.splits.members is not None and self.splits.non_members is not None
+        return self.splits.members.labels, self.splits.non_members.labels
+
+    def _twins(self) -> list[Row]:
+        if self.twins is None:
+            return []
+        pairs = (TWINS, self.twins.exact[0]), (NEAR_TWINS, self.twins.near[0])
+        estimates = [Estimate(name, float(mask.sum()), len(mask)) for name, mask in pairs]
+        return [replace(self.context.row("verify", CONTROL + "twins", one), queries=0) for one in estimates]
+
+    def _blind(self) -> list[Row]:
+        """They do not depend on the model: all models of these images, fed the same pixels, read one measurement."""
+        shared = RowStore(self.shared / digest("blind controls", CODE, self.splits.manifest))
+        rows: list[Row] = []
+        for name, estimates in self._measured(shared):
+            key = shared.key(CONTROL + name, "{}", self.splits.seed, CODE)
+            stored = shared.get(key)
+            if stored is None:
+                stored = [replace(self.context.row("verify", CONTROL + name, one), queries=0) for one in estimates]
+                if self.accelerator.is_main_process:
+                    shared.put(key, stored, {})
+            rows += stored
+        own = {"entry": self.context.entry, "weights_sha256": self.context.weights_sha256}
+        return [replace(row, **own) for row in rows]
+
+    def _measured(self, shared: RowStore) -> Iterator[tuple[str, Sequence[Estimate]]]:
+        if all(shared.get(shared.key(CONTROL + name, "{}", self.splits.seed, CODE)) for name in NAMES):
+            return iter([(name, ()) for name in NAMES])
+        return iter(blind(self.splits).items())
+
+    def _reweighted(self, attack: Named, arrays: Arrays) -> list[Row]:
+        one = Candidate(attack.name, attack.params, arrays)
+        weights = one.weights
+        if weights is None:
+            return []
+        return [self.context.row("membership", attack.name, _estimate(AUC_REWEIGHTED, one.area(weights), 0.5), attack.params)]
+
+    def _out_rows(self, chosen: Sequence[tuple[Named, Arrays]]) -> list[Row]:
+        """The rows of the out-model itself, then those of each attack on it; one that is skipped says why in one row."""
+        start = time.perf_counter()
+        params = json.dumps({"out_model": self.out_model[0] if self.out_model else TRAINED}, separators=(",", ":"))
+        try:
+            out = trained(self.target, self.splits, self.accelerator) if self.out_model is None else public(*self.out_model, self.splits)
+            checks = out.checks(self.accelerator)
+        except SecurityNetError as error:
+            return [self.context.row("verify", OUT_MODEL, Estimate(ACCURACY, None, 0, reason=str(error)), params)]
+        rows = [replace(self.context.row("verify", OUT_MODEL, one, params), queries=0) for one in checks]
+        rows[0] = replace(rows[0], seconds=time.perf_counter() - start)
+        for attack, arrays in chosen:
+            rows += self._on_out(attack, arrays, out)
+        return rows
+
+    def _on_out(self, attack: Named, arrays: Arrays, out: OutModel) -> list[Row]:
+        key = self.store.key(f"out-model/{attack.name}", attack.params, self.splits.seed, attack.code + out.name)
+        stored = self.store.get(key)
+        if stored is not None:
+            return stored
+        try:
+            scores = list(out.scores(attack, self.accelerator))
+        except Skipped:
+            return []
+        found = _arrays(scores, out)
+        area = out_area(found)
+        difference = beyond(Candidate(attack.name, attack.params, arrays).area(), area)
+        estimates = _estimate(OUT_MODEL_AUC, area, 0.5), _estimate(AUC_BEYOND, difference, 0.0)
+        rows = [replace(self.context.row("membership", attack.name, one, attack.params), queries=0) for one in estimates]
+        if self.accelerator.is_main_process:
+            self.store.put(key, rows, found)
+        return rows
+
+
+def _arrays(scores: Sequence[tuple[np.ndarray, np.ndarray]], out: OutModel) -> Mapping[str, np.ndarray]:
+    return {
+        "out_members": np.stack([one for one, _ in scores]),
+        "out_non_members": np.stack([other for _, other in scores]),
+        "unseen_members": np.stack([one for one, _ in out.unseen]),
+        "unseen_non_members": np.stack([other for _, other in out.unseen]),
+    }
+
+
+def _estimate(metric: str, area: Area, chance: float) -> Estimate:
+    """An AUC's 95 % interval, or a difference's, within what it can be."""
+    low, high = (min(max(area.centre + sign * 1.96 * area.error, chance - 1 if not chance else 0.0), 1.0) for sign in (-1, 1))
+    n = len(area.members) + len(area.non_members)
+    return Estimate(metric, area.value, n, low, high, "DeLong, paired" if not chance else "DeLong, weighted")

@@ -1,0 +1,115 @@
+"""Images that stand among the members and among the non-members: neither says what the model remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securitynet.cache import ArrayCache, digest
+
+if TYPE_CHECKING:
+    from securitynet.data import Split, Splits
+
+Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+SIDE = 32  # pixels, of the grey image that is looked at
+FREQUENCIES = 16  # of the cosine transform, down and across, whose signs are the hash
+BITS = 20 / 255  # of the hash that may differ: in 5,000 x 5,000 pairs of other images, 0 or 1 differ by so few
+CORRELATION = 0.985
+CHUNK = 1000
+NAMES = ("exact_members", "exact_non_members", "near_members", "near_non_members")
+
+
+@dataclass(frozen=True, eq=False)
+class Twins:
+    """Masks over members [n] and non-members [m]: `exact` equal another group's image pixel by pixel, `near` look like one."""
+
+    exact: Masks
+    near: Masks
+
+    @property
+    def masks(self) -> Masks:
+        """Either."""
+        members, non_members = (exact | near for exact, near in zip(self.exact, self.near, strict=True))
+        return members, non_members
+
+
+def without_twins(splits: Splits, cache: ArrayCache) -> tuple[Splits, Twins | None]:
+    """Return `splits` without the members and non-members that have a twin in the other group, and what was found.
+
+    Where it is not known who is a member they are returned as they are, with None. `cache` keeps what was found.
+    """
+    members, non_members = splits.members, splits.non_members
+    if members is None or non_members is None or splits.membership == "unknown":
+        return splits, None
+    key = digest("twins", members.digest, non_members.digest)
+    stored = cache.get(key)
+    if stored is None:
+        found = twins(members, non_members)
+        cache.put(key, dict(zip(NAMES, (*found.exact, *found.near), strict=True)), kind="twins")
+    else:
+        found = Twins((stored[NAMES[0]], stored[NAMES[1]]), (stored[NAMES[2]], stored[NAMES[3]]))
+    if not any(mask.any() for mask in found.masks):
+        return splits, found
+    kept = [_kept(part, ~mask) for part, mask in zip((members, non_members), found.masks, strict=True)]
+    return replace(splits, members=kept[0], non_members=kept[1]), found
+
+
+def _kept(part: Split, mask: NDArray[np.bool_]) -> Split:
+    return replace(part, indices=part.indices[mask], labels=part.labels[mask])
+
+
+def twins(members: Split, non_members: Split) -> Twins:
+    """Compare every member with every non-member: by equal pixels, by perceptual hash and correlation of the grey image.
+
+    Seen: copies, also after JPEG at quality 75, a change of brightness, little noise. Not seen: moved, cut or mirrored copies.
+    """
+    one, other = _Looks.of(members), _Looks.of(non_members)
+    equal = np.isin(one.codes, other.codes), np.isin(other.codes, one.codes)
+    near = one.like(other)
+    return Twins(equal, (near[0] & ~equal[0], near[1] & ~equal[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Looks:
+    """Hashes of the pixels [n], signs of the perceptual hash [n, bits], standardised grey images [n, pixels]."""
+
+    codes: NDArray[np.uint64]
+    signs: NDArray[np.float32]
+    images: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, split: Split) -> _Looks:
+        import hashlib
+
+        import torch
+        from scipy.fft import dctn
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        codes, signs, images = [], [], []
+        for start in range(0, len(split), CHUNK):
+            pixels = split.pixels(np.arange(start, min(start + CHUNK, len(split))))
+            rows = pixels.mul(255).round_().to(torch.uint8).flatten(1).numpy()
+            codes.append([int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "big") for row in rows])
+            grey = pixels.flatten(1, -3).mean(1, keepdim=True)
+            small = adaptive_avg_pool2d(grey, (min(SIDE, grey.shape[-2]), min(SIDE, grey.shape[-1])))[:, 0].numpy()
+            waves = dctn(small, axes=(1, 2), norm="ortho")[:, :FREQUENCIES, :FREQUENCIES].reshape(len(small), -1)[:, 1:]
+            signs.append(np.where(waves > np.median(waves, axis=1, keepdims=True), 1, -1).astype(np.float32))
+            centred = small.reshape(len(small), -1) - small.mean(axis=(1, 2))[:, None]
+            images.append(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6))
+        return cls(np.concatenate(codes).astype(np.uint64), np.concatenate(signs), np.concatenate(images).astype(np.float32))
+
+    def like(self, other: _Looks) -> Masks:
+        """Return who has a near twin in the other group, on both sides."""
+        bits = self.signs.shape[1]
+        least = bits * (1 - 2 * BITS)  # the signs' product is bits - 2 x differing ones
+        mine, theirs = np.zeros(len(self.codes), bool), np.zeros(len(other.codes), bool)
+        for start in range(0, len(self.codes), CHUNK):
+            part = slice(start, start + CHUNK)
+            rows, columns = np.nonzero(self.signs[part] @ other.signs.T >= least)
+            alike = np.einsum("ij,ij->i", self.images[part][rows], other.images[columns]) >= CORRELATION
+            mine[start + rows[alike]] = True
+            theirs[columns[alike]] = True
+        return mine, theirs
