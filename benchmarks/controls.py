@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,8 @@ def main() -> None:
         for size in args.sizes:
             if 2 * size <= len(labels):
                 rates = false_alarms(images, labels.reshape(-1).astype(np.int64), size, args.splits)
-                print(json.dumps({"file": path.stem, "size": size, "splits": args.splits, "levels": LEVELS, **rates}), flush=True)
+                sys.stdout.write(json.dumps({"file": path.stem, "size": size, "splits": args.splits, "levels": LEVELS, **rates}) + "\n")
+                sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Show the training images that a membership attack finds most easily, as a contact sheet (PNG) and a page (HTML).
 
-Each comes with its label, the model's answer, and the false-positive rate at which the attack finds it: the share of
-images that the model has not seen and that score as high. With --json the list is printed, and nothing is written unless
+Each comes with its label, the model's answer, a p-value (the chance that an unseen image as difficult scores as high), a
+q-value, and how many images would stand out without any leak. An attack without calibrated scores (membership/loss) gives the
+share of unseen images that score as high, and finds easy images first. With --json the list is printed, and nothing is written unless
 --output says where. Exit code 3 when the model is suspect.
 
 examples:
@@ -23,13 +24,16 @@ from securitynet.errors import UsageError
 if TYPE_CHECKING:
     from securitynet.report.exposed import Gallery
 
+ATTACK = "membership/quantile"
 HELP = "show the training images that are easiest to recognise as such"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_model(parser)
-    parser.add_argument("--attack", default="membership/loss", metavar="ATTACK", help="whose scores rank them (default membership/loss)")
+    parser.add_argument(
+        "--attack", default="membership/quantile", metavar="ATTACK", help="whose scores rank them (default: membership/quantile)"
+    )
     parser.add_argument("--top", type=int, default=36, metavar="N", help="how many (default 36)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the sheet and the page go (default: here)")
     add_json(parser)
@@ -77,7 +81,6 @@ def _show(found: Gallery, files: list[Path]) -> None:
     if found.doubt:
         console.print(Text(f"suspect: {found.doubt}", style="bold red"))
     console.print(Text(found.heading))
-    alone = sum(one.fpr == 0 for one in found.images)
-    console.print(Text(f"{alone} of them score higher than each of the {found.non_members:,} images that the model has not seen"))
+    console.print(Text(found.luck))
     for path in files:
         console.print(Text(f"saved {path}", style="dim"), soft_wrap=True)

@@ -50,7 +50,7 @@ class Controls:
     out_model: tuple[str, Target] | None = None
 
     def rows(self, found: Sequence[Row], attacks: Sequence[Named]) -> list[Row]:
-        """Return the rows of all controls that `found`, the rows of the attacks, calls for; none where no membership attack gave a number."""
+        """Return the rows of the controls that `found` calls for, the rows of the attacks: none without a number about membership."""
         ours = [row for row in found if row.family == "membership" and row.value is not None]
         if not ours:
             return []

@@ -22,6 +22,7 @@ from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.vocabulary import ACCURACY, SHIFT_P_VALUE
 from securitynet.references import Settings, reference_networks
 from securitynet.target import Target, query
+from securitynet.training import Recipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 Mask = NDArray[np.bool_]
-SETTINGS = Settings(count=2, seed=1_000_003)  # no reference model of an attack: that would be compared with itself
+SEED = 1_000_003  # no reference model of an attack: that would be compared with itself
+SHOWN = 30_000  # images that each network is trained on, the same one counted in each epoch
+EPOCHS = 8, 40  # fewest and most
 TRAINED = "trained"
 LARGEST = 64  # pixels: small networks learn little of larger images in the minutes that there are
 SIDES = ("members", "non_members")
@@ -58,12 +61,13 @@ class OutModel:
     def checks(self, accelerator: Accelerator) -> list[Estimate]:
         """Return its accuracy on non-members, and the p-value that members and non-members look alike to it, by their losses."""
         losses: list[list[NDArray[np.float64]]] = [[], []]
+        classes = range(self.splits[0].num_classes)
         right: list[Mask] = []
         for target, splits, unseen in zip(self.targets, self.splits, self.unseen, strict=True):
             for side, (name, mask) in enumerate(zip(SIDES, unseen, strict=True)):
                 outputs = query(target, getattr(splits, name), accelerator)
                 chosen = outputs.log_probabilities[mask, outputs.labels[mask]]
-                losses[side].append(chosen)
+                losses[side] += [chosen[outputs.labels[mask] == one] for one in classes]  # class shares are another control's matter
                 if side:
                     right.append(outputs.logits[mask].argmax(axis=1) == outputs.labels[mask])
         p = rank_difference(losses[0], losses[1], self.splits[0].seed)
@@ -80,13 +84,20 @@ def trained(target: Target, splits: Splits, accelerator: Accelerator) -> OutMode
     members, non_members = splits.members, splits.non_members
     if members is None or non_members is None:
         raise Skipped(f"an out-model needs training and test images: {splits.missing}")
-    made = reference_networks(splits, SETTINGS, accelerator, target.cache)
+    made = reference_networks(splits, settings_for(len(members) + len(non_members)), accelerator, target.cache)
     targets, unseen = [], []
     for number, (module, held) in enumerate(made):
         entry = Entry(id=f"out-model {number}", num_classes=splits.num_classes, input_size=target.entry.input_size)
         targets.append(Target(entry, module.eval().requires_grad_(False), f"out-model {number}", cache=target.cache))
         unseen.append((~held[: len(members)], ~held[len(members) :]))
     return OutModel(TRAINED, tuple(targets), (splits,) * len(targets), tuple(unseen))
+
+
+def settings_for(images: int) -> Settings:
+    """Return how both networks are trained on halves of so many images: about as many steps whatever their number, one core minute."""
+    epochs = min(max(SHOWN * 2 // max(images, 1), EPOCHS[0]), EPOCHS[1])
+    recipe = Recipe(epochs=epochs, optimiser="adamw", learning_rate=0.01, weight_decay=0.01, flip=True)
+    return Settings(count=2, seed=SEED, recipe=recipe)
 
 
 def public(name: str, model: Target, splits: Splits) -> OutModel:

@@ -9,6 +9,7 @@ import numpy as np
 
 from securitynet.cache import ArrayCache
 from securitynet.data import Splits
+from securitynet.data.dataset import find
 from securitynet.data.transform import Transform
 from securitynet.errors import Skipped, UsageError
 from securitynet.references.maker import Change
@@ -51,7 +52,8 @@ class Public:
 def public_answers(public: Public, splits: Splits, accelerator: Accelerator, cache: ArrayCache, change: Change | None = None) -> References:
     """Return what the models answer about members and non-members, from `cache` where they were asked before.
 
-    `change` wraps a model, for answers about changed images. Raises Skipped where the splits or a model cannot serve.
+    `change` wraps a model, for answers about changed images. Raises Skipped where the splits or a model cannot serve: one that was
+    trained on the same training images, as far as its record says, remembers what it should not have seen.
     """
     from securitynet.references import References
 
@@ -74,4 +76,10 @@ def _loaded(name: str, splits: Splits, cache: ArrayCache) -> Target:
     target = replace(load_model(name, cache_dir=root), cache=cache)
     if target.num_classes != splits.num_classes:
         raise Skipped(f"{name} cannot be a reference: it knows {target.num_classes} classes, the model under test {splits.num_classes}")
+    known = find(target.entry.dataset)
+    if known is not None and known.key == splits.dataset:
+        raise Skipped(
+            f"{name} cannot be a reference: by its record it was trained on {splits.dataset}, as the model under test was; "
+            "references must not hold the images (trained on others, or trained here: a number in place of Public)"
+        )
     return target

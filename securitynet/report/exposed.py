@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from securitynet.errors import UsageError
-from securitynet.metrics.membership import alarm_rate
 from securitynet.outputs import Outputs
 from securitynet.report.picture import fitted, picture
-from securitynet.results.evidence import Scored
+from securitynet.results.evidence import SIDES, Arrays, Key, by_attack
+from securitynet.results.exposure import Exposure, exposure
 from securitynet.results.result import Result
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ class Exposed:
     """One training image: its `index` in the training part, what it is, what the model says, and how it stands out.
 
     `probability` is that of the prediction; `fpr` the share of non-members that score at least as high, which is the
-    false-positive rate of the attack that finds this image: 0 means that none does.
+    false-positive rate of the attack that finds this image: 0 means that none does. `p`: the chance that a non-member as
+    difficult as this image scores as high; `q`: the share of false findings among the images down to this one. Both are None
+    where the attack's scores are not calibrated.
     """
 
     index: int
@@ -41,6 +43,8 @@ class Exposed:
     probability: float
     score: float
     fpr: float
+    p: float | None = None
+    q: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,9 @@ class Gallery:
     label: str
     members: int
     non_members: int
+    calibrated: bool
+    alone: int
+    by_luck: float
     doubt: str | None
     images: Sequence[Exposed]
     pictures: Sequence[Image]
@@ -65,20 +72,36 @@ class Gallery:
 
     @property
     def explanation(self) -> str:
-        """What the rates mean, and the smallest that these samples can show."""
+        """What the numbers mean, and the smallest that these samples can show."""
+        least = f"{self.non_members:,} images that the model has not seen can show no rate below {1 / (self.non_members + 1):.2%}."
+        if self.calibrated:
+            return (
+                "Under each image: its label, the model's answer, and p, the chance that an image as difficult as this one, which the "
+                f"model has not seen, scores as high; q is the share of false findings among the images down to this one. {least}"
+            )
         return (
-            "Under each image: its label, the model's answer, and the false-positive rate (FPR) of an attacker who calls it a member, "
-            f"which is the share of {self.non_members:,} images that the model has not seen and that score at least as high. "
-            f"Below 1/{self.non_members:,} = {1 / self.non_members:.2%} it cannot be measured."
+            "Under each image: its label, the model's answer, and the false-positive rate (FPR) of an attacker who calls it a member: the "
+            f"share of unseen images that score as high. {least} This attack's scores are not calibrated: images that every "
+            "model finds easy come first, whether or not this model remembers them. Use membership/quantile or reference models."
+        )
+
+    @property
+    def luck(self) -> str:
+        """How many stand out, and how many would without any leak."""
+        return (
+            f"{self.alone:,} of {self.members:,} members score above every unseen image; "
+            f"without any leak {self.by_luck:.1f} would, on average."
         )
 
     def rate(self, one: Exposed) -> str:
-        """Return the false-positive rate of an image in words."""
+        """Return p and q of an image, or its false-positive rate where there are none, for people."""
+        if one.p is not None and one.q is not None:
+            return f"p {one.p:.2g}, q {one.q:.2g}"
         return f"FPR {one.fpr:.2%}" if one.fpr else f"FPR < {1 / self.non_members:.2%}"
 
     def to_record(self) -> dict[str, Any]:
         """Return everything but the pictures as one JSON object."""
-        names = ("entry", "dataset", "attack", "params", "members", "non_members", "doubt")
+        names = ("entry", "dataset", "attack", "params", "members", "non_members", "calibrated", "alone", "by_luck", "doubt")
         return {**{name: getattr(self, name) for name in names}, "images": [asdict(one) for one in self.images]}
 
     def page(self) -> str:
@@ -91,16 +114,19 @@ class Gallery:
         return template.render(gallery=self, shown=shown)
 
 
-def gallery(result: Result, attack: str = "membership/loss", top: int = 36) -> Gallery:
-    """Return the `top` members with the highest score of `attack` (of equals the first), highest first.
+def gallery(result: Result, attack: str | None = None, top: int = 36) -> Gallery:
+    """Return the `top` most exposed members by `attack`, the most exposed first.
 
-    Raises UsageError for `top` below 1 or an attack that did not run, Skipped with the reason for one that gave no scores.
+    By default it is the first attack with calibrated scores (reference models, then quantile), else the first with scores. Raises
+    UsageError for `top` below 1 or an attack that did not run, Skipped with the reason for one that gave no scores.
     """
     if top < 1:
         raise UsageError(f"top must be at least 1, not {top}")
-    found, split = result.scored_by(attack), result.splits.members
+    arrays = by_attack(result.evidence.values(), *SIDES)
+    found, split = result.scored_by(attack or _calibrated(result, arrays)), result.splits.members
     assert split is not None
-    best = np.argsort(-found.members, kind="stable")[:top]
+    exposed = exposure(arrays[(found.attack, found.params)])
+    best = exposed.most(top)
     doubt = next((row.reason for row in result.rows if row.status == "suspect" and row.attack == found.attack), None)
     return Gallery(
         entry=result.entry.id,
@@ -108,32 +134,40 @@ def gallery(result: Result, attack: str = "membership/loss", top: int = 36) -> G
         attack=found.attack,
         params=found.params,
         label=found.label,
-        members=len(found.members),
-        non_members=len(found.non_members),
+        members=len(exposed.positions),
+        non_members=exposed.non_members,
+        calibrated=exposed.calibrated,
+        alone=exposed.alone,
+        by_luck=exposed.by_luck,
         doubt=doubt,
-        images=_images(result, found, best),
-        pictures=[picture(split, int(position)) for position in found.positions[best]],
+        images=_images(result, arrays[(found.attack, found.params)], exposed, best),
+        pictures=[picture(split, int(position)) for position in exposed.positions[best]],
     )
 
 
-def _images(result: Result, found: Scored, best: np.ndarray) -> list[Exposed]:
+def _calibrated(result: Result, arrays: Mapping[Key, Arrays]) -> str:
+    """Return the name of the attack to rank by."""
+    ran = [one.attack for one in result.scored()]
+    good = [one.attack for one in result.scored() if arrays[(one.attack, one.params)].get("calibrated", False)]
+    by_fit = [name for name in good if name != "membership/quantile"]
+    return (by_fit or good or ran or ["membership/quantile"])[0]
+
+
+def _images(result: Result, arrays: Arrays, exposed: Exposure, best: np.ndarray) -> list[Exposed]:
     split, outputs = result.splits.members, result.outputs["members"]
     assert split is not None
-    positions = found.positions[best]
-    log_p = Outputs(outputs.logits[positions], found.labels[best]).log_probabilities
+    positions = exposed.positions[best]
+    labels = arrays.get("member_labels", split.labels)[positions]
+    log_p = Outputs(outputs.logits[positions], labels).log_probabilities
     names = result.splits.class_names or ()
-    return [
-        Exposed(int(index), int(label), class_name(names, label), int(said), class_name(names, said), float(p), float(score), float(fpr))
-        for index, label, said, p, score, fpr in zip(
-            split.indices[positions],
-            found.labels[best],
-            log_p.argmax(axis=1),
-            np.exp(log_p.max(axis=1)),
-            found.members[best],
-            alarm_rate(found.members[best], found.non_members),
-            strict=True,
-        )
-    ]
+    shown = []
+    for place, (position, label, answer) in enumerate(zip(positions, labels, log_p, strict=True)):
+        said, one = int(answer.argmax()), best[place]
+        p, q = (None if values is None else float(values[one]) for values in (exposed.p, exposed.q))
+        label_name, said_name = class_name(names, int(label)), class_name(names, said)
+        numbers = float(np.exp(answer.max())), float(exposed.scores[one]), float(exposed.fpr[one])
+        shown.append(Exposed(int(split.indices[position]), int(label), label_name, said, said_name, *numbers, p, q))
+    return shown
 
 
 def class_name(names: Sequence[str], label: int) -> str:

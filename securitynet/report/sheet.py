@@ -75,7 +75,7 @@ def _header(gallery: Gallery, width: int) -> list[tuple[str, int, str]]:
     if gallery.doubt:
         lines += [(text, BODY, WARNING) for text in wrapped(f"suspect: {gallery.doubt}", width)]
     lines.append((gallery.heading, BODY, INK))
-    return lines + [(text, SMALL, GREY) for text in wrapped(gallery.explanation, width, SMALL)]
+    return lines + [(text, SMALL, GREY) for text in wrapped(f"{gallery.luck} {gallery.explanation}", width, SMALL)]
 
 
 def wrapped(text: str, width: int, size: int = BODY) -> list[str]:

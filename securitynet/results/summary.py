@@ -10,7 +10,7 @@ import numpy as np
 
 from securitynet.catalog import results as published
 from securitynet.data.dataset import find
-from securitynet.metrics.vocabulary import AGREEMENT, AUC, EXCESS_AGREEMENT
+from securitynet.metrics.vocabulary import AGREEMENT, AUC, EXCESS_AGREEMENT, NEAR_TWINS, TWINS
 from securitynet.results.evidence import Arrays
 from securitynet.results.headline import MISS, PRIORS, Finding, Headline, headline
 from securitynet.results.separation import SHIFTED, Separation
@@ -74,10 +74,19 @@ def _place(row: Row) -> dict[str, Any] | None:
 def _together(rows: Sequence[Row], cause: str | None, found: Headline | None, backdoor: BackdoorVerdict | None) -> str:
     """One sentence per family that ran; nothing is said of the others."""
     asked = found is not None or cause or backdoor is None or any(row.family == "membership" for row in rows)
-    sentences = [_meaning(rows, cause, found)] if asked else []
+    sentences = [_meaning(rows, cause, found), *_left_out(rows)] if asked else []
     if backdoor is not None:
         sentences.append(SENTENCES[backdoor.word])
     return " ".join(sentences)
+
+
+def _left_out(rows: Sequence[Row]) -> list[str]:
+    """One sentence on images that stand in both groups, where there are any."""
+    counts = {row.metric: int(row.value) for row in rows if row.metric in (TWINS, NEAR_TWINS) and row.value}
+    if not counts:
+        return []
+    exact, near = counts.get(TWINS, 0), counts.get(NEAR_TWINS, 0)
+    return [f"{exact:,} members stand among the non-members too, {near:,} more look like one; members and non-members were left out."]
 
 
 def _meaning(rows: Sequence[Row], cause: str | None, found: Headline | None) -> str:

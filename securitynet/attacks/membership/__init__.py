@@ -34,7 +34,8 @@ class MembershipEvidence:
     threshold of the balanced accuracy comes from the known ones. `swapped` holds the scores of members and of non-members by
     a second fit, on the others: with both, the headline measures all samples. `asked` counts queries, one image is one query.
     The labels, int64 of the same lengths, are for reports by class; where None, they are those of the splits. `remark` is
-    what to know about the AUC. Raises NotFinite for a score that is no finite number.
+    what to know about the AUC. `calibrated`: scores are relative to what non-members as difficult give, so that they say of one image
+    whether it stands out. Raises NotFinite for a score that is no finite number.
     """
 
     family: ClassVar[str] = "membership"
@@ -49,6 +50,7 @@ class MembershipEvidence:
     non_member_labels: NDArray[np.int64] | None = None
     remark: str | None = None
     swapped: tuple[Scores, Scores] | None = None
+    calibrated: bool = False
 
     def __post_init__(self) -> None:
         groups = {"members": [self.members], "non-members": [self.non_members]}
@@ -88,6 +90,7 @@ class MembershipEvidence:
             "known_members": self.known_members,
             "known_non_members": self.known_non_members,
             "held_out": np.asarray(self.held_out),
+            "calibrated": np.asarray(self.calibrated),
             **{name: values for name, values in further.items() if values is not None},
         }
 

@@ -73,7 +73,8 @@ class Bench:
     def evidence(self, scores: Scores, queries: int = 1) -> MembershipEvidence:
         """Return the evidence of `scores` [n]; `queries` images were asked of the target per sample."""
         known = self.known
-        count, assumed = len(known[0]), self.settings.assumption if isinstance(self.settings, Public) else None
+        count = len(known[0])
+        remark = "; ".join(filter(None, [self.settings.assumption if isinstance(self.settings, Public) else None, self._fit()]))
         asked = queries * len(scores)
         members, non_members = self.splits.members, self.splits.non_members
         return MembershipEvidence(
@@ -84,7 +85,23 @@ class Bench:
             asked=asked,
             member_labels=members and members.labels,
             non_member_labels=non_members and non_members.labels,
-            remark=assumed,
+            remark=remark,
+            calibrated=True,
+        )
+
+    def _fit(self) -> str:
+        """Say how well the references match the model: accuracies on what they held and on what they did not, and the gap."""
+        members, non_members = ask(self.model, self.splits, self.accelerator)
+        own = [float((one.logits.argmax(axis=1) == one.labels).mean()) for one in (members, non_members)]
+        models = self._models(None)
+        right = models.labels[:, None] == models.logits.argmax(axis=2).T
+        outside = float(right[~models.held].mean())
+        if not models.held.any():
+            return f"references are right on {outside:.1%}; the model on {own[0]:.1%} of members and {own[1]:.1%} of non-members"
+        inside = float(right[models.held].mean())
+        return (
+            f"references are right on {inside:.1%} of what they held and {outside:.1%} of the rest (gap {inside - outside:+.3f}); "
+            f"the model on {own[0]:.1%} and {own[1]:.1%} (gap {own[0] - own[1]:+.3f})"
         )
 
 

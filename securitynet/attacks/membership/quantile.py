@@ -51,7 +51,7 @@ class Quantile:
         samples = [Samples(*parts) for parts in zip(images, labels, map(log_odds, (members, non_members)), strict=True)]
         with one_thread():
             scores = [self._standardised(samples, mask, splits.seed) for mask in (known[1], ~known[1])]
-        return MembershipEvidence(*scores[0], *known, held_out=True, seed=splits.seed, swapped=scores[1])
+        return MembershipEvidence(*scores[0], *known, held_out=True, seed=splits.seed, swapped=scores[1], calibrated=True)
 
     def _standardised(self, samples: Sequence[Samples], known: NDArray[np.bool_], seed: int) -> tuple[Array, Array]:
         """Return the scores of members and non-members by a fit on the known non-members."""
