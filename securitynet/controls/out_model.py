@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Mask = NDArray[np.bool_]
 SEED = 1_000_003  # no reference model of an attack: that would be compared with itself
-SHOWN = 30_000  # images that each network is trained on, the same one counted in each epoch
-EPOCHS = 8, 40  # fewest and most
+SHOWN = 15_000  # images that each network is trained on, the same one counted in each epoch
+EPOCHS = 6, 25  # fewest and most
 TRAINED = "trained"
 LARGEST = 64  # pixels: small networks learn little of larger images in the minutes that there are
 SIDES = ("members", "non_members")
@@ -94,7 +94,7 @@ def trained(target: Target, splits: Splits, accelerator: Accelerator) -> OutMode
 
 
 def settings_for(images: int) -> Settings:
-    """Return how both networks are trained on halves of so many images: about as many steps whatever their number, one core minute."""
+    """Return how both networks are trained on halves of so many images: about as many steps whatever their number, half a core minute."""
     epochs = min(max(SHOWN * 2 // max(images, 1), EPOCHS[0]), EPOCHS[1])
     recipe = Recipe(epochs=epochs, optimiser="adamw", learning_rate=0.01, weight_decay=0.01, flip=True)
     return Settings(count=2, seed=SEED, recipe=recipe)

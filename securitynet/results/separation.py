@@ -85,13 +85,14 @@ def shifts_of(rows: Iterable[Row]) -> tuple[Shift, ...]:
 
 def separable(rows: Iterable[Row]) -> str | None:
     """Return why a blind control alone rules out every number about membership: its AUC lies far from 0.5; None where none does."""
-    for row in rows:
-        if not row.attack.startswith(CONTROL) or row.metric != AUC or row.ci_low is None or row.ci_high is None:
-            continue
-        if row.ci_low > SEPARABLE:
-            return f"split separable without the model: {Shift(row.attack, 0.0).cause}"
-        if row.ci_high < BELOW:
-            return "a control without the model finds members less well than chance: images stand in both groups"
+    areas = [row for row in rows if row.attack.startswith(CONTROL) and row.metric == AUC and row.value is not None]
+    if not areas:
+        return None
+    most, least = max(areas, key=lambda row: row.ci_low or 0.0), min(areas, key=lambda row: row.ci_high or 1.0)
+    if (most.ci_low or 0.0) > SEPARABLE:
+        return f"split separable without the model: {Shift(most.attack, 0.0).cause}"
+    if (least.ci_high or 1.0) < BELOW:
+        return "a control without the model finds members less well than chance: images stand in both groups"
     return None
 
 
