@@ -217,7 +217,7 @@ def test_entry_points_of_an_installed_package(
         assert [type(attack).__name__ for attack in resolve("membership/largest-logit")] == ["LargestLogit"]
         assert any(type(attack).__name__ == "LargestLogit" for attack in resolve("standard"))
         result = run(trained, images, tmp_path, attacks="membership/largest-logit")
-        assert result.value("membership/largest-logit", "auc") is not None and result.value("drift", "auc") is not None
+        assert result.value("membership/largest-logit", "auc") is not None and result.value("control/layout", "auc") is not None
     finally:
         sys.modules.pop("third_party", None)
 
@@ -315,7 +315,7 @@ def test_a_split_that_can_be_told_apart_gives_no_verdict(trained: nn.Module, ima
     assert {row.status for row in result.rows if row.family == "membership" and row.value is not None} == {"suspect"}
     summary = result.summary()
     assert summary["strongest_membership_attack"].startswith("membership/")
-    assert summary["meaning"].startswith("No verdict (split separable without the model)")
+    assert summary["meaning"].startswith("No verdict (split separable without the model: ")
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(result_view(result, 80))
     assert "suspect: split separable without the model" in console.export_text()

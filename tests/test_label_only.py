@@ -1,4 +1,4 @@
-"""Label-only attacks on models whose boundary is known, queries counted; the drift control on planted drift."""
+"""Label-only attacks on models whose boundary is known, queries counted; a blind control on planted shifts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from securitynet.attacks.membership._changed import Noisy, Shifted
 from securitynet.attacks.membership.augmentation import Augmentation
 from securitynet.attacks.membership.boundary import Boundary, Labels
 from securitynet.attacks.membership.noise import Noise
+from securitynet.controls.blind import blind
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.transform import Transform
-from securitynet.drift import drift, separable
 from securitynet.entry import Entry
 from securitynet.errors import Skipped
+from securitynet.results.separation import SEPARABLE
 from securitynet.target import Target, build
 
 ENTRY = Entry(id="test/plane", num_classes=2, input_size=(1, 6, 6))
@@ -140,7 +141,14 @@ def test_shifted_and_noisy_show_the_model_what_they_say() -> None:
     assert noisy(grey).sub(0.5).std().item() == pytest.approx(0.1, rel=0.1) and torch.equal(noisy(grey)[0], noisy(grey)[1])
 
 
-def test_planted_drift_is_found_and_none_is_not() -> None:
+def layout(splits: Splits) -> tuple[float, bool]:
+    """Return the AUC of the layout of the images, and whether all of its interval lies above 0.53."""
+    area = blind(splits)["layout"][0]
+    assert area.value is not None and area.ci_low is not None
+    return area.value, area.ci_low > SEPARABLE
+
+
+def test_a_planted_shift_is_found_and_none_is_not() -> None:
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 200, (1200, 8, 8), dtype=np.uint8), rng.integers(0, 2, 1200)
     transform = Transform((1, 8, 8))
@@ -148,12 +156,11 @@ def test_planted_drift_is_found_and_none_is_not() -> None:
     for seed in range(10):
         order = np.random.default_rng(seed).permutation(1200)
         fair = ImageSet("fair", ArrayImages(pixels[order[:600]], labels[:600]), ArrayImages(pixels[order[600:]], labels[600:]))
-        estimate = drift(draw(fair, transform, 2))
-        alarms += separable(estimate.value, estimate.ci_low)
+        alarms += layout(draw(fair, transform, 2))[1]
     assert alarms == 0
-    brighter = ImageSet("drifted", ArrayImages(pixels[:600], labels[:600]), ArrayImages(pixels[600:] + np.uint8(12), labels[600:]))
-    estimate = drift(draw(brighter, transform, 2))
-    assert separable(estimate.value, estimate.ci_low) and (estimate.value or 0) > 0.7
+    brighter = ImageSet("shifted", ArrayImages(pixels[:600], labels[:600]), ArrayImages(pixels[600:] + np.uint8(12), labels[600:]))
+    value, separable = layout(draw(brighter, transform, 2))
+    assert separable and value > 0.7
 
 
 def test_mnist_by_writer_is_separable_and_fashion_mnist_is_not(real: Any) -> None:
@@ -162,8 +169,8 @@ def test_mnist_by_writer_is_separable_and_fashion_mnist_is_not(real: Any) -> Non
     archive = np.load(real / "datasets" / "mnist_16k_train_10k_test.npz")
     first = archive["train_index"] < 54000
     parts = [ArrayImages(archive["x_train"][mask], archive["y_train"][mask]) for mask in (first, ~first)]
-    by_writer = drift(draw(ImageSet("MNIST", *parts), Transform((1, 28, 28)), 10))
-    assert separable(by_writer.value, by_writer.ci_low)
+    by_writer = layout(draw(ImageSet("MNIST", *parts), Transform((1, 28, 28)), 10))
+    assert by_writer[1]
     entry = Entry(id="test/fashion", dataset="Fashion-MNIST", num_classes=10, input_size=(1, 28, 28))
-    fashion = drift(draw(image_set(entry, data=real / "datasets" / "fashion-mnist"), Transform((1, 28, 28)), 10))
-    assert not separable(fashion.value, fashion.ci_low)
+    fashion = layout(draw(image_set(entry, data=real / "datasets" / "fashion-mnist"), Transform((1, 28, 28)), 10))
+    assert not fashion[1]

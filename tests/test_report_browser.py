@@ -84,7 +84,7 @@ def test_in_a_browser(tab: Any) -> None:
 
 
 def test_what_is_missing_stands_last_and_a_name_leads_to_its_card(tab: Any) -> None:
-    heading = tab.get_by_role("columnheader", name="drift AUC")
+    heading = tab.get_by_role("columnheader", name="control/layout AUC")
     for _ in range(2):
         heading.click()
         first = tab.locator("#models tbody tr").first

@@ -58,6 +58,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE.py",
         help="wrap the model in a defence: rounding:2, top-k:3, label-only, temperature:2, noise:0.1, or your own; may be repeated",
     )
+    parser.add_argument(
+        "--out-model",
+        metavar="MODEL",
+        help="a model that was not trained on these images, to compare a leak with (default: small networks are trained where needed)",
+    )
     parser.add_argument("--output", metavar="DIR", help="save rows.jsonl, the model's answers, scores and the summary there")
     parser.add_argument(
         "--roc", metavar="FILE", help="draw the ROC curves on logarithmic axes into a .png, .svg or .pdf (needs securitynet[plots])"
@@ -87,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     from securitynet.evaluation import evaluate
 
     attacks = with_settings(resolve(args.attacks), args.set) if args.set else args.attacks
-    options = library_options(args)
+    options = {**library_options(args), "out_model": args.out_model}
     for figure in filter(None, (args.roc, args.curve)):
         from securitynet.report.roc import drawable
 

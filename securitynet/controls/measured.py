@@ -157,4 +157,4 @@ def _estimate(metric: str, area: Area, chance: float) -> Estimate:
     """An AUC's 95 % interval, or a difference's, within what it can be."""
     low, high = (min(max(area.centre + sign * 1.96 * area.error, chance - 1 if not chance else 0.0), 1.0) for sign in (-1, 1))
     n = len(area.members) + len(area.non_members)
-    return Estimate(metric, area.value, n, low, high, "DeLong, paired" if not chance else "DeLong, weighted")
+    return Estimate(metric, area.value, n, low, high, "DeLong, paired" if not chance else "DeLong, weighted", scope="all")
