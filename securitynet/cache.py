@@ -1,4 +1,4 @@
-"""Outputs on disk, content-addressed: a model answers a split once, ever."""
+"""Arrays on disk, content-addressed, and the limit on all that is kept there."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from securitynet.errors import UsageError
+from securitynet.eviction import LIMIT as LIMIT  # said twice: others take them from here
+from securitynet.eviction import count_in
+from securitynet.eviction import size_limit as size_limit
+from securitynet.store import OutputStore
 
-ENVIRONMENT, LIMIT = "SECURITYNET_CACHE", "SECURITYNET_CACHE_LIMIT"
-USUAL_LIMIT = "50GB"
-ROOM = 0.9  # of the limit is kept when files must go, so that not every new one makes another go
-STALE = 86_400  # seconds after which an unfinished file belongs to a process that was killed
+ENVIRONMENT = "SECURITYNET_CACHE"
 
 
 def cache_root(override: str | os.PathLike[str] | None = None) -> Path:
@@ -50,68 +48,16 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def size_limit(wish: str | None = None) -> int:
-    """Return how many bytes of answers are kept: `wish` ("20GB", "500MB", bytes), else $SECURITYNET_CACHE_LIMIT, else 50 GB.
-
-    Raises UsageError where it is no size.
-    """
-    text = wish or os.environ.get(LIMIT) or USUAL_LIMIT
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text, re.IGNORECASE)
-    if found is None:
-        raise UsageError(f"{text!r} is no limit of the cache: write a size such as 20GB, 500MB or a number of bytes")
-    return int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " "))
-
-
-def count_in(directory: Path, size: int, limit: int) -> None:
-    """Count `size` bytes more in a cache; where that makes more than `limit`, delete the files that were not used for longest.
-
-    One process does it at a time. A reader whose file goes asks the model again.
-    """
-    from filelock import FileLock
-
-    known = directory / ".bytes"
-    with FileLock(directory / ".lock"):
-        text = known.read_text(encoding="ascii") if known.exists() else ""
-        total = int(text) + size if text.isdigit() else limit + 1
-        if total > limit:
-            total = _evicted(directory, limit)
-        known.write_text(str(total), encoding="ascii")
-
-
-def _evicted(directory: Path, limit: int) -> int:
-    """Look at all files; where they exceed the limit, delete the oldest until there is room. Return the bytes that are left."""
-    files = sorted(_files(directory))
-    total = sum(size for _, size, _ in files)
-    if total > limit:
-        for _, size, path in files:
-            if total <= ROOM * limit:
-                break
-            path.unlink(missing_ok=True)
-            total -= size
-    return total
-
-
-def _files(directory: Path) -> Iterator[tuple[float, int, Path]]:
-    """When each file was last used, its size, its path; unfinished files of killed processes are deleted."""
-    for path in directory.glob("*/*"):
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            continue
-        if path.suffix == ".safetensors":
-            yield stat.st_mtime, stat.st_size, path
-        elif path.suffix == ".part" and time.time() - stat.st_mtime > STALE:
-            path.unlink(missing_ok=True)
-
-
 class ArrayCache:
     """Arrays by key under one directory (None: memory only). A damaged file is dropped and counts as absent.
 
     With a `limit` in bytes, files that were not used for longest go when there are more. Several processes may use one directory.
+    What models answer about images is in `outputs`, image by image, in the same place.
     """
 
     def __init__(self, directory: Path | None, limit: int | None = None) -> None:
         self.directory, self.limit = directory, limit
+        self.outputs = OutputStore(directory, limit)
         self._memory: dict[str, dict[str, np.ndarray]] = {}
 
     def path(self, key: str) -> Path | None:

@@ -28,7 +28,7 @@ from securitynet.results.headline import doubtful
 from securitynet.results.result import Result
 from securitynet.results.row import Context, Row, suspect
 from securitynet.results.store import RowStore
-from securitynet.target import Outputs, Target, is_cached, query
+from securitynet.target import Outputs, Target, query, to_send
 from securitynet.verify import verify
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from securitynet.entry import Entry
 
 log = logging.getLogger(__name__)
+JOURNAL = "bill.jsonl"  # of what the evaluation sent, beside its rows
 LIBRARIES = ("securitynet", "accelerate", "numpy", "scikit-learn", "scipy", "timm", "torch", "torchvision", "transformers")
 
 
@@ -117,9 +118,11 @@ class Subject:
         """Ask the model once, verify it, run the attacks; return everything."""
         target, splits, accelerator = self.target, self.splits, self.accelerator
         context = self._context()
-        self._announce(attacks)
         place = digest(context.entry, target.fingerprint, context.dataset, context.manifest)
-        store = RowStore(self.options.root / "results" / place)
+        folder = self.options.root / "results" / place
+        store = RowStore(folder)
+        target.meter.keep(folder / JOURNAL)
+        self._announce(attacks)
         outputs, rows = self._ask(context, store)
         verdict = verify(target, splits, accelerator)
         rows += [context.row("verify", "verify", estimate) for estimate in verdict.estimates]
@@ -129,7 +132,7 @@ class Subject:
         rows += [*controls, *(suspect(row, doubt) if doubt and row.family == "membership" else row for row in found)]
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
-        return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence)
+        return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence, target.meter.bill)
 
     def _attacked(self, attack: Named, context: Context, store: RowStore) -> list[Row]:
         """Return the rows of an attack: from `store` where it has run before with the same code, else by running it.
@@ -156,7 +159,7 @@ class Subject:
         return list({part.digest: part for part in self._parts().values()}.values())
 
     def _to_ask(self) -> int:
-        return sum(len(part) for part in self._distinct() if not is_cached(self.target, part))
+        return sum(to_send(self.target, part) for part in self._distinct())
 
     def _ask(self, context: Context, store: RowStore) -> tuple[dict[str, Outputs], list[Row]]:
         """Ask about every shared split; the pass is one row, written when it ran and read afterwards.
@@ -251,7 +254,7 @@ def seconds_per_image(target: Target, accelerator: Accelerator, batch: int = 8) 
     passes = []
     for _ in range(3):
         start = time.perf_counter()
-        with torch.inference_mode():
+        with torch.inference_mode(), target.meter.sending(batch, batch):
             module(blank)
         if accelerator.device.type == "cuda":
             torch.cuda.synchronize(accelerator.device)

@@ -3,71 +3,80 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
-from collections.abc import Mapping
-from types import FunctionType
+import secrets
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from securitynet.cache import digest
+from securitynet.content import Contents, counted, fed
 
-PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.Size)
+PRIVATE = frozenset(vars(nn.Module())) | {"training"}  # parameters, buffers, parts and hooks
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`sha256` of what decides the answers. `unidentified` names a part that cannot be identified: then it is like no other."""
+
+    sha256: str
+    unidentified: str | None = None
 
 
 def state_sha256(module: nn.Module) -> str:
-    """sha256 over names, shapes, types and bytes of the module's state dict, in order."""
+    """sha256 over the names, shapes, types and bytes of the module's state dict, in order."""
     hasher = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         hasher.update(name.encode())
-        _feed(hasher, tensor)
+        if isinstance(tensor, torch.Tensor):
+            fed(hasher, tensor)
+        else:  # extra state, of the part's own making
+            hasher.update(repr(tensor).encode())
     return hasher.hexdigest()
 
 
 def fingerprint(module: nn.Module) -> str:
-    """sha256 of a module's printed structure and tensors, and of the code and plain attributes of its parts outside torch.
+    """Return the sha256 of identity()."""
+    return identity(module).sha256
 
-    Two wrappers that differ only in a number they were given are two modules. Code that is reached in other ways (a global
-    that forward() reads, say) is not seen.
+
+def identity(module: nn.Module) -> Identity:
+    """Return the identity of a module: printed structure, tensors, and code and attributes of its parts outside torch.
+
+    Two wrappers that differ in a number, a function's code, its closure or the globals that it reads are two modules. What
+    answering itself changes in private attributes (counters) does not count, nor do hooks: most only look on. A part whose
+    content cannot be read (a session, a connection, a random generator, code that reads files or the network) makes the module
+    unidentified: two such modules are never the same, not even one and itself.
     """
-    own = [(name, part) for name, part in module.named_modules() if not type(part).__module__.startswith("torch.")]
-    code = {f"{kind.__module__}.{kind.__qualname__}": _source(kind) for kind in {type(part) for _, part in own}}
-    attributes = [[name, _attributes(part)] for name, part in own]
-    return digest(repr(module), state_sha256(module), code, attributes)
+    contents = Contents(_content)
+    content = _content(module, "", contents)
+    if contents.unidentified is None:
+        return Identity(content)
+    return Identity(digest(content, secrets.token_hex(16)), contents.unidentified)
 
 
-def _attributes(module: nn.Module) -> list[list[str]]:
+def _content(module: nn.Module, place: str, contents: Contents) -> str:
+    """The content of a module, or of one that stands in an attribute, a closure, a list."""
+    parts = [(f"{place}.{name}".strip("."), part) for name, part in module.named_modules()]
+    own = [(name, part) for name, part in parts if not type(part).__module__.startswith("torch.")]
+    code = [contents.of(kind, kind.__qualname__) for kind in dict.fromkeys(type(part) for _, part in own)]
+    attributes = [[name, _attributes(part, name, contents)] for name, part in own]
+    functions = [[name, contents.of(functions, name)] for name, part in parts if (functions := _functions(part))]
+    return digest(repr(module), state_sha256(module), code, attributes, functions)
+
+
+def _attributes(module: nn.Module, place: str, contents: Contents) -> list[list[Any]]:
     """Name and content of what a module keeps beside its parameters, buffers and parts."""
-    return [[name, _content(value)] for name, value in sorted(vars(module).items()) if name != "training" and not name.startswith("_")]
+    declared = getattr(module, "declared_identity", None)
+    if declared is not None:
+        return [["declared", declared]]
+    kept = sorted((name, value) for name, value in vars(module).items() if name not in PRIVATE and name not in counted(type(module)))
+    return [[name, contents.of(value, f"{place}.{name}".strip("."))] for name, value in kept]
 
 
-def _content(value: Any) -> str:
-    if isinstance(value, PLAIN):
-        return repr(value)
-    if isinstance(value, torch.Tensor | np.ndarray):
-        return _feed(hashlib.sha256(), torch.as_tensor(value)).hexdigest()
-    if isinstance(value, list | tuple | set | frozenset):
-        return f"{type(value).__name__}{[_content(item) for item in value]}"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{_content(key)}: {_content(item)}' for key, item in value.items())}}}"
-    if isinstance(value, FunctionType):
-        return f"{value.__qualname__} {value.__code__.co_code.hex()} {value.__code__.co_consts!r} {_content(value.__defaults__)}"
-    return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
-def _feed(hasher: Any, tensor: torch.Tensor) -> Any:
-    """Give a hasher the shape, type and bytes of a tensor, without copying them; return it."""
-    data = tensor.detach().cpu().contiguous()
-    hasher.update(f"{tuple(data.shape)}{data.dtype}".encode())
-    if data.numel():
-        hasher.update(data.flatten().view(torch.uint8).numpy())
-    return hasher
-
-
-def _source(cls: type) -> str:
-    try:
-        return inspect.getsource(cls)
-    except (OSError, TypeError):  # defined in an interactive session: the name is all there is
-        return cls.__qualname__
+def _functions(part: nn.Module) -> list[tuple[str, Any]]:
+    """The functions that a part of torch's was given, which decide its answers and need not stand in its print."""
+    if not type(part).__module__.startswith("torch."):
+        return []
+    return [(name, value) for name, value in vars(part).items() if callable(value) and not isinstance(value, nn.Module)]

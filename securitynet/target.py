@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from securitynet.asking import Asked, How, check, known, sent, unknown
 from securitynet.cache import ArrayCache, digest
 from securitynet.data import Split
 from securitynet.entry import Entry
 from securitynet.errors import LoadError
-from securitynet.fingerprint import fingerprint, state_sha256
+from securitynet.fingerprint import Identity, identity, state_sha256
+from securitynet.meter import Meter
 from securitynet.outputs import Outputs as Outputs  # said twice: others take it from here
+from securitynet.store import Book, OutputStore
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-LOWEST = torch.finfo(torch.float32).min  # stands for -inf, the logit of a class that cannot be; NaN and +inf stay what they are
+log = logging.getLogger(__name__)
 
 
 class Preprocess(nn.Module):
@@ -88,8 +92,9 @@ class Answers(nn.Module):
 class Target:
     """One model under test: `module` takes floats in [0,1], [n, c, h, w] (or [n, c, d, h, w]), and gives logits [n, k].
 
-    `folder` is where files that belong to the weights lie (members, triggers); `cache` keeps what was asked already,
-    `asked` the same as objects, so that what was computed from an answer is not computed again.
+    `folder` is where files that belong to the weights lie (members, triggers); `cache` keeps what was computed already,
+    `asked` the outputs of whole splits, so that what was computed from them is not computed again; `meter` counts what is sent.
+    `draw` is 0; one who needs the model's randomness asks again under other numbers, which are sent and billed.
     """
 
     entry: Entry
@@ -98,6 +103,8 @@ class Target:
     folder: Path | None = None
     cache: ArrayCache = field(default_factory=lambda: ArrayCache(None))
     asked: dict[tuple[str, bytes], Outputs] = field(default_factory=dict, repr=False)
+    meter: Meter = field(default_factory=Meter, repr=False)
+    draw: int = 0
 
     @property
     def num_classes(self) -> int:
@@ -113,8 +120,23 @@ class Target:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of everything that decides the answers: structure, code and every tensor of `module`."""
-        return fingerprint(self.module)
+        """sha256 of everything that decides the answers: structure, code and every tensor of `module`.
+
+        Where a part of it cannot be identified, a number that no other target has: see fingerprint.identity.
+        """
+        return self._identity.sha256
+
+    @cached_property
+    def outputs(self) -> OutputStore:
+        """Where outputs are kept, image by image: in memory where the model cannot be identified."""
+        if not self._identity.unidentified:
+            return self.cache.outputs
+        log.warning("%s: outputs are kept in this run only: %s cannot be identified", self.entry.id, self._identity.unidentified)
+        return OutputStore(None)
+
+    @cached_property
+    def _identity(self) -> Identity:
+        return identity(self.module)
 
     def wrap(self, around: Callable[[nn.Module], nn.Module]) -> Target:
         """Return this target with `around(module)` in place of its module: the form of a defence."""
@@ -137,19 +159,6 @@ def build(entry: Entry, network: nn.Module, weights_sha256: str | None = None, f
     return Target(entry, module.requires_grad_(False), weights_sha256 or state_sha256(network), folder)
 
 
-class _Pixels(torch.utils.data.Dataset[Any]):
-    """The split as batches: the loader hands over whole index lists."""
-
-    def __init__(self, split: Split) -> None:
-        self.split = split
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitems__(self, positions: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.split.pixels(positions), torch.tensor(positions)
-
-
 def query(
     target: Target,
     split: Split,
@@ -159,93 +168,34 @@ def query(
     progress: bool = False,
     blanks: bool = True,
 ) -> Outputs:
-    """Ask `target` about every image of `split`, once; the answer comes from the cache if it was asked before.
+    """Return what `target` answers about every image of `split`; an image that it was ever sent before is not sent again.
 
     All processes of the accelerator work on the same split and all get the whole answer, in order. `blanks`: blank images may
     be shown as well, which fill the last batch and try the layout; without them the model sees the images and nothing else.
     """
-    key = digest(target.fingerprint, split.digest)
-    if (known := target.asked.get((key, split.labels.tobytes()))) is not None:
-        return known
-    logits = _cached(target, key, accelerator)
+    key = digest(target.fingerprint, split.digest, target.draw), split.labels.tobytes()
+    if (before := target.asked.get(key)) is not None:
+        return before
+    logits = known(split, book_of(target, split), accelerator)
     if logits is None:
-        logits = _ask(target, split, accelerator, batch_size, progress, blanks)
-        target.cache.put(key, {"logits": logits}, accelerator.is_main_process, entry=target.entry.id, split=split.name)
-        accelerator.wait_for_everyone()
-    if logits.ndim != 2 or logits.shape[1] != target.num_classes:
-        answered = "x".join(map(str, logits.shape[1:]))
-        raise LoadError(f"{target.entry.id}: the network answers {answered} values per image, the entry says {target.num_classes} classes")
-    return target.asked.setdefault((key, split.labels.tobytes()), Outputs(logits, split.labels))
+        logits = _ask(target, split, accelerator, How(batch_size, progress, blanks))
+    check(_asked(target), logits.shape)
+    return target.asked.setdefault(key, Outputs(logits, split.labels))
 
 
-def is_cached(target: Target, split: Split) -> bool:
-    """Say whether query() would answer without asking the model."""
-    return target.cache.get(digest(target.fingerprint, split.digest)) is not None
+def _ask(target: Target, split: Split, accelerator: Accelerator, how: How) -> np.ndarray:
+    return sent(_asked(target), split, book_of(target, split), accelerator, how)
 
 
-def _cached(target: Target, key: str, accelerator: Accelerator) -> np.ndarray | None:
-    """The first process decides, so that all take the same way."""
-    found = [target.cache.get(key) if accelerator.is_main_process else None]
-    if accelerator.num_processes > 1:
-        from accelerate.utils import broadcast_object_list
-
-        broadcast_object_list(found)
-    return found[0]["logits"] if found[0] else None
+def _asked(target: Target) -> Asked:
+    return Asked(target.entry.id, target.module, target.num_classes, target.entry.input_size, target.meter)
 
 
-def _ask(target: Target, split: Split, accelerator: Accelerator, batch_size: int | None, progress: bool, blanks: bool) -> np.ndarray:
-    """Batches are halved where memory does not suffice; nothing is spent on that where it does."""
-    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-
-    target.module.to(accelerator.device)  # here: weights that move in inference mode take no gradients afterwards
-    size = batch_size or (512 if accelerator.device.type == "cuda" else 64)
-    while True:
-        try:
-            return _pass(target, split, accelerator, size, progress, blanks)
-        except RuntimeError as error:
-            if size == 1 or not should_reduce_batch_size(error):
-                raise
-        size //= 2
-        clear_device_cache(garbage_collection=True)
+def book_of(target: Target, split: Split) -> Book:
+    """Return the book of what the target answers about pixels that are made as the split's are."""
+    return target.outputs.book(digest("outputs", target.fingerprint, split.transform.id, target.draw))
 
 
-@torch.inference_mode()
-def _pass(target: Target, split: Split, accelerator: Accelerator, batch_size: int, progress: bool, blanks: bool) -> np.ndarray:
-    from accelerate.utils import tqdm
-
-    loader = torch.utils.data.DataLoader(_Pixels(split), batch_size=batch_size, collate_fn=_as_is)
-    loader = accelerator.prepare_data_loader(loader)
-    model = accelerator.prepare_model(target.module.eval(), evaluation_mode=True)
-    layout = _layout(model, target.entry.input_size, accelerator.device) if blanks else torch.contiguous_format
-    logits: list[torch.Tensor] = []
-    positions: list[torch.Tensor] = []
-    for pixels, index in tqdm(loader, desc=f"{target.entry.id} {split.name}", disable=not progress, leave=False):
-        answer, where = accelerator.gather_for_metrics((_answer(model, pixels, batch_size if blanks else 0, layout), index))
-        logits.append(answer.cpu())
-        positions.append(where.cpu())
-    order = torch.argsort(torch.cat(positions)) if positions else torch.empty(0, dtype=torch.long)
-    return torch.cat(logits)[order].numpy() if logits else np.empty((0, target.num_classes), np.float32)
-
-
-def _layout(model: nn.Module, input_size: tuple[int, ...] | None, device: torch.device) -> torch.memory_format:
-    """Convolutions on a CPU are faster on pixels that lie side by side; networks that flatten with view() refuse them."""
-    if device.type != "cpu" or input_size is None or len(input_size) != 3:
-        return torch.contiguous_format
-    try:
-        model(torch.zeros(2, *input_size).contiguous(memory_format=torch.channels_last))
-    except RuntimeError:
-        return torch.contiguous_format
-    return torch.channels_last
-
-
-def _answer(model: nn.Module, pixels: torch.Tensor, least: int, layout: torch.memory_format) -> torch.Tensor:
-    """Every batch has the same size, at `least`: blank images fill the last: kernels differ by size, and an image's answer must not."""
-    count = len(pixels)
-    if count < least:
-        pixels = torch.cat([pixels, pixels.new_zeros(least - count, *pixels.shape[1:])])
-    answer = model(pixels.contiguous(memory_format=layout))[:count].float()
-    return answer.clamp_min(LOWEST)
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
+def to_send(target: Target, split: Split) -> int:
+    """Return how many images query() would send; all of the split where that is not known without reading them."""
+    return unknown(split, book_of(target, split))

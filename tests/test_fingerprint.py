@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import socket
+import threading
+import urllib.request
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from securitynet.fingerprint import fingerprint, state_sha256
+from securitynet.cache import ArrayCache
+from securitynet.fingerprint import fingerprint, identity, state_sha256
+from securitynet.inputs import from_module
 
 
 class Wrapper(nn.Module):
@@ -61,3 +72,140 @@ def test_weights_types_and_structure_count() -> None:
     assert fingerprint(model) != fingerprint(moved)
     assert state_sha256(nn.Linear(2, 2).half()) != state_sha256(nn.Linear(2, 2))
     assert fingerprint(nn.Sequential(model, nn.ReLU())) != fingerprint(nn.Sequential(model, nn.ELU()))
+
+
+FACTOR, TABLE = 2.0, np.arange(4.0)
+
+
+def scaled(x: torch.Tensor) -> torch.Tensor:
+    """A function that reads a global."""
+    return x * FACTOR
+
+
+def looked_up(x: torch.Tensor) -> torch.Tensor:
+    """A function that calls another, which reads an array."""
+    return _looked_up(x)
+
+
+def _looked_up(x: torch.Tensor) -> torch.Tensor:
+    return x + float(TABLE.sum())
+
+
+def closure(factor: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: x * factor
+
+
+class Client:
+    """An object with state."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+
+    def answer(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self._factor
+
+
+class Slotted:
+    """An object whose state is in slots."""
+
+    __slots__ = ("factor",)
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+
+PAIRS: dict[str, Callable[[float], Any]] = {
+    "closure": closure,
+    "nested closure": lambda factor: closure(closure(factor)),  # type: ignore[arg-type]
+    "default": lambda factor: eval(f"lambda x, factor={factor}: x * factor"),
+    "keyword default": lambda factor: eval(f"lambda x, *, factor={factor}: x * factor"),
+    "constant": lambda factor: eval(f"lambda x: x * {factor}"),
+    "partial": lambda factor: functools.partial(torch.mul, other=factor),
+    "partial of a closure": lambda factor: functools.partial(closure(factor), x=1),
+    "bound method": lambda factor: Client(factor).answer,
+    "object": Client,
+    "object with slots": Slotted,
+    "object in a dict in a list": lambda factor: [{"client": SimpleNamespace(inner=Client(factor))}],
+    "array in a closure": lambda factor: closure(np.full(3, factor)),  # type: ignore[arg-type]
+    "network in a closure": lambda factor: closure(
+        nn.Linear(1, 1, bias=False).requires_grad_(False).apply(lambda one: one.weight.fill_(factor))
+    ),  # type: ignore[arg-type]
+    "class": lambda factor: type("Made", (), {"factor": factor}),
+    "cached": lambda factor: functools.cache(closure(factor)),
+}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("place", ["digits", "_digits"])
+def test_what_an_attribute_holds_makes_another_model(kind: str, place: str) -> None:
+    def wrapper(factor: float) -> Wrapper:
+        model = Wrapper(None)
+        setattr(model, place, PAIRS[kind](factor))
+        return model
+
+    one, same, other = (identity(wrapper(factor)) for factor in (2.0, 2.0, 3.0))
+    assert one.sha256 != other.sha256
+    assert one == same or (one.unidentified and one.sha256 != same.sha256)
+    if kind != "cached":
+        assert one == same and one.unidentified is None
+
+
+def test_globals_that_a_function_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for function, name, value in ((scaled, "FACTOR", 3.0), (looked_up, "TABLE", np.arange(5.0)), (looked_up, "_looked_up", scaled)):
+        before = fingerprint(Wrapper(function))
+        assert before == fingerprint(Wrapper(function))
+        with monkeypatch.context() as patch:
+            patch.setitem(globals(), name, value)
+            assert fingerprint(Wrapper(function)) != before
+
+
+def fetches(x: torch.Tensor) -> Any:
+    """Code that reaches beyond its arguments."""
+    return urllib.request.urlopen("http://127.0.0.1:1", data=x.numpy().tobytes())
+
+
+def reads(x: torch.Tensor) -> Any:
+    """Code that reads a file."""
+    return x + len(open("factor").read())
+
+
+def imports(x: torch.Tensor) -> Any:
+    """Code that imports when it runs."""
+    import random
+
+    return x * random.random()
+
+
+SECRETS: dict[str, Callable[[], Any]] = {
+    "connection": socket.socket,
+    "lock": threading.Lock,
+    "generator": torch.Generator,
+    "random numbers": lambda: np.random.default_rng(0),
+    "iterator": lambda: iter([1]),
+    "opener": urllib.request.build_opener,
+    "function that fetches": lambda: fetches,
+    "function that reads": lambda: reads,
+    "function that imports": lambda: imports,
+    "object that holds a connection": lambda: SimpleNamespace(inner=socket.socket()),
+    "closure over a lock": lambda: closure(threading.Lock()),  # type: ignore[arg-type]
+    "subclass of another language's": lambda: type("Own", (socket.socket,), {})(),
+}
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_what_cannot_be_read_is_like_nothing(kind: str, tmp_path: Path) -> None:
+    model = Wrapper(SECRETS[kind]())
+    assert identity(model).unidentified == identity(model).unidentified is not None
+    assert fingerprint(model) != fingerprint(model)
+    target = replace(from_module(model, {"input_size": (1, 1, 2)}), cache=ArrayCache(tmp_path))
+    assert target.outputs.directory is None, "nothing of it is kept"
+
+
+def test_a_wrapper_around_what_cannot_be_read_is_not_identified_either() -> None:
+    assert identity(nn.Sequential(nn.Identity(), Wrapper(socket.socket()))).unidentified == "1.digits"
+
+
+def test_functions_that_torch_holds() -> None:
+    one, other = (nn.TransformerEncoderLayer(2, 1, 2, activation=kind) for kind in (nn.functional.relu, nn.functional.gelu))
+    other.load_state_dict(one.state_dict())
+    assert fingerprint(one) != fingerprint(other)

@@ -106,8 +106,11 @@ def test_queries_are_counted_exactly(module: nn.Module, accelerator: Accelerator
     thief.answer(order[:101])
     thief.answer(order[32:96])
     assert thief.queries == 101 and counting._seen == [64, 6, 31]
-    assert thief.ask(torch.zeros(9, 1, 8, 8, dtype=torch.uint8)).logits.shape == (9, 4)
+    made = torch.arange(9, dtype=torch.uint8).view(9, 1, 1, 1).expand(9, 1, 8, 8)
+    assert thief.ask(made).logits.shape == (9, 4)
     assert thief.queries == 110 and sum(counting._seen) == 110
+    thief.ask(made[:5])  # the attack counts them again, the model does not see them again
+    assert thief.queries == 115 and sum(counting._seen) == 110
 
 
 def test_a_second_run_asks_and_trains_nothing(

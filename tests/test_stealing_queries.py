@@ -243,7 +243,7 @@ def test_jacobian_doubles_its_images_and_counts_them(answers: str) -> None:
     target, splits = case(network)
     evidence = Jacobian(seeds=12, rounds=3, settings=replace(QUICK, answers=answers))(target, splits, Accelerator())
     assert [copy.budget for copy in evidence.copies] == [12, 24, 48, 96]
-    assert evidence.queries == 96 and len(network._asked) == 96 + 80
+    assert evidence.queries == 96 and len(set(network._asked)) == len(network._asked) <= 96 + 80  # two that come out equal are sent once
     assert all(copy.controls is not None for copy in evidence.copies)
 
 

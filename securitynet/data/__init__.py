@@ -87,17 +87,28 @@ class Split:
         order = hashlib.sha256(np.ascontiguousarray(self.indices, dtype=np.int64).data).hexdigest()
         return digest(self.images.fingerprint, order, self.transform.id)
 
-    def pixels(self, positions: Any) -> torch.Tensor:
-        """Return float32 pixels in [0,1], [len(positions), c, h, w], of the images at `positions` of this split."""
-        import torch
+    @property
+    def is_plain(self) -> bool:
+        """Whether the images lie in memory as the model is shown them: reading them costs next to nothing."""
+        if not isinstance(self.images, ArrayImages) or self.images.pixels.dtype != np.uint8:
+            return False
+        return self.transform.batch(self.images.pixels[:1]) is not None
 
-        chosen = self.indices[np.asarray(positions)]
+    def shown(self, positions: Any) -> np.ndarray:
+        """Return the pixels [len(positions), c, h, w] of the images at `positions`, uint8 or float32 in units of 0..255."""
+        chosen = self.indices[np.asarray(positions, np.int64)]
         batch = None
         if isinstance(self.images, ArrayImages) and self.images.pixels.dtype == np.uint8:
             batch = self.transform.batch(self.images.pixels[chosen])
         if batch is None:
             batch = np.stack([self.transform(self.images[int(index)]) for index in chosen])
-        return torch.from_numpy(batch).float().div_(255)
+        return batch
+
+    def pixels(self, positions: Any) -> torch.Tensor:
+        """Return float32 pixels in [0,1], [len(positions), c, h, w], of the images at `positions` of this split."""
+        import torch
+
+        return torch.from_numpy(self.shown(positions)).float().div_(255)
 
 
 @dataclass(frozen=True, eq=False)

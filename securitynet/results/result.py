@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from securitynet.cache import replacing
+from securitynet.meter import Bill
 from securitynet.results.dataset import to_dataset
 from securitynet.results.evidence import SIDES, Scored, find, scored
 from securitynet.results.row import Row
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What one evaluation found: rows, the verdict on the model, the model's answers and the attacks' evidence."""
+    """What one evaluation found: rows, the verdict on the model, the model's answers and the attacks' evidence.
+
+    `bill` is what was truly sent to the model for it, by the runs that were interrupted too; a row's `queries` is what its attack needs.
+    """
 
     entry: Entry
     rows: tuple[Row, ...]
@@ -39,6 +43,7 @@ class Result:
     splits: Splits
     outputs: Mapping[str, Outputs]
     evidence: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    bill: Bill = field(default_factory=Bill)
 
     def value(self, attack: str, metric: str, budget: int | None = None) -> float | None:
         """Return the value of the first row of that attack and metric, None where there is none; without `budget`, of the largest."""
@@ -93,12 +98,12 @@ class Result:
         return summarise(self.entry, self.rows, self.verdict, self.evidence.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Return entry, verify, rows and summary as one JSON object."""
-        rows = [row.to_record() for row in self.rows]
-        return {"entry": self.entry.to_record(), "verify": asdict(self.verdict), "rows": rows, "summary": self.summary()}
+        """Return entry, verify, rows, summary and bill as one JSON object."""
+        rows, bill = [row.to_record() for row in self.rows], asdict(self.bill)
+        return {"entry": self.entry.to_record(), "verify": asdict(self.verdict), "rows": rows, "summary": self.summary(), "bill": bill}
 
     def save(self, directory: str | Path) -> Path:
-        """Write rows.jsonl, entry.json, verify.json, summary.json, outputs.npz and evidence/*.npz; return the folder.
+        """Write rows.jsonl, entry.json, verify.json, summary.json, bill.json, outputs.npz and evidence/*.npz; return the folder.
 
         outputs.npz holds `<split>_logits`, `<split>_labels` and `<split>_indices` of members, non_members and test.
         """
@@ -110,7 +115,8 @@ class Result:
         save_arrays(folder / "outputs.npz", arrays)
         for key, evidence in self.evidence.items():
             save_arrays(folder / "evidence" / f"{key}.npz", evidence)
-        for name, record in (("entry", self.entry.to_record()), ("summary", self.summary()), ("verify", asdict(self.verdict))):
+        records = {"entry": self.entry.to_record(), "summary": self.summary(), "verify": asdict(self.verdict), "bill": asdict(self.bill)}
+        for name, record in records.items():
             with replacing(folder / f"{name}.json") as part:
                 part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         write_rows(folder / "rows.jsonl", self.rows)

@@ -11,17 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from securitynet.attacks.stealing import StealingEvidence
-from securitynet.attacks.stealing._copier import sha256_of
 from securitynet.attacks.stealing._generator import Generator, disagreement, forward_differences
 from securitynet.attacks.stealing._thief import Settings, Thief
 from securitynet.attacks.stealing.knockoff import BASE
-from securitynet.cache import ArrayCache, digest
+from securitynet.cache import digest
 from securitynet.errors import Skipped, TrainingError, UsageError
+from securitynet.gather import Gathering
 from securitynet.metrics.vocabulary import KL
+from securitynet.store import key_of
 from securitynet.target import Target
 from securitynet.training import seeded
 
@@ -83,31 +85,30 @@ class DataFree:
 
 
 class Oracle:
-    """The target as it answers made-up images: counts each of them, and remembers on disk, so that nothing is asked twice."""
+    """The target as it answers made-up images: counts each of them, and keeps the answers, so that none is sent twice."""
 
     def __init__(self, target: Target, device: torch.device) -> None:
         self.target, self.device, self.asked = target, device, 0
-        self.cache = ArrayCache(target.cache.directory)
+        self.book = target.outputs.book(digest("outputs", target.fingerprint, "floats in [0,1]", target.draw))
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return log-probabilities float32 [n, k], none below CERTAIN, of pixels [n, c, h, w]."""
         self.asked += len(pixels)
-        if self.cache.directory is None:
-            return self._ask(pixels)
-        key = digest("made up", self.target.fingerprint, sha256_of(pixels))
-        found = self.cache.get(key)
-        if found is None:
-            found = {"logs": self._ask(pixels).cpu().numpy()}
-            self.cache.put(key, found, entry=self.target.entry.id)
-        return torch.from_numpy(found["logs"]).to(self.device)
+        images = pixels.detach().cpu().numpy()
+        places = list(range(len(images)))
+        gathering = Gathering(self.book, len(images), len(images), self._ask, lambda place: images[place])
+        self.book.refresh()
+        gathering.offer(places, [key_of(image) for image in images], images)
+        return torch.from_numpy(gathering.finished()).to(self.device).clamp_min(CERTAIN)
 
     @torch.no_grad()
-    def _ask(self, pixels: Tensor) -> Tensor:
+    def _ask(self, images: np.ndarray) -> np.ndarray:
         module = self.target.module.to(self.device).eval()
-        logs = torch.log_softmax(module(pixels.to(self.device)).float(), dim=1)
+        with self.target.meter.sending(len(images)):
+            logs = torch.log_softmax(module(torch.from_numpy(images).to(self.device)).float(), dim=1)
         if not torch.isfinite(logs).all():
             raise Skipped("the model's outputs are not finite")
-        return logs.clamp_min(CERTAIN)
+        return logs.cpu().numpy()
 
 
 class Memory:
