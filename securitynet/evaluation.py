@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from securitynet.attacks.intact import Intact
 from securitynet.attacks.resolve import Named, named, resolve
-from securitynet.attacks.run import Ran, run
+from securitynet.attacks.run import Ran, not_run, run, spoiled
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.transform import Transform
@@ -112,27 +113,13 @@ class Subject:
         outputs, rows = self._ask(context, store)
         verdict = verify(target, splits, accelerator)
         rows += [context.row("verify", "verify", estimate) for estimate in verdict.estimates]
-        found = [row for attack in attacks for row in self._attacked(attack, context, store)]
+        done = _Attacks(self, context, store)
+        found = [row for attack in attacks for row in done.rows(attack)]
         control = self._control(context, store, found)
         rows += [*control, *(_marked(row, control) for row in found)]
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
-        return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence)
-
-    def _attacked(self, attack: Named, context: Context, store: RowStore) -> list[Row]:
-        """Return the rows of an attack: from `store` where it has run before with the same code, else by running it.
-
-        One that failed is tried again next time.
-        """
-        key = store.key(attack.name, attack.params, self.splits.seed, attack.code)
-        stored = _agreed(store.get(key), self.accelerator)
-        if stored is not None:
-            return stored
-        (ran,) = run([attack], self.target, self.splits, self.accelerator)
-        rows = rows_of(ran, context)
-        if self.accelerator.is_main_process and ran.status != "failed":
-            store.put(key, rows, ran.arrays)
-        return rows
+        return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence, tuple(done.unexpected), done.spoiled)
 
     def _parts(self) -> dict[str, Split]:
         """The splits that all families read, those that are there."""
@@ -210,6 +197,45 @@ class Subject:
             pixels.id,
             pixels.description,
         )
+
+
+class _Attacks:
+    """Runs one attack after the other on a subject, as long as they leave alone what they share."""
+
+    def __init__(self, subject: Subject, context: Context, store: RowStore) -> None:
+        self._subject, self._context, self._store = subject, context, store
+        self._intact = Intact(subject.target, subject.splits)
+        self._culprit = ""
+        self.unexpected: list[str] = []
+        self.spoiled: str | None = None
+
+    def rows(self, attack: Named) -> list[Row]:
+        """Return the rows of an attack: from the store where it has run before with the same code, else by running it.
+
+        One that failed is tried again next time.
+        """
+        key = self._store.key(attack.name, attack.params, self._subject.splits.seed, attack.code)
+        stored = _agreed(self._store.get(key), self._subject.accelerator)
+        if stored is not None:
+            return stored
+        ran = self._ran(attack)
+        rows = rows_of(ran, self._context)
+        if ran.unexpected:
+            self.unexpected.append(attack.name)
+        if self._subject.accelerator.is_main_process and ran.status != "failed":
+            self._store.put(key, rows, ran.arrays)
+        return rows
+
+    def _ran(self, attack: Named) -> Ran:
+        if self._culprit:
+            return not_run(attack, self._culprit)
+        subject = self._subject
+        (ran,) = run([attack], subject.target, subject.splits, subject.accelerator)
+        self.spoiled = self._intact.broken()
+        if self.spoiled is None:
+            return ran
+        self._culprit = attack.name
+        return spoiled(attack, self.spoiled)
 
 
 def rows_of(ran: Ran, context: Context) -> list[Row]:

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What one evaluation found: rows, the verdict on the model, the model's answers and the attacks' evidence."""
+    """What one evaluation found: rows, the verdict on the model, the model's answers and the attacks' evidence.
+
+    `unexpected`: the attacks that failed with an error that nobody foresaw. `spoiled`: what an attack changed for those after it.
+    """
 
     entry: Entry
     rows: tuple[Row, ...]
@@ -39,6 +42,8 @@ class Result:
     splits: Splits
     outputs: Mapping[str, Outputs]
     evidence: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    unexpected: tuple[str, ...] = ()
+    spoiled: str | None = None
 
     def value(self, attack: str, metric: str, budget: int | None = None) -> float | None:
         """Return the value of the first row of that attack and metric, None where there is none; without `budget`, of the largest."""
