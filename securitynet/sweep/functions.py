@@ -30,7 +30,7 @@ class Functions:
         now = dict(_places())
         for place, names in now.items():
             before = self._known.get(place, {})
-            other = {name for name, value in names.items() if before.get(name, value) is not value and not _own(place, name, value)}
+            other = [name for name, value in before.items() if names.get(name) is not value and not _own(place, name, names.get(name))]
             found += [f"{place}.{name}" for name in other]
             names.update({name: before[name] for name in other})
         self._known = now

@@ -31,6 +31,7 @@ class Owner:
         link.connect(os.environ[SOCKET])
         self._connection = Connection(link.detach())
         self._messages: SimpleQueue[Message] = SimpleQueue()
+        self._number: int | None = None
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -42,11 +43,13 @@ class Owner:
 
     def next(self) -> Message:
         """Return the next message, when it is there."""
-        return self._messages.get()
+        message = self._messages.get()
+        self._number = message.get("number")
+        return message
 
     def answer(self, reply: Message) -> None:
         """Send the reply to the last message."""
-        self._connection.send_bytes(json.dumps(reply).encode())
+        self._connection.send_bytes(json.dumps({**reply, "number": self._number}).encode())
 
 
 def answered(handle: Callable[[Message], Message], message: Message) -> Message:

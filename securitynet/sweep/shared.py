@@ -16,9 +16,11 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from securitynet.sweep.functions import Functions
@@ -67,6 +69,12 @@ class Shared:
 
     def changed(self) -> str | None:
         """Return what is not as it was before the first entry, which nobody can put back with certainty; None where all is."""
+        try:
+            return self._compared()
+        except Exception as error:  # noqa: BLE001 - with what an attack left, even looking may fail; it is a change in any case
+            return f"so much that it cannot be compared ({type(error).__name__})"
+
+    def _compared(self) -> str | None:
         self._entries += 1
         files = _open_files()
         if self._entries <= WARM:
@@ -76,7 +84,8 @@ class Shared:
         if files > self._files + FILES:
             found.append(f"{files} files are open, after the third entry there were {self._files}")
         found += [f"the thread {thread.name} goes on" for thread in threading.enumerate() if self._is_left(thread)]
-        found += [f"{what}" for what in (self._functions.replaced(),) if what]
+        found += [f"the process {name} goes on" for name in _children()]
+        found += [what for what in (self._functions.replaced(),) if what]
         return "; ".join(found) or None
 
     def _is_left(self, thread: threading.Thread) -> bool:
@@ -115,6 +124,15 @@ def _facts() -> dict[str, Any]:
     }
     handlers = {f"the handler of {number.name}": signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
     return facts | handlers
+
+
+def _children() -> list[str]:
+    """Names of processes that were started and go on; not the one that libraries start to clean up after them."""
+    place = Path(f"/proc/self/task/{os.getpid()}/children")
+    if not place.exists() or not place.read_text(encoding="ascii"):
+        return []
+    children = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child.name() for child in children if not any("resource_tracker" in part for part in child.cmdline())]
 
 
 def _is_whole(stream: Any) -> bool:
