@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from securitynet.drift import CAUSE, drift, separable
 from securitynet.inputs import Data, Defence, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
-from securitynet.metrics.vocabulary import QUERIES
+from securitynet.metrics.vocabulary import AUC, QUERIES
 from securitynet.results.result import Result
 from securitynet.results.row import Context, Row, suspect
 from securitynet.results.store import RowStore
@@ -103,8 +103,11 @@ class Subject:
         splits = draw(images, Transform.of(target.entry), target.num_classes, options.seed, options.samples)
         return cls(target, splits, Accelerator(), options)
 
-    def evaluated(self, attacks: Sequence[Named]) -> Result:
-        """Ask the model once, verify it, run the attacks; return everything."""
+    def evaluated(self, attacks: Sequence[Named], guard: Callable[[], str | None] = lambda: None) -> Result:
+        """Ask the model once, verify it, run the attacks; return everything.
+
+        `guard` is called after each attack that is none of this package's; it returns what the attack changed for those after it.
+        """
         target, splits, accelerator = self.target, self.splits, self.accelerator
         context = self._context()
         self._announce(attacks)
@@ -113,9 +116,9 @@ class Subject:
         outputs, rows = self._ask(context, store)
         verdict = verify(target, splits, accelerator)
         rows += [context.row("verify", "verify", estimate) for estimate in verdict.estimates]
-        done = _Attacks(self, context, store)
+        done = _Attacks(self, context, store, guard)
         found = [row for attack in attacks for row in done.rows(attack)]
-        control = self._control(context, store, found)
+        control = self._control(context, store, found, done.spoiled)
         rows += [*control, *(_marked(row, control) for row in found)]
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
@@ -154,12 +157,17 @@ class Subject:
             store.put(key, [row], {})
         return outputs, [row]
 
-    def _control(self, context: Context, store: RowStore, found: Sequence[Row]) -> list[Row]:
-        """Return the row of the control without a model, where something was found about membership."""
+    def _control(self, context: Context, store: RowStore, found: Sequence[Row], spoiled: str | None) -> list[Row]:
+        """Return the row of the control without a model, where something was found about membership.
+
+        After an attack that spoiled what all share, only what was measured before counts.
+        """
         if not any(row.family == "membership" and row.value is not None for row in found):
             return []
         key, start = store.key("drift", "{}", context.seed, ""), time.perf_counter()
         rows = store.get(key)
+        if rows is None and spoiled:
+            return [context.row("verify", "drift", Estimate(AUC, None, 0, reason=f"not measured: an attack changed {spoiled}"))]
         if rows is None:
             rows = [replace(context.row("verify", "drift", drift(self.splits)), queries=0, seconds=time.perf_counter() - start)]
             if self.accelerator.is_main_process:
@@ -202,8 +210,8 @@ class Subject:
 class _Attacks:
     """Runs one attack after the other on a subject, as long as they leave alone what they share."""
 
-    def __init__(self, subject: Subject, context: Context, store: RowStore) -> None:
-        self._subject, self._context, self._store = subject, context, store
+    def __init__(self, subject: Subject, context: Context, store: RowStore, guard: Callable[[], str | None]) -> None:
+        self._subject, self._context, self._store, self._guard = subject, context, store, guard
         self._intact = Intact(subject.target, subject.splits)
         self._culprit = ""
         self.unexpected: list[str] = []
@@ -231,7 +239,8 @@ class _Attacks:
             return not_run(attack, self._culprit)
         subject = self._subject
         (ran,) = run([attack], subject.target, subject.splits, subject.accelerator)
-        self.spoiled = self._intact.broken()
+        foreign = not attack.attack.__module__.startswith("securitynet.")
+        self.spoiled = self._intact.broken() or (self._guard() if foreign else None)
         if self.spoiled is None:
             return ran
         self._culprit = attack.name

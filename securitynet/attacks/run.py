@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.resolve import Named
-from securitynet.errors import SecurityNetError, Skipped
+from securitynet.errors import NotFinite, SecurityNetError, Skipped
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
 
@@ -72,17 +72,17 @@ def _run_one(one: Named, target: Target, splits: Splits, accelerator: Accelerato
 
 
 def _finite(estimates: Iterable[Estimate]) -> tuple[Estimate, ...]:
-    """Return the estimates. Raises ValueError for a number that is not finite: it says nothing, however it came about."""
+    """Return the estimates. Raises NotFinite for a number that is not finite: it says nothing, however it came about."""
     found = tuple(estimates)
     broken = [one.metric for one in found if not one.finite]
     if broken:
-        raise ValueError(f"{', '.join(broken[:3])}: not a finite number")
+        raise NotFinite(f"{', '.join(broken[:3])}: not a finite number")
     return found
 
 
 def spoiled(one: Named, what: str) -> Ran:
     """Return the failure of an attack that changed what all attacks on a model share."""
-    return _without(one, "failed", f"it changed {what}, which all attacks share; the attacks after it were not run")
+    return _without(one, "failed", f"it changed what all attacks share: {what}; the attacks after it were not run")
 
 
 def not_run(one: Named, culprit: str) -> Ran:

@@ -9,6 +9,7 @@ import locale
 import logging
 import os
 import random
+import re
 import resource
 import signal
 import socket
@@ -25,6 +26,7 @@ import torch
 
 from securitynet.sweep.functions import Functions
 
+LIBRARIES = re.compile(r"resource_tracker|loky")  # what libraries for parallel work leave in the names of their processes
 WARM = 3  # entries after which a process has opened what it keeps open
 TINY = 1e-310  # a number that is zero where small ones are flushed
 FILES = 16  # more open files than after the third entry that are no leak yet
@@ -69,24 +71,25 @@ class Shared:
 
     def changed(self) -> str | None:
         """Return what is not as it was before the first entry, which nobody can put back with certainty; None where all is."""
-        try:
-            return self._compared()
-        except Exception as error:  # noqa: BLE001 - with what an attack left, even looking may fail; it is a change in any case
-            return f"so much that it cannot be compared ({type(error).__name__})"
-
-    def _compared(self) -> str | None:
         self._entries += 1
         files = _open_files()
         if self._entries <= WARM:
             self._files = max(self._files, files)
-        now = _facts()
-        found = [f"{name} is {now[name]}, was {before}" for name, before in self._facts.items() if now[name] != before]
+        found = [what for what in (self.broken(),) if what]
         if files > self._files + FILES:
             found.append(f"{files} files are open, after the third entry there were {self._files}")
         found += [f"the thread {thread.name} goes on" for thread in threading.enumerate() if self._is_left(thread)]
         found += [f"the process {name} goes on" for name in _children()]
-        found += [what for what in (self._functions.replaced(),) if what]
         return "; ".join(found) or None
+
+    def broken(self) -> str | None:
+        """Return what may change numbers and is not as it was before the first entry; None where all is."""
+        try:
+            now, replaced = _facts(), self._functions.replaced()
+        except Exception as error:  # noqa: BLE001 - with what an attack left, even looking may fail; it is a change in any case
+            return f"so much that it cannot be compared ({type(error).__name__})"
+        found = [f"{name} is {now[name]}, was {before}" for name, before in self._facts.items() if now[name] != before]
+        return "; ".join([*found, *([replaced] if replaced else [])]) or None
 
     def _is_left(self, thread: threading.Thread) -> bool:
         """Say whether an entry left a thread; those of a class of a library's own (a progress bar's) serve all entries."""
@@ -110,7 +113,7 @@ def _facts() -> dict[str, Any]:
         "oneDNN": torch.backends.mkldnn.enabled,  # type: ignore[attr-defined]
         "the detection of anomalies": torch.is_anomaly_enabled(),
         "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")),
-        "small numbers": float(torch.tensor(TINY, dtype=torch.float64) * 1.0),
+        "small numbers": float(torch.tensor(TINY, dtype=torch.float64, device="cpu") * 1.0),
         "the limit of recursion": sys.getrecursionlimit(),
         "the collection of garbage": gc.isenabled(),
         "the time-out of sockets": socket.getdefaulttimeout(),
@@ -127,12 +130,12 @@ def _facts() -> dict[str, Any]:
 
 
 def _children() -> list[str]:
-    """Names of processes that were started and go on; not the one that libraries start to clean up after them."""
+    """Names of processes that were started and go on; not those that libraries keep for the next time."""
     place = Path(f"/proc/self/task/{os.getpid()}/children")
     if not place.exists() or not place.read_text(encoding="ascii"):
         return []
     children = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child.name() for child in children if not any("resource_tracker" in part for part in child.cmdline())]
+    return [child.name() for child in children if not LIBRARIES.search(" ".join(child.cmdline()))]
 
 
 def _is_whole(stream: Any) -> bool:

@@ -46,7 +46,8 @@ def main() -> None:
         limit.update()
         reply = answered(images.handle, message)
         if "entry" in message:
-            reply["changed"] = "; ".join(what for what in (reply.get("spoiled"), images.shared.changed(), images.changed()) if what) or None
+            changes = (reply.get("spoiled"), images.shared.changed(), images.changed())
+            reply["changed"] = "; ".join(dict.fromkeys(what for what in changes if what)) or None
         if owner is not None:
             owner.answer(reply)
 
@@ -160,12 +161,15 @@ class Images:
         }
 
     def _result(self, message: Message, attacks: list[Attack]) -> Result:
+        from securitynet.attacks.resolve import named
         from securitynet.entry import Entry
-        from securitynet.evaluation import evaluate
+        from securitynet.evaluation import Subject
+        from securitynet.inputs import Options
 
         entry = Entry.from_record(message["entry"])
-        options = {name: message[name] for name in ("seed", "samples", "batch_size", "offline")}
-        return evaluate(entry, self._images(entry, message), attacks, cache_dir=message["cache"], **options)
+        options = Options(Path(message["cache"]), *(message[name] for name in ("seed", "samples", "batch_size", "offline")))
+        subject = Subject.of(entry, self._images(entry, message), None, (), options)
+        return subject.evaluated(named(attacks), lambda: self.shared.broken() or self.changed())
 
     def _images(self, entry: Any, message: Message) -> ImageSet | None:
         """The images of the entry's dataset; None where files beside its weights say who its members are."""
