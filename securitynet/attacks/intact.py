@@ -37,7 +37,7 @@ def checksum(arrays: Iterable[np.ndarray]) -> int:
     """Return one number that depends on every value of these arrays and on their order."""
     total = 1
     for array in arrays:
-        total = zlib.adler32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), total)
+        total = zlib.adler32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, total)
     return total
 
 

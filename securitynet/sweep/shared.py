@@ -110,7 +110,7 @@ def _facts() -> dict[str, Any]:
         "TF32": (cudnn.allow_tf32, matmul.allow_tf32, torch.get_float32_matmul_precision()),
         "the number of threads": torch.get_num_threads(),
         "the default device": torch.get_default_device(),
-        "oneDNN": torch.backends.mkldnn.enabled,  # type: ignore[attr-defined]
+        "oneDNN": torch.backends.mkldnn.enabled,
         "the detection of anomalies": torch.is_anomaly_enabled(),
         "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")),
         "small numbers": float(torch.tensor(TINY, dtype=torch.float64, device="cpu") * 1.0),
