@@ -206,24 +206,24 @@ def memory(folder: Path, count: int, attacks: list[str]) -> None:
 def kills(folder: Path, count: int, times: int, attacks: list[str]) -> int:
     """Kill sweeps at random moments within what an undisturbed one takes, go on with each to its end; return the rows at fault."""
     rng = np.random.default_rng()
-    faults = killed = fruitful = 0
+    faults = killed = fruitful = resumed = 0
     with models(folder, count) as records:
-        took, undisturbed = sweep(folder, "undisturbed", records, attacks)
+        took, undisturbed = sweep(folder, "undisturbed", records, [*attacks, "--samples", "100"])
         expected = table(undisturbed)
         say(f"undisturbed: {took:.1f} s, {len(expected)} rows")
         for number in itertools.count():
-            run, output = command(folder, f"killed-{number}", records, attacks)
+            run, output = command(folder, f"killed-{number}", records, [*attacks, "--samples", "100"])
             while killed < times and settled_in(output) < count:
                 before = settled_in(output)
                 if kill(run, float(rng.uniform(0, took)), bool(rng.integers(2))):
                     killed, fruitful = killed + 1, fruitful + (settled_in(output) > before)
+                    resumed += settled_in(output) > 0
             subprocess.run(run, check=True, capture_output=True)
             found, rows = table(output), len(list(rows_of(read(output, thorough=True))))
             lost, other = len(expected.keys() - found.keys()), sum(found[key] != expected.get(key) for key in found)
             faults += lost + (rows - len(found)) + other
-            say(
-                f"{killed} kills, {fruitful} with models settled in that run: {lost} rows lost, {rows - len(found)} doubled, {other} differ"
-            )
+            what = f"{lost} rows lost, {rows - len(found)} doubled, {other} differ of {len(found)}"
+            say(f"{killed} kills, {resumed} with models settled before, {fruitful} with models settled in that very run: {what}")
             if killed >= times:
                 return faults
     raise AssertionError
