@@ -1,21 +1,23 @@
 """What a sweep costs beyond the evaluations themselves; prints one line per number.
 
 Models are noisy copies of a built-in one behind a server of this machine, so that each is downloaded, hashed, loaded and asked.
-  overhead  models of one kind, by turns, in one warm process and in a sweep: seconds per model, pair by pair, and the start apart
+  overhead  models of one kind, by turns, in one warm process and in a sweep: processor seconds and seconds per model, pair by
+            pair, and the start apart; on a machine that does other work, only the processor seconds can be compared
   overlap   a slow server: when weights were fetched and models computed, and how much of the fetching the computing hid
   memory    peak and resident memory of the worker, model by model
-  kills     a sweep killed ten times at random moments and gone on with: its table beside that of an undisturbed one
+  kills     sweeps killed at random moments, the driver alone or with all its processes, and gone on with; rows lost, doubled
+            and differing beside an undisturbed one. The exit code is 1 where there are any
 
-usage: python benchmarks/sweep.py {overhead,overlap,memory,kills} [--models 100] [--rounds 5] [--attacks standard]
+usage: python benchmarks/sweep.py {overhead,overlap,memory,kills} [--models 100] [--rounds 5] [--kills 100] [--attacks standard]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import itertools
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from safetensors.numpy import load, save
 
 from securitynet import catalog
@@ -117,38 +120,58 @@ def overhead(folder: Path, count: int, rounds: int, attacks: list[str]) -> None:
     ):
         assert warm.stdin is not None and warm.stdout is not None
 
-        def ask(record: dict[str, Any]) -> tuple[float, float]:
+        def ask(record: dict[str, Any]) -> np.ndarray:
             told = {"record": record, "data": str(folder / "images.npz"), "attacks": attacks, "cache": str(folder / "cache-warm")}
             print(json.dumps(told), file=warm.stdin, flush=True)
-            took, used = warm.stdout.readline().split()  # type: ignore[union-attr]
-            return float(took), float(used)
+            return np.array(warm.stdout.readline().split(), float)  # type: ignore[union-attr]
 
         ask(records[0])  # warms it up
-        pairs, starts, work, used = [], [], 0.0, 0.0
+        pairs, starts = [], []
         for turn in range(rounds):
             part = records[1:][turn::rounds]
-            asked = [ask(record) for record in part]
-            alone = statistics.median(wall for wall, _ in asked)
-            work += sum(processor for _, processor in asked)
-            before = processor_time()
-            took, output = sweep(folder, f"turn-{turn}", part, attacks)
-            used += processor_time() - before
-            ends = sorted(line["evaluated"][1] for line in done(output))
-            swept = statistics.median(later - sooner for sooner, later in itertools.pairwise(ends))
+            alone = np.mean([ask(record) for record in part], axis=0)
+            start = time.perf_counter()
+            swept = followed(folder, f"turn-{turn}", part, attacks)
+            starts.append(time.perf_counter() - start - len(part) * swept[0])
             pairs.append((alone, swept))
-            starts.append(took - len(part) * swept)
-            say(f"pair {turn + 1}, {len(part)} models each: {alone:.3f} s a model in one warm process, {swept:.3f} s in a sweep")
+            say(f"pair {turn + 1}, {len(part)} models each: {spent(alone)} a model in one warm process, {spent(swept)} in a sweep")
         warm.stdin.close()
-    ratios = sorted(swept / alone - 1 for alone, swept in pairs)
-    say(f"per model: {statistics.median(ratios):+.1%} (median of {rounds} pairs, {ratios[0]:+.1%} to {ratios[-1]:+.1%})")
+    for place, name in enumerate(("seconds", "processor seconds")):
+        ratios = sorted(swept[place] / alone[place] - 1 for alone, swept in pairs)
+        say(f"{name} per model: {statistics.median(ratios):+.1%} (median of {rounds} pairs, {ratios[0]:+.1%} to {ratios[-1]:+.1%})")
     say(f"start and end of a sweep, however many models: {statistics.median(starts):.1f} s")
-    say(f"processor time: {work:.1f} s in the warm process, {used:.1f} s in the sweeps with their starts")
 
 
-def processor_time() -> float:
-    """Return the processor seconds of all child processes that have ended."""
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return spent.ru_utime + spent.ru_stime
+def spent(pair: np.ndarray) -> str:
+    """Return seconds and processor seconds as text."""
+    return f"{pair[0]:.3f} s ({pair[1]:.3f} s of processors)"
+
+
+def followed(folder: Path, name: str, records: list[dict[str, Any]], attacks: list[str]) -> np.ndarray:
+    """Run a sweep; return seconds and processor seconds of all its processes per model, from the first settled one to the last but one."""
+    run, output = command(folder, name, records, attacks)
+    marks: dict[int, tuple[float, float]] = {}
+    with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            settled = settled_in(output)
+            if settled and settled not in marks:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    marks[settled] = (time.perf_counter(), processor_time(process.pid))
+            time.sleep(0.05)
+    first, last = min(marks), max(number for number in marks if number < len(records))
+    return (np.array(marks[last]) - np.array(marks[first])) / (last - first)
+
+
+def settled_in(output: Path) -> int:
+    """Return how many models are settled in a directory that a sweep works on, cheaply."""
+    path = output / "journal.jsonl"
+    return path.read_bytes().count(b'"event": "done"') if path.exists() else 0
+
+
+def processor_time(pid: int) -> float:
+    """Return the processor seconds of a process and all below it, those that have ended among them."""
+    root = psutil.Process(pid)
+    return sum(sum(process.cpu_times()[:4]) for process in (root, *root.children(recursive=True)))
 
 
 def overlap(folder: Path, count: int, attacks: list[str]) -> None:
@@ -180,22 +203,44 @@ def memory(folder: Path, count: int, attacks: list[str]) -> None:
     say(f"peak of model {count} over that of model 5: {peaks[entries[-1]] / peaks[entries[4]]:.3f}")
 
 
-def kills(folder: Path, count: int, attacks: list[str], times: int = 10) -> None:
-    """Kill the driver at random moments within what an undisturbed sweep takes, then let it end; compare the tables."""
+def kills(folder: Path, count: int, times: int, attacks: list[str]) -> int:
+    """Kill sweeps at random moments within what an undisturbed one takes, go on with each to its end; return the rows at fault."""
     rng = np.random.default_rng()
+    faults = killed = fruitful = resumed = 0
     with models(folder, count) as records:
-        took, undisturbed = sweep(folder, "undisturbed", records, attacks)
-        run, output = command(folder, "killed", records, attacks)
-        for _ in range(times):
-            process = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(rng.uniform(0, took / 2))
-            process.kill()
-            process.wait()
-            say(f"killed with {len(done(output))} of {count} models settled")
-        subprocess.run(run, check=True, capture_output=True)
-    one, other = table(undisturbed), table(output)
-    differing = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-    say(f"{len(one)} rows undisturbed, {len(other)} after {times} kills; {len(differing)} of them differ (not counting {MAY_DIFFER})")
+        took, undisturbed = sweep(folder, "undisturbed", records, [*attacks, "--samples", "100"])
+        expected = table(undisturbed)
+        say(f"undisturbed: {took:.1f} s, {len(expected)} rows")
+        for number in itertools.count():
+            run, output = command(folder, f"killed-{number}", records, [*attacks, "--samples", "100"])
+            while killed < times and settled_in(output) < count:
+                before = settled_in(output)
+                if kill(run, float(rng.uniform(0, took)), bool(rng.integers(2))):
+                    killed, fruitful = killed + 1, fruitful + (settled_in(output) > before)
+                    resumed += settled_in(output) > 0
+            subprocess.run(run, check=True, capture_output=True)
+            found, rows = table(output), len(list(rows_of(read(output, thorough=True))))
+            lost, other = len(expected.keys() - found.keys()), sum(found[key] != expected.get(key) for key in found)
+            faults += lost + (rows - len(found)) + other
+            what = f"{lost} rows lost, {rows - len(found)} doubled, {other} differ of {len(found)}"
+            say(f"{killed} kills, {resumed} with models settled before, {fruitful} with models settled in that very run: {what}")
+            if killed >= times:
+                return faults
+    raise AssertionError
+
+
+def kill(run: list[str], seconds: float, whole: bool) -> bool:
+    """Start a sweep and kill its driver after so many seconds, `whole` with all its processes; say whether it was still running."""
+    with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            return False
+        below = psutil.Process(process.pid).children(recursive=True) if whole else []
+        process.kill()
+        for child in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+    return True
 
 
 def table(output: Path) -> dict[str, dict[str, Any]]:
@@ -209,20 +254,24 @@ def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201
 
 
-def main() -> None:
-    """Run one of the four."""
+def main() -> int:
+    """Run one of the four; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("overhead", "overlap", "memory", "kills"))
     parser.add_argument("--models", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--attacks", nargs="+", default=["standard"])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="securitynet-") as name:
+        if args.what == "kills":
+            return int(kills(Path(name), args.models, args.kills, args.attacks) > 0)
         if args.what == "overhead":
             overhead(Path(name), args.models, args.rounds, args.attacks)
         else:
-            {"overlap": overlap, "memory": memory, "kills": kills}[args.what](Path(name), args.models, args.attacks)
+            {"overlap": overlap, "memory": memory}[args.what](Path(name), args.models, args.attacks)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,15 +6,16 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from securitynet.attacks.intact import Intact
 from securitynet.attacks.resolve import Named, named, resolve
-from securitynet.attacks.run import Ran, run
+from securitynet.attacks.run import Ran, not_run, run, spoiled
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
 from securitynet.controls.measured import Controls
 from securitynet.controls.twins import Twins, without_twins
@@ -23,10 +24,11 @@ from securitynet.data.transform import Transform
 from securitynet.inputs import Data, Defence, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
-from securitynet.metrics.vocabulary import QUERIES
+from securitynet.metrics.vocabulary import ACCURACY, QUERIES
 from securitynet.results.headline import doubtful
 from securitynet.results.result import Result
 from securitynet.results.row import Context, Row, suspect
+from securitynet.results.separation import OUT_MODEL
 from securitynet.results.store import RowStore
 from securitynet.target import Outputs, Target, query, to_send
 from securitynet.verify import verify
@@ -114,8 +116,11 @@ class Subject:
         splits, twins = without_twins(splits, target.cache)
         return cls(target, splits, Accelerator(), options, twins)
 
-    def evaluated(self, attacks: Sequence[Named]) -> Result:
-        """Ask the model once, verify it, run the attacks; return everything."""
+    def evaluated(self, attacks: Sequence[Named], guard: Callable[[], str | None] = lambda: None) -> Result:
+        """Ask the model once, verify it, run the attacks; return everything.
+
+        `guard` is called after each attack that is none of this package's; it returns what the attack changed for those after it.
+        """
         target, splits, accelerator = self.target, self.splits, self.accelerator
         context = self._context()
         place = digest(context.entry, target.fingerprint, context.dataset, context.manifest)
@@ -126,28 +131,15 @@ class Subject:
         outputs, rows = self._ask(context, store)
         verdict = verify(target, splits, accelerator)
         rows += [context.row("verify", "verify", estimate) for estimate in verdict.estimates]
-        found = [row for attack in attacks for row in self._attacked(attack, context, store)]
-        controls = self._controls(context, store, found, attacks)
+        done = _Attacks(self, context, store, guard)
+        found = [row for attack in attacks for row in done.rows(attack)]
+        controls = self._controls(context, store, found, attacks, done.spoiled)
         doubt = doubtful([*found, *controls], store.evidence.values())
         rows += [*controls, *(suspect(row, doubt) if doubt and row.family == "membership" else row for row in found)]
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
-        return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence, target.meter.bill)
-
-    def _attacked(self, attack: Named, context: Context, store: RowStore) -> list[Row]:
-        """Return the rows of an attack: from `store` where it has run before with the same code, else by running it.
-
-        One that failed is tried again next time.
-        """
-        key = store.key(attack.name, attack.params, self.splits.seed, attack.code)
-        stored = _agreed(store.get(key), self.accelerator)
-        if stored is not None:
-            return stored
-        (ran,) = run([attack], self.target, self.splits, self.accelerator)
-        rows = rows_of(ran, context)
-        if self.accelerator.is_main_process and ran.status != "failed":
-            store.put(key, rows, ran.arrays)
-        return rows
+        bill, unexpected = target.meter.bill, tuple(done.unexpected)
+        return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence, bill, unexpected, done.spoiled)
 
     def _parts(self) -> dict[str, Split]:
         """The splits that all families read, those that are there."""
@@ -182,8 +174,16 @@ class Subject:
             store.put(key, [row], {})
         return outputs, [row]
 
-    def _controls(self, context: Context, store: RowStore, found: Sequence[Row], attacks: Sequence[Named]) -> list[Row]:
-        """Return the rows of the controls of membership inference, where something was found about it."""
+    def _controls(
+        self, context: Context, store: RowStore, found: Sequence[Row], attacks: Sequence[Named], spoiled: str | None
+    ) -> list[Row]:
+        """Return the rows of the controls of membership inference, where something was found about it.
+
+        After an attack that spoiled what all share, nothing is measured.
+        """
+        if spoiled:
+            reason = f"not measured: an attack changed {spoiled}"
+            return [context.row("verify", OUT_MODEL, Estimate(ACCURACY, None, 0, reason=reason))]
         shared = self.options.root / "results"
         controls = Controls(self.target, self.splits, self.accelerator, context, store, shared, self.twins, self.out_model)
         return controls.rows(found, attacks)
@@ -219,6 +219,46 @@ class Subject:
             pixels.id,
             pixels.description,
         )
+
+
+class _Attacks:
+    """Runs one attack after the other on a subject, as long as they leave alone what they share."""
+
+    def __init__(self, subject: Subject, context: Context, store: RowStore, guard: Callable[[], str | None]) -> None:
+        self._subject, self._context, self._store, self._guard = subject, context, store, guard
+        self._intact = Intact(subject.target, subject.splits)
+        self._culprit = ""
+        self.unexpected: list[str] = []
+        self.spoiled: str | None = None
+
+    def rows(self, attack: Named) -> list[Row]:
+        """Return the rows of an attack: from the store where it has run before with the same code, else by running it.
+
+        One that failed is tried again next time.
+        """
+        key = self._store.key(attack.name, attack.params, self._subject.splits.seed, attack.code)
+        stored = _agreed(self._store.get(key), self._subject.accelerator)
+        if stored is not None:
+            return stored
+        ran = self._ran(attack)
+        rows = rows_of(ran, self._context)
+        if ran.unexpected:
+            self.unexpected.append(attack.name)
+        if self._subject.accelerator.is_main_process and ran.status != "failed":
+            self._store.put(key, rows, ran.arrays)
+        return rows
+
+    def _ran(self, attack: Named) -> Ran:
+        if self._culprit:
+            return not_run(attack, self._culprit)
+        subject = self._subject
+        (ran,) = run([attack], subject.target, subject.splits, subject.accelerator)
+        foreign = not attack.attack.__module__.startswith("securitynet.")
+        self.spoiled = self._intact.broken() or (self._guard() if foreign else None)
+        if self.spoiled is None:
+            return ran
+        self._culprit = attack.name
+        return spoiled(attack, self.spoiled)
 
 
 def rows_of(ran: Ran, context: Context) -> list[Row]:

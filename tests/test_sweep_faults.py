@@ -23,7 +23,7 @@ from securitynet.errors import DownloadError, SecurityNetError
 from securitynet.results.row import Row
 from securitynet.sweep import faults, serial
 from securitynet.sweep.child import PREFIX, Lost, clean_up
-from securitynet.sweep.faults import DISK, NETWORK, Machine, host_of, kind_of, path_of
+from securitynet.sweep.faults import DISK, NETWORK, Machine, host_of, hub, kind_of, path_of
 from securitynet.sweep.plan import Job, Settings
 from securitynet.sweep.rounds import Rounds
 from securitynet.sweep.state import Outcome
@@ -34,16 +34,11 @@ def job(name: str, host: str = "https://a") -> Job:
 
 
 def good(of: Job) -> Outcome:
-    return Outcome(of, (Row(entry=of.entry.id, attack="query"),), (0.0, 1.0), (1.0, 2.0))
+    return Outcome(of, (Row(entry=of.entry.id, attack="query"),), (0.0, 1.0), (1.0, 2.0), reached=True)
 
 
 def bad(of: Job, kind: str | None, path: str | None = None) -> Outcome:
     return serial.failed(of, "it failed", fault=kind, path=path)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "AGAIN", 0.01)
 
 
 class Bench:
@@ -55,7 +50,7 @@ class Bench:
         self.dead: set[str] = set()
         self.asked: list[str] = []
         hosts = ["https://a", "https://b", "https://c"]
-        self.machine = Machine((folder,), hosts, patience, lambda: False, self._say)
+        self.machine = Machine((folder,), hosts, patience, lambda: False, self._say, 0.01)
         self.revive: Callable[[], None] = lambda: None
         monkeypatch.setattr(faults, "_answers", self._answers)
 
@@ -92,7 +87,7 @@ def test_dead_addresses_of_one_host_are_the_entries_own(tmp_path: Path, monkeypa
 
 def test_a_network_that_is_gone_for_a_while_costs_nobody_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(tmp_path, monkeypatch)
-    bench.dead = {"https://a", "https://b", "https://c"}
+    bench.dead = {"https://a", "https://b", "https://c", hub()}
     bench.revive = bench.dead.clear
     jobs = [job(f"m{number}", f"https://{'abc'[number % 3]}") for number in range(9)]
     bench.run(jobs, lambda one, _: bad(one, NETWORK) if host_of(one.entry) in bench.dead else good(one))
@@ -107,12 +102,41 @@ def test_the_only_host_counts_as_the_network_if_it_answered_before(tmp_path: Pat
 
     def evaluate(one: Job, _: int) -> Outcome:
         if len(bench.booked) == 2:
-            bench.dead = {"https://a"} if not bench.said else set()
+            bench.dead = {"https://a", hub()} if not bench.said else set()
         return bad(one, NETWORK) if bench.dead else good(one)
 
     bench.revive = lambda: bench.dead.clear()
     bench.run(jobs, evaluate)
-    assert "https://a does not answer any more" in bench.said[0] and {outcome.status for outcome in bench.booked} == {"ok"}
+    assert "the network is gone" in bench.said[0] and {outcome.status for outcome in bench.booked} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("host", "silent", "booked"),
+    [("https://a", False, True), ("https://a", True, False), ("http://127.0.0.1:9", True, True)],
+)
+def test_a_single_host_is_compared_with_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, silent: bool, booked: bool
+) -> None:
+    """Where the Hub answers, the host is at fault; where nobody does, the network; an address of this machine stands for itself."""
+    bench = Bench(tmp_path, monkeypatch, patience=0.05)
+    bench.machine.hosts, bench.dead = [host], {host, *([hub()] if silent else [])}
+    jobs = [job(f"m{number}", host) for number in range(6)]
+    if booked:
+        bench.run(jobs, lambda one, _: bad(one, NETWORK))
+        assert len(bench.booked) == 6 and not bench.said
+    else:
+        with pytest.raises(SecurityNetError, match="none of"):
+            bench.run(jobs, lambda one, _: bad(one, NETWORK))
+        assert not bench.booked
+
+
+def test_dead_hosts_of_the_plan_do_not_hide_that_one_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, monkeypatch)
+    bench.machine.hosts = [f"https://dead-{number}" for number in range(5)] + ["https://alive"]
+    bench.dead = {*bench.machine.hosts[:-1], hub()}
+    jobs = [job("alive", "https://alive"), *(job(f"m{number}", f"https://dead-{number % 5}") for number in range(12))]
+    bench.run(jobs, lambda one, _: bad(one, NETWORK) if host_of(one.entry) in bench.dead else good(one))
+    assert not bench.said and len(bench.booked) == 13
 
 
 def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,8 +156,8 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(tmp_path, monkeypatch, patience=0.05)
-    bench.dead = {"https://a", "https://b", "https://c"}
-    with pytest.raises(SecurityNetError, match=r"the network is gone: neither .* run the same command to go on"):
+    bench.dead = {"https://a", "https://b", "https://c", hub()}
+    with pytest.raises(SecurityNetError, match=r"the network is gone: none of .* answers; .* run the same command to go on"):
         bench.run([job(f"m{number}") for number in range(5)], lambda one, _: bad(one, NETWORK))
     assert not bench.booked
 
@@ -250,7 +274,7 @@ EXPECTED = {"error": "the weights do not fit", "unexpected": False}
         ((UNEXPECTED, UNEXPECTED), "failed", 1),
         ((EXPECTED,), "failed", 0),
         ((Lost("was killed by SIGSEGV"),), "failed", 0),  # it was alone in that process
-        ((rows("failed"),), "failed", 0),
+        ((rows("failed", odd=["a"]),), "failed", 0),
     ],
 )
 def test_what_nobody_foresaw_is_tried_in_a_fresh_process(tmp_path: Path, answers: Any, status: str, stops: int) -> None:
@@ -258,10 +282,16 @@ def test_what_nobody_foresaw_is_tried_in_a_fresh_process(tmp_path: Path, answers
     assert (made.evaluate(job("a")).status, child.stops, child.answers) == (status, stops, [])
 
 
-@pytest.mark.parametrize("first", [Lost("was killed by SIGSEGV"), rows("failed"), UNEXPECTED])
+@pytest.mark.parametrize("first", [Lost("was killed by SIGSEGV"), rows("failed", odd=["a"]), UNEXPECTED])
 def test_a_failure_after_others_may_be_theirs(tmp_path: Path, first: Any) -> None:
     made, child = world(tmp_path, rows(), first, rows(), Lost("did not end within 3 s", late=True))
     assert [made.evaluate(job("a")).status for _ in range(3)] == ["ok", "ok", "failed"] and not child.answers
+
+
+@pytest.mark.parametrize("refusal", [EXPECTED, rows("failed", odd=[])])
+def test_a_clear_refusal_restarts_nothing(tmp_path: Path, refusal: Any) -> None:
+    made, child = world(tmp_path, rows(), refusal, rows())
+    assert [made.evaluate(job("a")).status for _ in range(3)] == ["ok", "failed", "ok"] and not child.stops
 
 
 def test_a_process_that_was_changed_is_replaced_and_the_culprit_named(tmp_path: Path) -> None:

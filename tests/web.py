@@ -13,7 +13,10 @@ from typing import Any
 
 @dataclass
 class Page:
-    """What an address answers. `cut` closes the line after so many bytes, for the first `cuts` answers."""
+    """What an address answers. `cut` closes the line after so many bytes, for the first `cuts` answers.
+
+    `refusals`: headers of the first answers, which are 429.
+    """
 
     body: bytes = b""
     status: int = 200
@@ -22,6 +25,7 @@ class Page:
     cuts: int = 1
     ranges: bool = True
     length: bool = True
+    refusals: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -39,8 +43,8 @@ class Web:
 
 
 @contextmanager
-def serve() -> Iterator[Web]:
-    """Run the server on a free port of 127.0.0.1."""
+def serve(port: int = 0) -> Iterator[Web]:
+    """Run the server on a free port of 127.0.0.1, or on that one."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -51,6 +55,8 @@ def serve() -> Iterator[Web]:
         def do_GET(self) -> None:
             web.requests.append((self.path, dict(self.headers.items())))
             page = web.pages.get(self.path, Page(b"not here", 404))
+            if page.refusals:
+                page = Page(status=429, headers=page.refusals.pop(0))
             start = _start(page, self.headers) if page.status == 200 else 0
             self.send_response(206 if start else page.status)
             for name, value in page.headers.items():
@@ -66,7 +72,7 @@ def serve() -> Iterator[Web]:
                 end, self.close_connection = page.cut, True
             self.wfile.write(page.body[start:end])
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     web = Web(f"http://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

@@ -6,11 +6,11 @@ import errno
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.resolve import Named
-from securitynet.errors import Skipped
+from securitynet.errors import NotFinite, SecurityNetError, Skipped
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
 
@@ -29,7 +29,8 @@ FULL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 class Ran:
     """What became of one attack: its numbers and arrays, what it cost; `status` is ok, skipped or failed.
 
-    One that was skipped or that failed has a single estimate without a metric, with the reason, and no cost.
+    One that was skipped or that failed has a single estimate without a metric, with the reason, and no cost. `unexpected`: it failed
+    with an error that is none of this package.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Ran:
     queries: int | None = None
     seconds: float | None = None
     peak_memory: int | None = None
+    unexpected: bool = False
 
 
 def run(attacks: Iterable[Named], target: Target, splits: Splits, accelerator: Accelerator) -> Iterator[Ran]:
@@ -59,22 +61,33 @@ def _run_one(one: Named, target: Target, splits: Splits, accelerator: Accelerato
             estimates = _finite(evidence.metrics())
     except Skipped as skipped:
         return _without(one, "skipped", str(skipped))
-    except Exception as error:  # an attack may be anybody's code: its failure costs one row, not the evaluation
+    except (Exception, SystemExit) as error:  # an attack may be anybody's code: its failure costs one row, not the evaluation
         if isinstance(error, OSError) and error.errno in FULL:  # the disk's fault, not the attack's
             raise
         log.debug("%s failed", one.name, exc_info=True)
-        return _without(one, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return replace(_without(one, "failed", reason), unexpected=not isinstance(error, SecurityNetError))
     seconds = time.perf_counter() - start
     return Ran(one.name, one.params, evidence.family, "ok", estimates, evidence.arrays(), evidence.queries, seconds, memory.peak)
 
 
 def _finite(estimates: Iterable[Estimate]) -> tuple[Estimate, ...]:
-    """Return the estimates. Raises ValueError for a number that is not finite: it says nothing, however it came about."""
+    """Return the estimates. Raises NotFinite for a number that is not finite: it says nothing, however it came about."""
     found = tuple(estimates)
     broken = [one.metric for one in found if not one.finite]
     if broken:
-        raise ValueError(f"{', '.join(broken[:3])}: not a finite number")
+        raise NotFinite(f"{', '.join(broken[:3])}: not a finite number")
     return found
+
+
+def spoiled(one: Named, what: str) -> Ran:
+    """Return the failure of an attack that changed what all attacks on a model share."""
+    return _without(one, "failed", f"it changed what all attacks share: {what}; the attacks after it were not run")
+
+
+def not_run(one: Named, culprit: str) -> Ran:
+    """Return the failure of an attack that comes after one that changed what all attacks share."""
+    return _without(one, "failed", f"not run: {culprit}, before it, changed what all attacks share")
 
 
 def _without(one: Named, status: str, reason: str) -> Ran:

@@ -84,6 +84,7 @@ def _configure_machine(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds to wait while the disk is full or the network gone (default 3600)",
     )
+    machine.add_argument("--test-every", type=float, default=60, metavar="S", help="seconds between two tests then (default 60)")
     machine.add_argument("--processes", type=int, metavar="N", help="that work on a model together (default: one per GPU, with ray one)")
     machine.add_argument("--threads", type=int, metavar="N", help="of each process on the CPU (default: all cores)")
     machine.add_argument("--engine", choices=("serial", "ray"), default="serial", help="ray: several models at once (securitynet[ray])")
@@ -184,7 +185,9 @@ def _sweep(args: argparse.Namespace, jobs: list[Job], folder: Path) -> int:
     live = sys.stderr.isatty()
     with contextlib.ExitStack() as stack:
         watcher = stack.enter_context(Live(settings, sys.stderr)) if live else Lines(settings, sys.stderr)
-        finished = sweep(jobs, settings, folder, watcher, How(args.retry_failed, args.engine, args.workers, args.shard, args.patience))
+        finished = sweep(
+            jobs, settings, folder, watcher, How(args.retry_failed, args.engine, args.workers, args.shard, args.patience, args.test_every)
+        )
     from securitynet.sweep.status import status
 
     found = status(folder)

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from securitynet.cache import digest, replacing
 from securitynet.download import archive
 from securitynet.download.hashes import Pin, digests_of
-from securitynet.download.http import Request, discard, transfer
+from securitynet.download.http import PATIENCE, Request, discard, transfer
 from securitynet.download.hub import WEIGHTS, Repo
 from securitynet.download.hubcache import COMMIT
 from securitynet.errors import DownloadError
@@ -27,12 +27,16 @@ SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".th", ".ckpt", ".tar")
 
 @dataclass(frozen=True)
 class Files:
-    """Where files come from: `local` is a file or folder given by the user, which is used in place of any download."""
+    """Where files come from: `local` is a file or folder given by the user, which is used in place of any download.
+
+    `hold`: seconds that a server which says when to come back is waited for; beyond that the error is http.Later.
+    """
 
     cache: Path
     offline: bool = False
     progress: bool = True
     local: Path | None = None
+    hold: float = PATIENCE
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def _download(entry: Entry, files: Files, url: str, path: Path) -> None:
         log.info("%s: only a prefix of the %s is recorded, which is no pin; the sha256 is noted now", entry.id, pin.algorithm)
     size = None if entry.archive_member else entry.weights_size
     part = path.with_name(path.name + ".part")
-    transfer(Request(entry.id, url, pin is not None and pin.full, size, files.progress), part)
+    transfer(Request(entry.id, url, pin is not None and pin.full, size, files.progress, files.hold), part)
     if size and (found := part.stat().st_size) != size:
         discard(part)
         raise DownloadError(f"{entry.id}: {url} gave {found:,} bytes, the entry says {size:,}; the file was deleted")

@@ -32,21 +32,26 @@ REFUSED = (401, 403, 407)
 
 @dataclass(frozen=True)
 class Request:
-    """What to get. `label` names it in messages, `pinned` says that a full hash will be checked, `size` is the promised size in bytes."""
+    """What to get. `label` names it in messages, `pinned` says that a full hash will be checked, `size` is the promised size in bytes.
+
+    `hold`: seconds in all that a server which says when to come back is waited for.
+    """
 
     label: str
     url: str
     pinned: bool = False
     size: int | None = None
     progress: bool = False
+    hold: float = PATIENCE
 
     def allows(self, address: str) -> bool:
         """Whether `address` may be asked: https; plain http where a full hash is checked, or where all happens on this machine."""
         scheme = urlsplit(address).scheme
-        return scheme == "https" or (scheme == "http" and (self.pinned or (_is_loopback(self.url) and _is_loopback(address))))
+        return scheme == "https" or (scheme == "http" and (self.pinned or (is_loopback(self.url) and is_loopback(address))))
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Say whether an address is one of this machine."""
     host = urlsplit(address).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -57,7 +62,8 @@ def _is_loopback(address: str) -> bool:
 def transfer(request: Request, part: Path) -> None:
     """Bring the file into `part`, going on from what lies there. What arrived stays for the next call when the line breaks.
 
-    Raises DownloadError with cause and remedy. The content is not checked here beyond its size.
+    Raises DownloadError with cause and remedy, Later where the server wants to be asked again later than `hold` allows. The
+    content is not checked here beyond its size.
     """
     from huggingface_hub.utils import httpx
 
@@ -70,11 +76,10 @@ def transfer(request: Request, part: Path) -> None:
         except (httpx.TransportError, Busy) as error:
             wish = error.after(pause) if isinstance(error, Busy) else None
             left -= wish is None
-            if not left or waited + (wish or 0.0) > PATIENCE:
+            if not left or waited + (wish or 0.0) > request.hold:
                 arrived = part.stat().st_size if part.exists() else 0
-                raise DownloadError(
-                    f"{request.label}: {request.url} broke off after {arrived:,} bytes ({_words(error)}); run again to go on from there"
-                ) from error
+                text = f"{request.label}: {request.url} broke off after {arrived:,} bytes ({_words(error)}); run again to go on from there"
+                raise (DownloadError(text) if wish is None else Later(text, wish)) from error
             wait = pause if wish is None else max(wish, PAUSE)
         if wait > WORTH_A_WORD:
             log.info("%s: the server asks to wait %.0f s", request.label, wait)
@@ -84,6 +89,14 @@ def transfer(request: Request, part: Path) -> None:
 
 
 REMEDY = "check the network and run again, or fetch the file by other means and pass its path"
+
+
+class Later(DownloadError):
+    """The server wants to be asked again in so many `seconds`."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
 
 
 class Busy(Exception):

@@ -16,7 +16,11 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 class Unreachable(DownloadError):
-    """The cache does not know a file, and the Hub cannot be asked."""
+    """The cache does not know a file, and the Hub cannot be asked. `transient`: not because it is not to be asked."""
+
+    def __init__(self, text: str, transient: bool = True) -> None:
+        super().__init__(text)
+        self.transient = transient
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Repo:
         At a commit, what the cache knows holds: nobody is asked. Otherwise the Hub is asked for the newest, and where it cannot
         be, the cache answers.
         """
+        from huggingface_hub import is_offline_mode
+
         pinned = COMMIT.fullmatch(self.revision or "") is not None
         known = known_file(self.id, name, self.revision) if pinned else None
         if known is not None:
@@ -53,7 +59,8 @@ class Repo:
                 trouble = f"{error.__cause__ or error}"
         known = None if pinned else known_file(self.id, name, self.revision)
         if known is None:
-            raise Unreachable(f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {' '.join(trouble.split())[:240]}")
+            text = f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {' '.join(trouble.split())[:240]}"
+            raise Unreachable(text, transient=not (self.offline or is_offline_mode()))
         if not self.offline:
             log.info("%s: %s comes from the Hub's cache: %s", self.label, name, trouble)
         return known.path

@@ -35,6 +35,7 @@ class Result:
     """What one evaluation found: rows, the verdict on the model, the model's answers and the attacks' evidence.
 
     `bill` is what was truly sent to the model for it, by the runs that were interrupted too; a row's `queries` is what its attack needs.
+    `unexpected`: the attacks that failed with an error that nobody foresaw. `spoiled`: what an attack changed for those after it.
     """
 
     entry: Entry
@@ -44,6 +45,8 @@ class Result:
     outputs: Mapping[str, Outputs]
     evidence: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     bill: Bill = field(default_factory=Bill)
+    unexpected: tuple[str, ...] = ()
+    spoiled: str | None = None
 
     def value(self, attack: str, metric: str, budget: int | None = None) -> float | None:
         """Return the value of the first row of that attack and metric, None where there is none; without `budget`, of the largest."""

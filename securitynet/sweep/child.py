@@ -39,14 +39,16 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._closed = False
+        self._number = 0
 
     def ask(self, message: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
         """Return the answer to `message`; the time to start is not counted. Raises Lost, SecurityNetError where it cannot start."""
         connection = self._connected()
+        self._number += 1
         try:
-            connection.send_bytes(json.dumps(message).encode())
-            if connection.poll(seconds):
-                answer: dict[str, Any] = json.loads(connection.recv_bytes())
+            connection.send_bytes(json.dumps({**message, "number": self._number}).encode())
+            answer = _received(connection, self._number, seconds)
+            if answer is not None:
                 return answer
         except (EOFError, OSError):
             raise Lost(self._how_it_ended()) from None
@@ -141,6 +143,16 @@ class Child:
             return f"ended with exit code {code}"
         hint = " (so a system ends a process when memory runs out)" if -code == signal.SIGKILL else ""
         return f"was killed by {signal.Signals(-code).name}{hint}"
+
+
+def _received(connection: Connection, number: int, seconds: float | None) -> dict[str, Any] | None:
+    """The answer to message `number`, None where it does not come in time. A copy of the child may answer an earlier one again."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while connection.poll(None if deadline is None else max(0.0, deadline - time.monotonic())):
+        answer: dict[str, Any] = json.loads(connection.recv_bytes())
+        if answer.pop("number", None) == number:
+            return answer
+    return None
 
 
 def clean_up() -> None:

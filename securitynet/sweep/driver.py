@@ -17,7 +17,7 @@ from securitynet.results.store import read
 from securitynet.sweep import serial
 from securitynet.sweep.child import PREFIX, clean_up
 from securitynet.sweep.estimate import Cost, estimate
-from securitynet.sweep.faults import Machine, host_of, written
+from securitynet.sweep.faults import AGAIN, Machine, host_of, written
 from securitynet.sweep.plan import Attacks, Job, Settings
 from securitynet.sweep.rounds import Rounds
 from securitynet.sweep.state import Outcome, Settled, State, settled_in, this_process
@@ -78,7 +78,7 @@ def look(jobs: Sequence[Job], settings: Settings, folder: Path, retry: bool = Fa
 class How:
     """How a sweep runs: `retry` what failed before; `engine` serial or ray, the latter with so many `workers`; `shard` for the record.
 
-    `patience`: seconds that it waits for a machine whose disk or network is at fault.
+    `patience`: seconds that it waits for a machine whose disk or network is at fault; `again`: between two tests of it.
     """
 
     retry: bool = False
@@ -86,6 +86,7 @@ class How:
     workers: int = 2
     shard: str | None = None
     patience: float = 3600.0
+    again: float = AGAIN
 
 
 def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watcher, how: How) -> bool:
@@ -103,7 +104,7 @@ def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watche
             state.write_head(process=this_process(), jobs=len(jobs), attacks=plan.attacks, shard=how.shard, seconds=plan.cost.seconds)
             watcher.planned(plan)
             hosts = list(dict.fromkeys(host for job in plan.todo if (host := host_of(job.entry))))
-            machine = Machine((folder, Path(settings.cache)), hosts, how.patience, interrupts.stopping, watcher.noticed)
+            machine = Machine((folder, Path(settings.cache)), hosts, how.patience, interrupts.stopping, watcher.noticed, how.again)
             left = _run(plan, world, how, _Books(state, watcher, machine, interrupts.stopping))
         machine.wait(lambda: written(state.compact))
         return not left and not planned(jobs, settings, plan.attacks, state.settled).todo
@@ -140,18 +141,17 @@ class _Books:
 def _run(plan: Plan, world: serial.World, how: How, books: _Books) -> int:
     """Do what is to be done, round by round; return how many jobs are left."""
     rounds = Rounds(books.machine, books.end, {job.key: job for job in plan.todo})
+    calls = serial.Calls(books.stop, books.begin, books.watcher.noticed)
     todo: Sequence[Job] = plan.todo
     while todo and not books.stop():
-        with closing(_outcomes(todo, world, how, books.stop, books.begin)) as outcomes:
+        with closing(_outcomes(todo, world, how, calls)) as outcomes:
             for outcome in outcomes:
                 rounds.take(outcome)
         todo = rounds.next()
     return len(plan.todo) - rounds.booked
 
 
-def _outcomes(
-    todo: Sequence[Job], world: serial.World, how: How, stop: Callable[[], bool], begin: Callable[[Job], None]
-) -> Generator[Outcome, None, None]:
+def _outcomes(todo: Sequence[Job], world: serial.World, how: How, calls: serial.Calls) -> Generator[Outcome, None, None]:
     """What the records rule out comes first and costs nothing; the engine does the rest."""
     for job in todo:
         if job.impossible:
@@ -161,9 +161,9 @@ def _outcomes(
         from securitynet.sweep import ray
 
         world.close()
-        yield from ray.run(possible, world.settings, world.logs, how.workers, stop)
+        yield from ray.run(possible, world.settings, world.logs, how.workers, calls)
         return
-    yield from serial.run(possible, world, stop, begin)
+    yield from serial.run(possible, world, calls)
 
 
 class Interrupts:

@@ -15,12 +15,23 @@ def main() -> None:
 
 
 def fetched(message: Message) -> Message:
-    """Bring the weights of the entry in `message` into the cache; where they are there already, check them."""
-    from securitynet.download import Files, fetch
-    from securitynet.entry import Entry
+    """Bring the weights of the entry in `message` into the cache; where they are there already, check them.
 
-    weights = fetch(Entry.from_record(message["entry"]), Files(Path(message["cache"]), message["offline"], progress=False))
-    return {"size": weights.path.stat().st_size}
+    Return {"reached": whether they came over the network}, with "later" as well where their server wants to be asked again.
+    """
+    from securitynet.download import Files, at_hand, fetch
+    from securitynet.download.http import Later
+    from securitynet.entry import Entry
+    from securitynet.sweep.faults import NETWORK
+
+    entry = Entry.from_record(message["entry"])
+    files = Files(Path(message["cache"]), message["offline"], progress=False, hold=message["hold"])
+    here = at_hand(entry, files)
+    try:
+        fetch(entry, files)
+    except Later as later:
+        return {"error": str(later), "fault": NETWORK, "later": later.seconds, "reached": True}
+    return {"reached": not here}
 
 
 if __name__ == "__main__":

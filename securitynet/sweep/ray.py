@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from securitynet.download.http import PATIENCE
 from securitynet.errors import SecurityNetError, UsageError
 from securitynet.sweep import serial
+from securitynet.sweep.fetchers import AHEAD, FETCHERS, Fetched, Fetchers, Pace
 from securitynet.sweep.plan import Job, Settings
 from securitynet.sweep.state import Outcome
 
@@ -19,7 +21,7 @@ TICK = 0.1  # seconds between two looks at what is ready
 RETRIES = 3  # of a task whose node or Ray process was lost; what befalls the evaluation itself is an outcome, and not tried again
 
 
-def run(jobs: Sequence[Job], settings: Settings, logs: Path, workers: int, stop: Callable[[], bool]) -> Iterator[Outcome]:
+def run(jobs: Sequence[Job], settings: Settings, logs: Path, workers: int, calls: serial.Calls) -> Iterator[Outcome]:
     """Yield the outcome of every job as it ends; `workers` are at work at the same time, on the cluster of RAY_ADDRESS or here.
 
     Raises UsageError where Ray is not installed, SecurityNetError where a worker does not start.
@@ -28,21 +30,21 @@ def run(jobs: Sequence[Job], settings: Settings, logs: Path, workers: int, stop:
         import ray
     except ImportError as error:
         raise UsageError("--engine ray needs Ray: pip install 'securitynet[ray]'") from error
-    fetchers = serial.Fetchers(settings, logs, max(serial.FETCHERS, workers // 2), workers + serial.AHEAD)
+    fetchers = Fetchers(settings, logs, Pace(max(FETCHERS, workers // 2), workers + AHEAD), calls.say)
     with fetchers, _cluster(ray, settings, workers) as task:
         fetchers.expect(jobs)
-        running: dict[Any, tuple[Job, tuple[float, float] | None]] = {}
-        while running or (fetchers.left and not stop()):
-            found = fetchers.next(TICK) if len(running) < workers and fetchers.left and not stop() else None
+        running: dict[Any, tuple[Job, Fetched]] = {}
+        while running or (fetchers.left and not calls.stop()):
+            found = fetchers.next(TICK) if len(running) < workers and fetchers.left and not calls.stop() else None
             if found is not None:
                 job, fetched = found
                 if fetched.reason is None:
-                    running[task.remote(job, settings, str(logs.resolve()))] = job, fetched.when
+                    running[task.remote(job, settings, str(logs.resolve()))] = job, fetched
                 else:
                     yield serial.unfetched(job, fetched)
             for done in ray.wait(list(running), timeout=TICK)[0] if running else ():
-                job, when = running.pop(done)
-                yield replace(_outcome(ray, done, job), fetched=when)
+                job, fetched = running.pop(done)
+                yield replace(_outcome(ray, done, job), fetched=fetched.when, reached=fetched.reached)
 
 
 @contextlib.contextmanager
@@ -78,6 +80,6 @@ def evaluated(job: Job, settings: Settings, logs: str) -> Outcome:
 
 
 @cache
-def _processes(settings: Settings, logs: str) -> tuple[serial.Fetchers, serial.World]:
+def _processes(settings: Settings, logs: str) -> tuple[Fetchers, serial.World]:
     """The processes of this Ray process; they end with it, as their connection does."""
-    return serial.Fetchers(settings, Path(logs), 1), serial.World(settings, Path(logs))
+    return Fetchers(settings, Path(logs), Pace(1, hold=PATIENCE)), serial.World(settings, Path(logs))

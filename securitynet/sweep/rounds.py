@@ -31,7 +31,7 @@ class Rounds:
         """Book an outcome, or hold it back."""
         host = host_of(outcome.job.entry)
         if outcome.fault is None:
-            if outcome.fetched is not None and host is not None and outcome.evaluated is not None:
+            if outcome.reached and host is not None:
                 self._machine.answered.add(host)
             self._kind, self._equal = None, 0
             self.write(lambda: self._book(outcome))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from securitynet.cache import LIMIT
@@ -20,24 +17,15 @@ from securitynet.results.row import Row
 from securitynet.sweep.child import Child, Lost
 from securitynet.sweep.estimate import LIMIT as LATE
 from securitynet.sweep.estimate import limit_of
+from securitynet.sweep.faults import of_disk
+from securitynet.sweep.fetchers import Fetched, Fetchers, general, log_of
 from securitynet.sweep.machine import gpus
 from securitynet.sweep.plan import Attacks, Job, Settings
 from securitynet.sweep.state import Outcome
 
-FETCHERS, AHEAD = 2, 4  # downloads at the same time; jobs whose weights may wait on the disk
 GROWTH, SLACK = 2.0, 1 << 30  # a world that holds more than this times what it first held, and so many bytes, starts anew
 PROBE = 2.0  # seconds
 TICK = 0.5  # seconds between two looks whether a signal has come
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """When the weights of a job were fetched, and why they could not be; `fault` and `path` as of an Outcome."""
-
-    when: tuple[float, float] | None = None
-    reason: str | None = None
-    fault: str | None = None
-    path: str | None = None
 
 
 def failed(job: Job, reason: str | None, status: str = "failed", **facts: Any) -> Outcome:
@@ -54,79 +42,6 @@ def failed(job: Job, reason: str | None, status: str = "failed", **facts: Any) -
         origin="securitynet",
     )
     return Outcome(job, (row,), **facts)
-
-
-def general(reason: str | None, settings: Settings) -> str | None:
-    """Return a reason without this machine's place of the cache: the same failure has the same words everywhere."""
-    return reason and reason.replace(f"{settings.cache}{os.sep}", "")
-
-
-class Fetchers:
-    """Processes that bring weights ahead of time, each asked by a thread of its own. A context manager."""
-
-    def __init__(self, settings: Settings, logs: Path, count: int = FETCHERS, ahead: int = AHEAD) -> None:
-        self.settings, self.logs, self.ahead = settings, logs.absolute(), ahead
-        command = [sys.executable, "-m", "securitynet.sweep.fetcher"]
-        self._all = [Child(command, {}, logs / "fetcher.log") for _ in range(count)]
-        self._idle: SimpleQueue[Child] = SimpleQueue()
-        for child in self._all:
-            self._idle.put(child)
-        self._threads = ThreadPoolExecutor(count)
-        self._waiting: deque[Job] = deque()
-        self._begun: dict[Future[Fetched], Job] = {}
-
-    def __enter__(self) -> Fetchers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        for child in self._all:
-            child.close()
-        self._threads.shutdown()
-
-    def expect(self, jobs: Iterable[Job]) -> None:
-        """Begin to fetch for these jobs, in this order."""
-        self._waiting.extend(jobs)
-        self._fill()
-
-    @property
-    def left(self) -> int:
-        """How many jobs next() has not yet returned."""
-        return len(self._waiting) + len(self._begun)
-
-    def next(self, seconds: float) -> tuple[Job, Fetched] | None:
-        """Return a job whose weights are there or cannot be had, None where there is none in so many seconds.
-
-        A slow download holds up no other job.
-        """
-        done = wait(self._begun, timeout=seconds, return_when=FIRST_COMPLETED).done
-        first = next((future for future in self._begun if future in done), None)
-        if first is None:
-            return None
-        job = self._begun.pop(first)
-        self._fill()  # now, so that the next download overlaps what this job costs
-        return job, first.result()
-
-    def _fill(self) -> None:
-        while self._waiting and len(self._begun) < self.ahead:
-            job = self._waiting.popleft()
-            self._begun[self._threads.submit(self.fetch, job)] = job
-
-    def fetch(self, job: Job) -> Fetched:
-        """Fetch the weights of a job; return when that was, and why it failed."""
-        if not (job.entry.hub_id or job.entry.weights_url) or job.entry.loader == "builtin":
-            return Fetched()
-        start, child, limit = time.time(), self._idle.get(), self.settings.download_limit
-        place = {"cache": self.settings.cache, "offline": self.settings.offline}
-        message = {"entry": job.entry.to_record(), "log": _log(self.logs, job), **place}
-        try:
-            reply = child.ask(message, limit)
-        except Lost as lost:
-            reply = {"error": f"the download {lost}"}
-        finally:
-            self._idle.put(child)
-        reason = general(reply.get("error"), self.settings)
-        return Fetched((start, time.time()), reason, reply.get("fault"), reply.get("path"))
 
 
 class World:
@@ -172,7 +87,8 @@ class World:
     def evaluate(self, job: Job) -> Outcome:
         """Return the outcome of a job; whatever befalls the process costs this job one failed row.
 
-        What failed in a process that had evaluated others, or for a reason that nobody foresaw, is tried once more in a fresh one.
+        What failed for a reason that nobody foresaw is tried once more in a fresh process; an attack that failed so, and a process
+        that died, only where it had evaluated others before. A refusal of this package stands at once.
         """
         start, used = time.time(), self._used
         reply = self._asked(job)
@@ -193,8 +109,10 @@ class World:
         except Lost as lost:
             self._first, self._used = None, False
             return {"error": f"the evaluation {lost}", "doubtful": not lost.late}
+        except OSError as error:
+            return of_disk(error)
         self._used = True
-        reply["doubtful"] = not reply.get("fault") and any(row["status"] == "failed" for row in reply.get("rows", ()))
+        reply["doubtful"] = bool(reply.get("odd"))  # attacks that failed for a reason that nobody foresaw
         reply["unexpected"] = reply.get("unexpected") and not reply.get("fault")
         return reply
 
@@ -208,7 +126,8 @@ class World:
             return failed(job, general(reply["error"], self.settings), fault=reply.get("fault"), path=reply.get("path"))
         rows = tuple(Row.from_record({**row, "reason": general(row["reason"], self.settings)}) for row in reply["rows"])
         if not any(row.status == "failed" for row in rows):
-            Path(_log(self.logs, job)).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a disk that may only be read keeps it
+                Path(log_of(self.logs, job)).unlink(missing_ok=True)
         return Outcome(job, rows, seconds=reply["seconds"], memory=reply["memory"])
 
     def _message(self, job: Job) -> dict[str, Any]:
@@ -223,7 +142,7 @@ class World:
             "data": settings.data_of(job.entry),
             "cache": settings.cache,
             "offline": settings.offline,
-            "log": _log(self.logs, job),
+            "log": log_of(self.logs, job),
         }
 
     def _restart_if_grown(self, memory: int) -> None:
@@ -237,18 +156,27 @@ def has_grown(first: int, now: int) -> bool:
     return now > GROWTH * first + SLACK
 
 
-def run(jobs: Sequence[Job], world: World, stop: Callable[[], bool], begin: Callable[[Job], None]) -> Iterator[Outcome]:
-    """Yield the outcome of every job in the order in which they end; `begin` is told which one is computed, stop() ends it between two."""
-    with Fetchers(world.settings, world.logs) as fetchers:
+@dataclass(frozen=True)
+class Calls:
+    """What an engine asks and tells: `stop` says that it is to end between two jobs, `begin` which one is computed, `say` what goes on."""
+
+    stop: Callable[[], bool]
+    begin: Callable[[Job], None]
+    say: Callable[[str], None]
+
+
+def run(jobs: Sequence[Job], world: World, calls: Calls) -> Iterator[Outcome]:
+    """Yield the outcome of every job in the order in which they end."""
+    with Fetchers(world.settings, world.logs, say=calls.say) as fetchers:
         fetchers.expect(jobs)
-        while fetchers.left and not stop():
+        while fetchers.left and not calls.stop():
             found = fetchers.next(TICK)
-            if found is None or stop():
+            if found is None or calls.stop():
                 continue
             job, fetched = found
             if fetched.reason is None:
-                begin(job)
-                yield replace(world.evaluate(job), fetched=fetched.when)
+                calls.begin(job)
+                yield replace(world.evaluate(job), fetched=fetched.when, reached=fetched.reached)
             else:
                 yield unfetched(job, fetched)
 
@@ -270,7 +198,3 @@ def _environment(settings: Settings) -> dict[str, str]:
     limit = {LIMIT: str(settings.cache_limit)} if settings.cache_limit is not None else {}
     cpu = {"ACCELERATE_USE_CPU": "yes"} if settings.processes > 1 and not gpus() else {}
     return {"OMP_NUM_THREADS": str(settings.threads), **cpu, **limit}
-
-
-def _log(logs: Path, job: Job) -> str:
-    return str(logs / f"{job.name}.log")

@@ -31,6 +31,7 @@ class Owner:
         link.connect(os.environ[SOCKET])
         self._connection = Connection(link.detach())
         self._messages: SimpleQueue[Message] = SimpleQueue()
+        self._number: int | None = None
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -42,11 +43,13 @@ class Owner:
 
     def next(self) -> Message:
         """Return the next message, when it is there."""
-        return self._messages.get()
+        message = self._messages.get()
+        self._number = message.get("number")
+        return message
 
     def answer(self, reply: Message) -> None:
         """Send the reply to the last message."""
-        self._connection.send_bytes(json.dumps(reply).encode())
+        self._connection.send_bytes(json.dumps({**reply, "number": self._number}).encode())
 
 
 def answered(handle: Callable[[Message], Message], message: Message) -> Message:
@@ -66,11 +69,11 @@ def _handled(handle: Callable[[Message], Message], message: Message) -> Message:
         return handle(message)
     except SecurityNetError as error:
         return _failed(error, str(error), unexpected=False)
-    except Exception as error:  # noqa: BLE001 - loaders and attacks may be anybody's code: a failure costs its entry, not the sweep
+    except BaseException as error:  # noqa: BLE001 - loaders and attacks may be anybody's code: a failure, or sys.exit(), costs its entry
         return _failed(error, f"{type(error).__name__}: {error}", unexpected=True)
 
 
-def _failed(error: Exception, reason: str, unexpected: bool) -> Message:
+def _failed(error: BaseException, reason: str, unexpected: bool) -> Message:
     traceback.print_exception(error)
     return {"error": " ".join(reason.split())[:500], "unexpected": unexpected, "fault": kind_of(error), "path": path_of(error)}
 
@@ -95,7 +98,8 @@ def _into(path: str | None) -> Iterator[None]:
 
 
 def _redirect(output: int, error: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # an attack closed it, or put something else there
+            stream.flush()
     os.dup2(output, 1)
     os.dup2(error, 2)

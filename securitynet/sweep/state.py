@@ -33,6 +33,7 @@ class Outcome:
     """What became of a job: its rows, and what the journal keeps: `fetched` and `evaluated` are (start, end) in seconds since 1970.
 
     `changed`: what it changed for all models of its process. `fault`: what of the machine it may have failed for, at `path`.
+    `reached`: its weights came over the network.
     """
 
     job: Job
@@ -44,6 +45,7 @@ class Outcome:
     changed: str | None = None
     fault: str | None = None
     path: str | None = None
+    reached: bool = False
 
     @property
     def status(self) -> str:

@@ -24,6 +24,7 @@ from securitynet.sweep.shared import Shared
 if TYPE_CHECKING:
     from securitynet.attacks.protocols import Attack
     from securitynet.data import ImageSet
+    from securitynet.results.result import Result
 
 IDLE = timedelta(days=30)  # a world that waits for a download must not be taken for a broken one
 SHARE, COUNTED_EVERY = 0.8, 60.0  # of the memory, for all workers together; seconds
@@ -45,7 +46,8 @@ def main() -> None:
         limit.update()
         reply = answered(images.handle, message)
         if "entry" in message:
-            reply["changed"] = images.shared.changed()
+            changes = (reply.get("spoiled"), images.shared.changed(), images.changed())
+            reply["changed"] = "; ".join(dict.fromkeys(what for what in changes if what)) or None
         if owner is not None:
             owner.answer(reply)
 
@@ -129,6 +131,7 @@ class Images:
     def __init__(self) -> None:
         self._key: tuple[object, ...] | None = None
         self._set: ImageSet | None = None
+        self._mark = 0
         self.shared = Shared()
 
     def handle(self, message: Message) -> Message:
@@ -144,19 +147,29 @@ class Images:
         start = time.perf_counter()
         try:
             with self.shared.around(message["entry"]["id"], message["seed"]):
-                rows = self._rows(message, [attacks[name, params] for name, params in message["missing"]])
+                result = self._result(message, [attacks[name, params] for name, params in message["missing"]])
+                rows, odd, spoiled = [row.to_record() for row in result.rows], result.unexpected, result.spoiled
+            del result
         finally:
             _give_back()
-        return {"rows": rows, "seconds": time.perf_counter() - start, "memory": psutil.Process().memory_info().rss}
+        return {
+            "rows": rows,
+            "odd": odd,
+            "spoiled": spoiled,
+            "seconds": time.perf_counter() - start,
+            "memory": psutil.Process().memory_info().rss,
+        }
 
-    def _rows(self, message: Message, attacks: list[Attack]) -> list[dict[str, Any]]:
+    def _result(self, message: Message, attacks: list[Attack]) -> Result:
+        from securitynet.attacks.resolve import named
         from securitynet.entry import Entry
-        from securitynet.evaluation import evaluate
+        from securitynet.evaluation import Subject
+        from securitynet.inputs import Options
 
         entry = Entry.from_record(message["entry"])
-        options = {name: message[name] for name in ("seed", "samples", "batch_size", "offline")}
-        result = evaluate(entry, self._images(entry, message), attacks, cache_dir=message["cache"], **options)
-        return [row.to_record() for row in result.rows]
+        options = Options(Path(message["cache"]), *(message[name] for name in ("seed", "samples", "batch_size", "offline")))
+        subject = Subject.of(entry, self._images(entry, message), None, (), options)
+        return subject.evaluated(named(attacks), lambda: self.shared.broken() or self.changed())
 
     def _images(self, entry: Any, message: Message) -> ImageSet | None:
         """The images of the entry's dataset; None where files beside its weights say who its members are."""
@@ -169,8 +182,21 @@ class Images:
         if key != self._key:
             self._key = self._set = None
             self._set = image_set(entry, cache=Path(message["cache"]), **wish)
-            self._key = key
+            self._key, self._mark = key, _mark_of(self._set)
         return self._set
+
+    def changed(self) -> str | None:
+        """Say that an entry changed the images that the next one would be shown."""
+        return "the images were written to" if self._set is not None and _mark_of(self._set) != self._mark else None
+
+
+def _mark_of(images: ImageSet) -> int:
+    """A checksum of those images and labels that lie in memory."""
+    from securitynet.attacks.intact import checksum
+    from securitynet.data import ArrayImages
+
+    parts = [part for part in (images.train, images.test) if part is not None]
+    return checksum([*(part.labels for part in parts), *(part.pixels for part in parts if isinstance(part, ArrayImages))])
 
 
 def _speed(seconds: float) -> float:
