@@ -181,7 +181,7 @@ class Subject:
 
         After an attack that spoiled what all share, nothing is measured.
         """
-        if spoiled:
+        if spoiled and any(row.family == "membership" and row.value is not None for row in found):
             reason = f"not measured: an attack changed {spoiled}"
             return [context.row("verify", OUT_MODEL, Estimate(ACCURACY, None, 0, reason=reason))]
         shared = self.options.root / "results"

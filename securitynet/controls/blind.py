@@ -44,10 +44,10 @@ def blind(splits: Splits) -> Mapping[str, list[Estimate]]:
         return {name: [Estimate(SHIFT_P_VALUE, None, 0, reason=reason)] for name in NAMES}
     parts = members, non_members
     counts = [np.bincount(part.labels, minlength=splits.num_classes) for part in parts]
-    share = share_difference(*counts, seed=splits.seed)
+    share = share_difference(counts[0], counts[1], splits.seed)
     labels = [_labels(part, splits.seed) for part in parts]
     views = [viewed(part, samples=SAMPLES, seed=splits.seed) for part in parts]
-    same = matched(*labels, splits.seed) if share <= SURE else tuple(np.arange(len(one)) for one in labels)
+    same = matched(labels[0], labels[1], splits.seed) if share <= SURE else tuple(np.arange(len(one)) for one in labels)
     found = {name: by_view(views[0][name][same[0]], views[1][name][same[1]], splits.seed) for name in VIEWS}
     found[CLASSES] = [Estimate(SHIFT_P_VALUE, share, int(sum(map(len, parts))), ci_method=EXACT)]
     found[LABELS] = [by_labels([one["layout"] for one in views], labels, splits.num_classes, splits.seed)]
@@ -56,7 +56,8 @@ def blind(splits: Splits) -> Mapping[str, list[Estimate]]:
 
 def matched(labels: Integers, others: Integers, seed: int) -> tuple[Integers, Integers]:
     """Return positions in both groups, drawn by `seed`, such that every class occurs as often in both."""
-    rng, chosen = np.random.default_rng(seed), ([], [])
+    rng = np.random.default_rng(seed)
+    chosen: tuple[list[Integers], list[Integers]] = ([], [])
     for one in np.intersect1d(labels, others):
         places = [np.flatnonzero(group == one) for group in (labels, others)]
         count = min(map(len, places))

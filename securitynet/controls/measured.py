@@ -95,8 +95,7 @@ class Controls:
                 if self.accelerator.is_main_process:
                     shared.put(key, stored, {})
             rows += stored
-        own = {"entry": self.context.entry, "weights_sha256": self.context.weights_sha256}
-        return [replace(row, **own) for row in rows]
+        return [replace(row, entry=self.context.entry, weights_sha256=self.context.weights_sha256) for row in rows]
 
     def _measured(self, shared: RowStore) -> Iterator[tuple[str, Sequence[Estimate]]]:
         if all(shared.get(shared.key(CONTROL + name, "{}", self.splits.seed, CODE)) for name in NAMES):

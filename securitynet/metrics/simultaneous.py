@@ -71,14 +71,12 @@ def weighted_area(members: Scores, non_members: Scores, masks: Masks | None = No
 
 def halved(parts: Sequence[Area]) -> Area:
     """Return the mean of AUCs, each of other samples (one: itself); nothing is assumed about the correlation of their errors."""
-    k = len(parts)
-    members, non_members = (sum((part[side] for part in parts), start=np.zeros(len(parts[0][side]))) / k for side in (3, 4))
     return Area(
         float(np.mean([part.value for part in parts])),
         float(np.mean([part.centre for part in parts])),
         float(np.mean([part.error for part in parts])),
-        members,
-        non_members,
+        np.mean([part.members for part in parts], axis=0),
+        np.mean([part.non_members for part in parts], axis=0),
     )
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from securitynet.metrics.crossed import Masks
 from securitynet.metrics.membership import auc
 from securitynet.metrics.operating import lower_end, rank
 from securitynet.metrics.placements import Scores
-from securitynet.metrics.simultaneous import Area, Masks, area, crossed_area, halved, lower_limits, weighted_area
+from securitynet.metrics.simultaneous import Area, area, crossed_area, halved, lower_limits, weighted_area
 from securitynet.metrics.vocabulary import AUC, tpr_at_fpr
 from securitynet.results.evidence import SIDES, Arrays, Key, by_attack
 from securitynet.results.row import Row
@@ -143,10 +144,10 @@ class Candidate:
     @property
     def weights(self) -> Scores | None:
         """What each non-member counts [m] so that every class has its share among the members; None without labels."""
-        labels = [self.arrays.get(f"{side[:-1]}_labels") for side in SIDES]
-        if labels[0] is None or labels[1] is None:
+        labels = [self.arrays[name] for side in SIDES if (name := f"{side[:-1]}_labels") in self.arrays]
+        if len(labels) < len(SIDES):
             return None
-        counts = [np.bincount(one, minlength=int(max(labels[0].max(), labels[1].max())) + 1).astype(np.float64) for one in labels]
+        counts = [np.bincount(one, minlength=int(max(map(np.max, labels))) + 1).astype(np.float64) for one in labels]
         return np.asarray((counts[0] / np.maximum(counts[1], 1.0))[labels[1]])
 
     def area(self, weights: Scores | None = None) -> Area:

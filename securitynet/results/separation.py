@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from securitynet.metrics.crossed import Masks
 from securitynet.metrics.operating import lower_end, rank, surely_laxer, upper_limit
 from securitynet.metrics.placements import Scores
-from securitynet.metrics.simultaneous import Area, Masks, beyond, halved, lower_limits, weighted_area
+from securitynet.metrics.simultaneous import Area, beyond, halved, lower_limits, weighted_area
 from securitynet.metrics.vocabulary import ACCURACY, AUC, SHIFT_P_VALUE, TEST_ACCURACY
 from securitynet.results.evidence import Arrays, Key, by_attack
 from securitynet.results.row import Row

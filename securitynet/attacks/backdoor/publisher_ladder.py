@@ -69,7 +69,8 @@ def differing(statistics: Statistics, members: Split, clean: Split, splits: Spli
         return f"some class has fewer than {FEWEST} training or clean images"
     if np.nanmedian(statistics) > MEDIAN:
         return "the training images of most classes differ from the clean ones"
-    pixels = by_view(*(small_images(part, SAMPLES, splits.seed) for part in (members, clean)), splits.seed)[0]
+    views = [small_images(part, SAMPLES, splits.seed) for part in (members, clean)]
+    pixels = by_view(views[0], views[1], splits.seed)[0]
     if pixels.ci_low is not None and pixels.ci_low > SEPARABLE:
         return f"training and clean images differ by themselves (AUC {pixels.value:.2f} without the model)"
     return None

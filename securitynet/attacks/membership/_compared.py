@@ -77,14 +77,15 @@ class Bench:
         remark = "; ".join(filter(None, [self.settings.assumption if isinstance(self.settings, Public) else None, self._fit()]))
         asked = queries * len(scores)
         members, non_members = self.splits.members, self.splits.non_members
+        assert members is not None and non_members is not None
         return MembershipEvidence(
             scores[:count],
             scores[count:],
             *known,
             seed=self.splits.seed,
             asked=asked,
-            member_labels=members and members.labels,
-            non_member_labels=non_members and non_members.labels,
+            member_labels=members.labels,
+            non_member_labels=non_members.labels,
             remark=remark,
             calibrated=True,
         )
