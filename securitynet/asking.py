@@ -12,6 +12,7 @@ from torch import nn
 
 from securitynet.errors import LoadError
 from securitynet.gather import Gathering
+from securitynet.processes import agreed
 from securitynet.store import Book, OutputStore, Values, key_of
 
 if TYPE_CHECKING:
@@ -73,12 +74,7 @@ def known(split: Split, book: Book, accelerator: Accelerator) -> Values | None:
 
     The first process decides, so that all take the same way.
     """
-    found: list[Values | None] = [_known(split, book) if accelerator.is_main_process else None]
-    if accelerator.num_processes > 1:
-        from accelerate.utils import broadcast_object_list
-
-        broadcast_object_list(found)
-    return found[0]
+    return agreed(_known(split, book) if accelerator.is_main_process else None, accelerator)
 
 
 def _known(split: Split, book: Book) -> Values | None:

@@ -25,6 +25,7 @@ from securitynet.inputs import Data, Defence, Model, Options, defended, images_o
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.vocabulary import ACCURACY, QUERIES
+from securitynet.processes import agreed
 from securitynet.results.headline import doubtful
 from securitynet.results.result import Result
 from securitynet.results.row import Context, Row, suspect
@@ -135,7 +136,7 @@ class Subject:
         found = [row for attack in attacks for row in done.rows(attack)]
         controls = self._controls(context, store, found, attacks, done.spoiled)
         doubt = doubtful([*found, *controls], store.evidence.values())
-        rows += [*controls, *(suspect(row, doubt) if doubt and row.family == "membership" else row for row in found)]
+        rows += [suspect(row, doubt) if doubt and row.family == "membership" else row for row in (*controls, *found)]
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
         bill, unexpected = target.meter.bill, tuple(done.unexpected)
@@ -237,7 +238,7 @@ class _Attacks:
         One that failed is tried again next time.
         """
         key = self._store.key(attack.name, attack.params, self._subject.splits.seed, attack.code)
-        stored = _agreed(self._store.get(key), self._subject.accelerator)
+        stored = agreed(self._store.get(key), self._subject.accelerator)
         if stored is not None:
             return stored
         ran = self._ran(attack)
@@ -267,17 +268,6 @@ def rows_of(ran: Ran, context: Context) -> list[Row]:
     if ran.status != "ok":
         return [replace(row, status=ran.status) for row in rows]
     return [replace(row, queries=ran.queries, seconds=ran.seconds, peak_memory=ran.peak_memory) for row in rows]
-
-
-def _agreed(rows: list[Row] | None, accelerator: Accelerator) -> list[Row] | None:
-    """What the first process found stored holds for all: one that skips an attack would leave the others waiting."""
-    if accelerator.num_processes == 1:
-        return rows
-    from accelerate.utils import broadcast_object_list
-
-    found = [rows]
-    broadcast_object_list(found)
-    return found[0]
 
 
 def pinned(entry: Entry) -> str:

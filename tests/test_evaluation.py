@@ -160,7 +160,7 @@ def test_an_interrupted_evaluation_goes_on(trained: nn.Module, images: ImageSet,
     stored = segment.read_bytes()
     assert b'"attack": "membership/mlp"' in stored
     result = evaluate(stop=False)
-    assert calls == ["stopping", "stopping"]
+    assert calls == ["stopping", "stopping", *["stopping"] * 2]  # then on both networks of the out-model
     assert len({row.row_id for row in result.rows}) == len(result.rows)
     assert segment.read_bytes().startswith(stored)  # what was there is not computed again
 
@@ -193,7 +193,7 @@ def test_the_page_on_own_attacks_runs(trained: nn.Module, images: ImageSet, tmp_
     attacks = [tmp_path / "my_attack.py", tmp_path / "my_detector.py"]
     plain = run(trained, images, tmp_path, attacks=attacks)
     assert plain.value("my_attack/LargestLogit", "auc") is not None
-    assert next(row for row in plain.rows if row.metric == "auc").ci_method == "DeLong"
+    assert next(row for row in plain.rows if (row.attack, row.metric) == ("my_attack/LargestLogit", "auc")).ci_method == "DeLong"
     assert 0.25 <= (plain.value("my_detector/NoiseAnswers", "largest_share") or 0) <= 1
     defended = run(trained, images, tmp_path, attacks="membership/loss", defences=[tmp_path / "my_defence.py"])
     assert defended.entry.id.endswith("+my_defence")

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,10 +20,11 @@ from securitynet.errors import SecurityNetError, Skipped
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.simultaneous import Area, beyond
 from securitynet.metrics.vocabulary import ACCURACY, AUC_BEYOND, AUC_REWEIGHTED, NEAR_TWINS, OUT_MODEL_AUC, TWINS
-from securitynet.results.evidence import Arrays
+from securitynet.processes import agreed
+from securitynet.results.evidence import Arrays, Key, by_attack
 from securitynet.results.headline import Candidate, headline
 from securitynet.results.row import Context, Row
-from securitynet.results.separation import CLASS_SHARES, CONTROL, OUT_MODEL, out_area, shifts_of
+from securitynet.results.separation import CLASS_SHARES, CONTROL, OUT_MODEL, out_area, separable, shifts_of
 from securitynet.results.store import RowStore
 
 if TYPE_CHECKING:
@@ -55,21 +57,25 @@ class Controls:
         if not ours:
             return []
         rows = [*self._twins(), *self._blind()]
-        even = any(one.control == CLASS_SHARES for one in shifts_of(rows))
+        chosen = agreed(self._chosen(found, ours, rows), self.accelerator)
+        named = [one for one in attacks if (one.name, one.params) in chosen]
+        if any(one.control == CLASS_SHARES for one in shifts_of(rows)):
+            rows += [row for one in named for row in self._reweighted(one)]
+        return [*rows, *self._out_rows(named)] if chosen else rows
+
+    def _chosen(self, found: Sequence[Row], ours: Sequence[Row], rows: Sequence[Row]) -> list[Key]:
+        """Return which attacks are to be run on the out-model: none where nothing was found, or a blind control says enough."""
         first = headline([*found, *rows], self.store.evidence.values())
-        if first is None or first.leading is None:
-            return rows
-        named = {(one.name, one.params): one for one in attacks}
-        direct = dict.fromkeys((row.attack, row.params) for row in ours if row.queries == len(self._labels[0]) + len(self._labels[1]))
-        arrays = {
-            (str(one["attack"]), str(one["params"])): one
-            for one in self.store.evidence.values()
-            if "known_members" in one and not one.get("held_out", False)
-        }
-        chosen = [(named[key], arrays[key]) for key in direct if key in named and key in arrays]
-        if even:
-            rows += [row for one, own in chosen for row in self._reweighted(one, own)]
-        return [*rows, *self._out_rows(chosen)]
+        if first is None or first.leading is None or separable(rows) is not None:
+            return []
+        images = sum(map(len, self._labels))
+        return [key for key in dict.fromkeys((row.attack, row.params) for row in ours if row.queries == images) if key in self._arrays]
+
+    @property
+    def _arrays(self) -> Mapping[Key, Arrays]:
+        """The scores of each attack that was fitted on none of the samples."""
+        arrays = by_attack(self.store.evidence.values(), "known_members")
+        return {key: one for key, one in arrays.items() if not one.get("held_out", False)}
 
     @property
     def _labels(self) -> tuple[np.ndarray, np.ndarray]:
@@ -102,48 +108,63 @@ class Controls:
             return iter([(name, ()) for name in NAMES])
         return iter(blind(self.splits).items())
 
-    def _reweighted(self, attack: Named, arrays: Arrays) -> list[Row]:
-        one = Candidate(attack.name, attack.params, arrays)
-        weights = one.weights
-        if weights is None:
+    def _reweighted(self, attack: Named) -> list[Row]:
+        arrays = self._arrays.get((attack.name, attack.params))
+        one = None if arrays is None else Candidate(attack.name, attack.params, arrays)
+        weights = None if one is None else one.weights
+        if one is None or weights is None:
             return []
         return [self.context.row("membership", attack.name, _estimate(AUC_REWEIGHTED, one.area(weights), 0.5), attack.params)]
 
-    def _out_rows(self, chosen: Sequence[tuple[Named, Arrays]]) -> list[Row]:
+    def _out_rows(self, chosen: Sequence[Named]) -> list[Row]:
         """The rows of the out-model itself, then those of each attack on it; one that is skipped says why in one row."""
-        start = time.perf_counter()
-        params = json.dumps({"out_model": self.out_model[0] if self.out_model else TRAINED}, separators=(",", ":"))
-        try:
-            out = trained(self.target, self.splits, self.accelerator) if self.out_model is None else public(*self.out_model, self.splits)
-            checks = out.checks(self.accelerator)
-        except SecurityNetError as error:
-            return [self.context.row("verify", OUT_MODEL, Estimate(ACCURACY, None, 0, reason=str(error)), params)]
-        rows = [replace(self.context.row("verify", OUT_MODEL, one, params), queries=0) for one in checks]
-        rows[0] = replace(rows[0], seconds=time.perf_counter() - start)
-        for attack, arrays in chosen:
-            rows += self._on_out(attack, arrays, out)
-        return rows
+        key = self.store.key(OUT_MODEL, self._params, self.splits.seed, CODE)
+        rows = agreed(self.store.get(key), self.accelerator)
+        if rows is None:
+            start = time.perf_counter()
+            try:
+                checks = self._out.checks(self.accelerator)
+            except SecurityNetError as error:
+                return [self.context.row("verify", OUT_MODEL, Estimate(ACCURACY, None, 0, reason=str(error)), self._params)]
+            rows = [replace(self.context.row("verify", OUT_MODEL, one, self._params), queries=0) for one in checks]
+            rows[0] = replace(rows[0], seconds=time.perf_counter() - start)
+            self._put(key, rows, {})
+        return [*rows, *(row for attack in chosen for row in self._on_out(attack))]
 
-    def _on_out(self, attack: Named, arrays: Arrays, out: OutModel) -> list[Row]:
-        key = self.store.key(f"out-model/{attack.name}", attack.params, self.splits.seed, attack.code + out.name)
-        stored = self.store.get(key)
+    @cached_property
+    def _out(self) -> OutModel:
+        if self.out_model is None:
+            return trained(self.target, self.splits, self.accelerator)
+        return public(*self.out_model, self.splits)
+
+    @property
+    def _params(self) -> str:
+        return json.dumps({"out_model": self.out_model[0] if self.out_model else TRAINED}, separators=(",", ":"))
+
+    def _put(self, key: str, rows: Sequence[Row], arrays: Mapping[str, np.ndarray]) -> None:
+        if self.accelerator.is_main_process:
+            self.store.put(key, rows, arrays)
+
+    def _on_out(self, attack: Named) -> list[Row]:
+        key = self.store.key(f"out-model/{attack.name}", attack.params, self.splits.seed, attack.code + self._params)
+        stored = agreed(self.store.get(key), self.accelerator)
         if stored is not None:
             return stored
+        found: Mapping[str, np.ndarray] = {}
         try:
-            scores = list(out.scores(attack, self.accelerator))
-        except Skipped:
-            return []
-        found = _arrays(scores, out)
-        area = out_area(found)
-        difference = beyond(Candidate(attack.name, attack.params, arrays).area(), area)
-        estimates = _estimate(OUT_MODEL_AUC, area, 0.5), _estimate(AUC_BEYOND, difference, 0.0)
+            found = _stacked(list(self._out.scores(attack, self.accelerator)), self._out)
+            area = out_area(found)
+            estimates = [_estimate(OUT_MODEL_AUC, area, 0.5)]
+            if (arrays := self._arrays.get((attack.name, attack.params))) is not None:  # the first process has them
+                estimates.append(_estimate(AUC_BEYOND, beyond(Candidate(attack.name, attack.params, arrays).area(), area), 0.0))
+        except Skipped as skipped:
+            estimates = [Estimate(AUC_BEYOND, None, 0, reason=f"on the out-model: {skipped}", scope="all")]
         rows = [replace(self.context.row("membership", attack.name, one, attack.params), queries=0) for one in estimates]
-        if self.accelerator.is_main_process:
-            self.store.put(key, rows, found)
+        self._put(key, rows, found)
         return rows
 
 
-def _arrays(scores: Sequence[tuple[np.ndarray, np.ndarray]], out: OutModel) -> Mapping[str, np.ndarray]:
+def _stacked(scores: Sequence[tuple[np.ndarray, np.ndarray]], out: OutModel) -> Mapping[str, np.ndarray]:
     return {
         "out_members": np.stack([one for one, _ in scores]),
         "out_non_members": np.stack([other for _, other in scores]),
