@@ -217,7 +217,7 @@ def kills(folder: Path, count: int, times: int, attacks: list[str]) -> int:
                 before = settled_in(output)
                 moment, start = float(rng.uniform(0, took)), time.perf_counter()
                 if not kill(run, moment, bool(rng.integers(2))):
-                    took = min(took, time.perf_counter() - start)  # it had ended before: the machine is faster now
+                    took = took if before else time.perf_counter() - start  # it had ended: the machine is faster now
                 else:
                     killed, fruitful = killed + 1, fruitful + (settled_in(output) > before)
                     resumed += settled_in(output) > 0

@@ -240,7 +240,7 @@ class _Attacks:
         subject = self._subject
         (ran,) = run([attack], subject.target, subject.splits, subject.accelerator)
         foreign = not attack.attack.__module__.startswith("securitynet.")
-        self.spoiled = self._intact.broken() or (self._guard() if foreign else None)
+        self.spoiled = _said(self._intact.broken() or (self._guard() if foreign else None), subject.accelerator)
         if self.spoiled is None:
             return ran
         self._culprit = attack.name
@@ -264,6 +264,15 @@ def _agreed(rows: list[Row] | None, accelerator: Accelerator) -> list[Row] | Non
     found = [rows]
     broadcast_object_list(found)
     return found[0]
+
+
+def _said(what: str | None, accelerator: Accelerator) -> str | None:
+    """What any process found holds for all, for the same reason."""
+    if accelerator.num_processes == 1:
+        return what
+    from accelerate.utils import gather_object
+
+    return next((one for one in gather_object([what]) if one), None)
 
 
 def pinned(entry: Entry) -> str:
