@@ -215,7 +215,10 @@ def kills(folder: Path, count: int, times: int, attacks: list[str]) -> int:
             run, output = command(folder, f"killed-{number}", records, [*attacks, "--samples", "100"])
             while killed < times and settled_in(output) < count:
                 before = settled_in(output)
-                if kill(run, float(rng.uniform(0, took)), bool(rng.integers(2))):
+                moment, start = float(rng.uniform(0, took)), time.perf_counter()
+                if not kill(run, moment, bool(rng.integers(2))):
+                    took = took if before else time.perf_counter() - start  # it had ended: the machine is faster now
+                else:
                     killed, fruitful = killed + 1, fruitful + (settled_in(output) > before)
                     resumed += settled_in(output) > 0
             subprocess.run(run, check=True, capture_output=True)

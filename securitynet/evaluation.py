@@ -255,7 +255,7 @@ class _Attacks:
         subject = self._subject
         (ran,) = run([attack], subject.target, subject.splits, subject.accelerator)
         foreign = not attack.attack.__module__.startswith("securitynet.")
-        self.spoiled = self._intact.broken() or (self._guard() if foreign else None)
+        self.spoiled = _said(self._intact.broken() or (self._guard() if foreign else None), subject.accelerator)
         if self.spoiled is None:
             return ran
         self._culprit = attack.name
@@ -268,6 +268,15 @@ def rows_of(ran: Ran, context: Context) -> list[Row]:
     if ran.status != "ok":
         return [replace(row, status=ran.status) for row in rows]
     return [replace(row, queries=ran.queries, seconds=ran.seconds, peak_memory=ran.peak_memory) for row in rows]
+
+
+def _said(what: str | None, accelerator: Accelerator) -> str | None:
+    """What any process found holds for all, for the same reason."""
+    if accelerator.num_processes == 1:
+        return what
+    from accelerate.utils import gather_object
+
+    return next((one for one in gather_object([what]) if one), None)
 
 
 def pinned(entry: Entry) -> str:

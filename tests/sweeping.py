@@ -22,7 +22,12 @@ from web import Web, serve
 
 from securitynet import catalog
 from securitynet.data.digits import digits
+from securitynet.entry import Entry
+from securitynet.results.row import Row
 from securitynet.results.store import read
+from securitynet.sweep import serial
+from securitynet.sweep.plan import Job
+from securitynet.sweep.state import Outcome
 
 MAY_DIFFER = ("seconds", "peak_memory", "date")
 DEADLY = '''"""An attack that is quick, but ends the process of some models."""
@@ -181,3 +186,18 @@ def table(folder: Path) -> dict[str, dict[str, Any]]:
     rows = records_of(folder)
     assert len({row["row_id"] for row in rows}) == len(rows)
     return {row["row_id"]: {key: value for key, value in row.items() if key not in MAY_DIFFER} for row in rows}
+
+
+def job(name: str, host: str = "https://a") -> Job:
+    """A job whose weights lie on a host."""
+    return Job(Entry(id=f"test/{name}", dataset="CIFAR-10", loader="checkpoint", weights_url=f"{host}/{name}"), 0)
+
+
+def good(of: Job) -> Outcome:
+    """A job that went well."""
+    return Outcome(of, (Row(entry=of.entry.id, attack="query"),), (0.0, 1.0), (1.0, 2.0), reached=True)
+
+
+def bad(of: Job, kind: str | None, path: str | None = None) -> Outcome:
+    """A job that failed, maybe for the machine."""
+    return serial.failed(of, "it failed", fault=kind, path=path)

@@ -47,7 +47,7 @@ class Child:
         self._number += 1
         try:
             connection.send_bytes(json.dumps({**message, "number": self._number}).encode())
-            answer = _received(connection, self._number, seconds)
+            answer = received(connection, self._number, seconds)
             if answer is not None:
                 return answer
         except (EOFError, OSError):
@@ -145,8 +145,8 @@ class Child:
         return f"was killed by {signal.Signals(-code).name}{hint}"
 
 
-def _received(connection: Connection, number: int, seconds: float | None) -> dict[str, Any] | None:
-    """The answer to message `number`, None where it does not come in time. A copy of the child may answer an earlier one again."""
+def received(connection: Connection, number: int, seconds: float | None) -> dict[str, Any] | None:
+    """Return the answer to message `number`, None where it does not come in time. A copy of the child may answer an earlier one again."""
     deadline = None if seconds is None else time.monotonic() + seconds
     while connection.poll(None if deadline is None else max(0.0, deadline - time.monotonic())):
         answer: dict[str, Any] = json.loads(connection.recv_bytes())
