@@ -35,7 +35,7 @@ from securitynet.store import OutputStore, Values
 from securitynet.target import Preprocess, Target
 
 log = logging.getLogger(__name__)
-IMAGES = ("uint8", "float")
+IMAGES = ("uint8", "float", "normalised")
 ANONYMOUS = ArrayCache(None)
 
 
@@ -47,9 +47,10 @@ class Endpoint:
     or file, a scikit-learn estimator, or a Table. `input_size`: channels, height, width of the images that are sent; `classes`:
     how many, or their names in order (a pipeline or estimator knows them). `name` and `version` identify it: under them its
     answers are kept and its rows stand. Without both only what can be read is identified (a table, an ONNX file, an estimator).
-    `images`: uint8 [n, h, w, c] (one channel: [n, h, w]), or float [n, c, h, w] in [0,1], normalised if `preparation` has mean
-    and std; `answers`: one of FORMS (None: as they show). `preparation`: columns of an Entry, such as dataset, resize, crop,
-    claimed_accuracy. `limits`: batch, rate, retries, budget. Raises UsageError for settings that do not go together.
+    `images`: uint8 [n, h, w, c] (one channel: [n, h, w]), float [n, c, h, w] in [0,1], or normalised (less the mean, over the
+    std of `preparation`); `answers`: one of FORMS (None: as they show). `preparation`: columns of an Entry, such as dataset,
+    resize, crop, claimed_accuracy. `limits`: batch, rate, retries, budget. `slopes`: see remote.Client. Raises UsageError for
+    settings that do not go together.
     """
 
     source: Any
@@ -113,14 +114,14 @@ class _Client:
     def __init__(self, endpoint: Endpoint, entry: Entry, sender: Sender) -> None:
         source = endpoint._source
         self.source, self.sender, self.classes = source, sender, endpoint._classes
-        self.label, self.slopes = sender.label, endpoint.slopes
+        self.label, self._slopes = sender.label, endpoint.slopes
         self.images, self.form = endpoint.images or source.images, endpoint.answers or source.form
         self.batch = min(endpoint.limits.batch, source.batch or endpoint.limits.batch)
-        self.prepare = Preprocess(entry) if self.images == "float" and (entry.mean or entry.std or entry.scale) else None
+        self.prepare = Preprocess(entry) if self.images == "normalised" else None
 
     def encode(self, pixels: Tensor) -> np.ndarray:
         """Return what is sent for pixels float [n, c, h, w]: 8 bits per value, or floats."""
-        if self.images == "float":
+        if self.images != "uint8":
             with torch.no_grad():
                 return np.ascontiguousarray((pixels if self.prepare is None else self.prepare(pixels)).cpu().float().numpy())
         levels = pixels.mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
@@ -132,6 +133,12 @@ class _Client:
             blanks = self.source.fixed - len(images)
             self.sender.meter.add(Bill(images=blanks, blanks=blanks))
         return logits_of(self.sender(lambda batch: checked_call(self.source, batch), images), self.classes, self.form, len(images))
+
+    @property
+    def slopes(self) -> Slopes | None:
+        """What returns gradients, billed as outputs are; None where the model serves none."""
+        served = self._slopes
+        return None if served is None else lambda images, weights: self.sender(lambda batch: served(batch, weights), images)
 
     @property
     def limited(self) -> bool:

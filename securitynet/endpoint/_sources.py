@@ -22,7 +22,7 @@ Call = Callable[[np.ndarray], Any]
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What answers: `call` takes what is sent, `images` says in which form (uint8 or float), `form` what comes back (None: it shows).
+    """What answers: `call` takes what is sent, `images` says in which form (see Endpoint), `form` what comes back (None: it shows).
 
     `content` is the sha256 of what decides the answers where that can be read, `name` what it is called, `names` its classes,
     `batch` the most images of a request; with `fixed` blank images fill a smaller one.
@@ -144,7 +144,7 @@ def _onnx(session: Any) -> Source:
             return np.asarray(session.run([given.name], {taken.name: filled.astype(kind)})[0])[: len(images)]
         return np.asarray(session.run([given.name], {taken.name: images.astype(kind)})[0])
 
-    return Source(call, Path(path).stem if path else "onnx", "float", "logits", content, batch=fixed, fixed=fixed)
+    return Source(call, Path(path).stem if path else "onnx", "normalised", "logits", content, batch=fixed, fixed=fixed)
 
 
 def _estimator(given: Any) -> Source:
