@@ -12,6 +12,7 @@ from securitynet._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from securitynet.catalog import list_models, load_catalog
+    from securitynet.endpoint import Endpoint
     from securitynet.entry import Entry
     from securitynet.errors import SecurityNetError
     from securitynet.evaluation import evaluate
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from securitynet.target import Target
 
 _HOME = {
+    "Endpoint": "securitynet.endpoint",
     "Entry": "securitynet.entry",
     "Result": "securitynet.results.result",
     "Row": "securitynet.results.row",
@@ -31,7 +33,7 @@ _HOME = {
     "load_catalog": "securitynet.catalog",
     "load_model": "securitynet.loaders",
 }
-__all__ = ["Entry", "Result", "Row", "SecurityNetError", "Target", "evaluate", "list_models", "load_catalog", "load_model"]
+__all__ = ["Endpoint", "Entry", "Result", "Row", "SecurityNetError", "Target", "evaluate", "list_models", "load_catalog", "load_model"]
 
 
 def __getattr__(name: str) -> Any:

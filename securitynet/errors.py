@@ -62,12 +62,20 @@ class TrainingError(SecurityNetError):
     """A network could not be trained: its loss is not finite, or what it must learn was not learnt."""
 
 
+class EndpointError(SecurityNetError):
+    """An endpoint does not answer, or its answer cannot be understood."""
+
+
 class NotFinite(SecurityNetError):
     """An attack's score is not a finite number for some images; the text says for how many."""
 
 
 class Skipped(SecurityNetError):
     """An attack does not apply here; the text is the reason that goes into its row."""
+
+
+class BudgetSpent(Skipped):
+    """More images than the budget of an endpoint leaves would have been sent: none was."""
 
 
 class CutShort(Skipped):

@@ -61,7 +61,8 @@ def evaluate(
 ) -> Result:
     """Verify a model, attack it, and return the rows.
 
-    `model`: an id of the catalog, a local file or folder, "hf-hub:ORG/NAME", an Entry, a Target or a torch module (then
+    `model`: an id of the catalog, a local file or folder, "hf-hub:ORG/NAME", an Entry, a Target, an Endpoint (or a .toml file
+    that describes one) or a torch module (then
     `preprocessing` gives the columns of its entry: input_size, mean, std, ..., and `data` the images).
     `data`: a path, a Hub id, an ImageSet, or arrays x_train, y_train, x_test, y_test (uint8, NHWC or NHW); by default the
     dataset that the entry names. `attacks`: names, suites, globs, paths to .py files, Attack objects. `defences`: names
@@ -199,6 +200,9 @@ class Subject:
         if not to_ask:
             log.info("will run %s on %s (all answers are cached)", names, self.splits.dataset)
             return
+        if self.target.remotes:  # a measurement would be sent, too
+            log.info("will run %s on %s: %d images to ask", names, self.splits.dataset, to_ask)
+            return
         seconds = max(1.0, seconds_per_image(self.target, self.accelerator) * to_ask / self.accelerator.num_processes)
         log.info("will run %s on %s: %d images to ask, about %.0f s", names, self.splits.dataset, to_ask, seconds)
 
@@ -209,7 +213,7 @@ class Subject:
         pixels = Transform.of(self.target.entry)
         return Context(
             pinned(self.target.entry),
-            self.target.weights_sha256,
+            self.target.weights_sha256 or None,
             splits.dataset,
             splits.revision,
             splits.manifest,

@@ -11,14 +11,16 @@ from typing import Any
 from torch import nn
 
 from securitynet.attacks.resolve import load_file
+from securitynet.cache import ArrayCache, size_limit
 from securitynet.data import DEFAULT_SAMPLES, ImageSet
 from securitynet.defences import Defence as Defence  # said twice: others take it from here
 from securitynet.defences import named
+from securitynet.endpoint import Endpoint
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.target import Target, build
 
-Model = str | os.PathLike[str] | Entry | Target | nn.Module
+Model = str | os.PathLike[str] | Entry | Target | Endpoint | nn.Module
 Data = str | os.PathLike[str] | ImageSet | Mapping[str, Any]
 
 
@@ -35,9 +37,15 @@ class Options:
 
 
 def target_of(model: Model, preprocessing: Mapping[str, Any] | None, options: Options) -> Target:
-    """Return the Target of an id, a file, an Entry, a module; a Target stands for itself."""
+    """Return the Target of an id, a file, an Entry, an endpoint, a module; a Target stands for itself."""
     if isinstance(model, Target):
         return model
+    if isinstance(model, str | os.PathLike) and os.fspath(model).endswith(".toml"):
+        from securitynet.endpoint.toml import read
+
+        model = read(os.fspath(model))
+    if isinstance(model, Endpoint):
+        return model.target(ArrayCache(options.root / "outputs", size_limit()), preprocessing)
     if isinstance(model, nn.Module):
         return from_module(model, preprocessing)
     from securitynet.download import Files

@@ -37,18 +37,21 @@ class Meter:
 
     journal: Path | None = None
     own: Bill = field(default_factory=Bill)
+    _unwritten: Bill = field(default_factory=Bill, repr=False)
 
     def keep(self, journal: Path) -> None:
         """Add what comes to the journal of an evaluation, and start counting what this process sends from zero."""
-        self.journal, self.own = journal, Bill()
+        self.journal, self.own, self._unwritten = journal, Bill(), Bill()
+        with suppress(OSError):
+            journal.parent.mkdir(parents=True, exist_ok=True)
 
     @property
     def bill(self) -> Bill:
         """What was sent in all, by this run and by those before it in the same journal."""
-        if self.journal is None or not self.journal.exists():
+        if self.journal is None:
             return self.own
-        total = Bill()
-        for line in self.journal.read_bytes().splitlines():
+        total = self._unwritten
+        for line in self.journal.read_bytes().splitlines() if self.journal.exists() else ():
             with suppress(ValueError, TypeError):  # the last line of a killed process
                 total += Bill(**json.loads(line))
         return total
@@ -56,10 +59,14 @@ class Meter:
     def add(self, bill: Bill) -> None:
         """Count what was sent."""
         self.own += bill
-        if self.journal is not None:
-            text = json.dumps({name: value for name, value in asdict(bill).items() if value}) + "\n"
-            with suppress(OSError), open(self.journal, "ab") as file:  # a full disk ends no run
+        if self.journal is None:
+            return
+        text = json.dumps({name: value for name, value in asdict(bill).items() if value}) + "\n"
+        try:
+            with open(self.journal, "ab") as file:
                 file.write(text.encode())
+        except OSError:  # a full disk ends no run
+            self._unwritten += bill
 
     @contextmanager
     def sending(self, images: int, blanks: int = 0, price: float = 0.0) -> Iterator[None]:

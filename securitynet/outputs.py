@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 Kept = TypeVar("Kept")
 LOWEST = float(np.finfo(np.float32).min)
@@ -59,6 +60,14 @@ def bounded(logits: np.ndarray) -> np.ndarray:
     """Return logits in float64, -inf (a class that cannot be) as the lowest float32: differences stay numbers."""
     z = logits.astype(np.float64)
     return np.maximum(z, LOWEST, out=z)
+
+
+def completed(given: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return probabilities [n, k] that sum to one: what is missing goes to the classes that are zero, too much is scaled down."""
+    hidden = given <= 0
+    missing = np.maximum(0.0, 1 - given.sum(axis=1, keepdims=True))
+    filled = given + np.where(hidden, missing / np.maximum(1, hidden.sum(axis=1, keepdims=True)), 0.0)
+    return np.asarray(filled / filled.sum(axis=1, keepdims=True))
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from securitynet.errors import LoadError
 from securitynet.fingerprint import Identity, identity, state_sha256
 from securitynet.meter import Meter
 from securitynet.outputs import Outputs as Outputs  # said twice: others take it from here
+from securitynet.remote import Remote, remotes
 from securitynet.store import Book, OutputStore
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+CHUNK = 256  # images that are looked at at once
 
 
 class Preprocess(nn.Module):
@@ -92,7 +95,8 @@ class Answers(nn.Module):
 class Target:
     """One model under test: `module` takes floats in [0,1], [n, c, h, w] (or [n, c, d, h, w]), and gives logits [n, k].
 
-    `folder` is where files that belong to the weights lie (members, triggers); `cache` keeps what was computed already,
+    `weights_sha256` is empty where no weights are here. `folder` is where files that belong to the weights lie (members,
+    triggers); `cache` keeps what was computed already,
     `asked` the outputs of whole splits, so that what was computed from them is not computed again; `meter` counts what is sent.
     `draw` is 0; one who needs the model's randomness asks again under other numbers, which are sent and billed.
     """
@@ -138,6 +142,25 @@ class Target:
     def _identity(self) -> Identity:
         return identity(self.module)
 
+    @cached_property
+    def remotes(self) -> tuple[Remote, ...]:
+        """The black boxes within `module`; none where the network itself is here."""
+        return tuple(remotes(self.module))
+
+    @property
+    def gives(self) -> str:
+        """What attacks can get: network (weights and all), gradients (by the pixels), or outputs."""
+        if not self.remotes:
+            return "network"
+        return "gradients" if all(one.client.slopes for one in self.remotes) else "outputs"
+
+    def drawn(self, draw: int) -> Target:
+        """Return this target under another draw: outputs under it are sent and billed anew."""
+        module = deepcopy(self.module) if self.remotes else self.module
+        for one in remotes(module):
+            one.draw = draw
+        return replace(self, module=module, draw=draw)
+
     def wrap(self, around: Callable[[nn.Module], nn.Module]) -> Target:
         """Return this target with `around(module)` in place of its module: the form of a defence."""
         return replace(self, module=around(self.module).eval())
@@ -176,7 +199,7 @@ def query(
     key = digest(target.fingerprint, split.digest, target.draw), split.labels.tobytes()
     if (before := target.asked.get(key)) is not None:
         return before
-    logits = known(split, book_of(target, split), accelerator)
+    logits = None if target.remotes else known(split, book_of(target, split), accelerator)
     if logits is None:
         logits = _ask(target, split, accelerator, How(batch_size, progress, blanks))
     check(_asked(target), logits.shape)
@@ -184,11 +207,23 @@ def query(
 
 
 def _ask(target: Target, split: Split, accelerator: Accelerator, how: How) -> np.ndarray:
-    return sent(_asked(target), split, book_of(target, split), accelerator, how)
+    if not target.remotes:
+        return sent(_asked(target), split, book_of(target, split), accelerator, how)
+    if isinstance(target.module, Remote) and target.module.client.limited:  # all or nothing: a part serves nobody
+        target.module.client.afford(_missing(target.module, split))
+    size = min(one.client.batch for one in target.remotes)
+    own = OutputStore(None).book(split.digest)  # a black box keeps its outputs itself, counts and sends no blank images
+    return sent(replace(_asked(target), meter=Meter()), split, own, accelerator, replace(how, blanks=False, batch_size=size))
 
 
 def _asked(target: Target) -> Asked:
     return Asked(target.entry.id, target.module, target.num_classes, target.entry.input_size, target.meter)
+
+
+def _missing(remote: Remote, split: Split) -> int:
+    """Return how many images of a split a black box would be sent."""
+    steps = range(0, len(split), CHUNK)
+    return len(set().union(*(remote.missing(split.pixels(range(start, min(start + CHUNK, len(split))))) for start in steps)))
 
 
 def book_of(target: Target, split: Split) -> Book:
@@ -198,4 +233,6 @@ def book_of(target: Target, split: Split) -> Book:
 
 def to_send(target: Target, split: Split) -> int:
     """Return how many images query() would send; all of the split where that is not known without reading them."""
-    return unknown(split, book_of(target, split))
+    if not target.remotes:
+        return unknown(split, book_of(target, split))
+    return _missing(target.module, split) if isinstance(target.module, Remote) and split.is_plain else len(split)

@@ -68,6 +68,11 @@ class Named:
         return self.name.partition("/")[0]
 
     @property
+    def needs(self) -> str:
+        """See needs_of()."""
+        return needs_of(self.attack)
+
+    @property
     def code(self) -> str:
         """See code_of()."""
         return code_of(self.attack)
@@ -90,6 +95,18 @@ def name_of(attack: Attack) -> str:
     if len(offered) == 1 and len(variants(sys.modules[module])) == 1:
         return offered[0]
     return f"{module.removeprefix(USER).rpartition('.')[2]}/{type(attack).__name__}"
+
+
+def needs_of(attack: Attack) -> str:
+    """Return what an attack needs of a target: outputs, gradients (by the pixels) or the network.
+
+    The attack's own `needs`, else NEEDS of its module, else NEEDS of its family; else outputs.
+    """
+    if isinstance(own := getattr(attack, "needs", None), str):
+        return own
+    module = type(attack).__module__
+    places = [sys.modules.get(module), sys.modules.get(module.rpartition(".")[0])]
+    return str(next((vars(place)["NEEDS"] for place in places if place is not None and "NEEDS" in vars(place)), "outputs"))
 
 
 def code_of(attack: Attack) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from securitynet.target import Target
 
 log = logging.getLogger(__name__)
+GIVEN = ("outputs", "gradients", "network")  # what a target gives, each with what comes before it
+WORDS = {"gradients": "gradients by the pixels", "network": "the network itself"}
 FULL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 
@@ -53,6 +55,8 @@ def run(attacks: Iterable[Named], target: Target, splits: Splits, accelerator: A
 
 def _run_one(one: Named, target: Target, splits: Splits, accelerator: Accelerator) -> Ran:
     start = time.perf_counter()
+    if GIVEN.index(one.needs) > GIVEN.index(target.gives):
+        return _without(one, "skipped", f"needs {WORDS[one.needs]}: the endpoint returns {target.gives}")
     try:
         with PeakMemory(accelerator.device) as memory:
             evidence = one.attack(target, splits, accelerator)

@@ -18,7 +18,11 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the model, its data, and how they are read."""
-    parser.add_argument("model", metavar="MODEL", help="id of the catalog, local file or folder, or hf-hub:ORG/NAME")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="id of the catalog, local file or folder, hf-hub:ORG/NAME, or a .toml file that describes an endpoint",
+    )
     parser.add_argument(
         "--data",
         metavar="PATH|HUB-ID",

@@ -16,6 +16,7 @@ examples:
   securitynet evaluate builtin/digits-badnets --attacks backdoor:standard --set exhaustive=true
   securitynet evaluate builtin/digits-overfit --attacks stealing:standard --curve curve.svg
   securitynet evaluate builtin/digits-overfit --defence top-k:3 --output results/top-3
+  securitynet evaluate endpoint.toml --data images.npz --attacks standard stealing:standard
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from securitynet.cli import DONE, FAILED, SUSPECT, SUSPICIOUS, is_main_process
 from securitynet.cli._options import add_json, add_model, library_options, print_json
 
 if TYPE_CHECKING:
+    from securitynet.meter import Bill
     from securitynet.results.result import Result
 
 HELP = "verify and attack a model, with intervals and a comparison"
@@ -128,6 +130,12 @@ def _save(results: Sequence[Result], args: argparse.Namespace) -> None:
         curve_figure(results[-1], args.curve)
 
 
+def _sent(bill: Bill) -> str:
+    """Say what was truly sent for the evaluation, with its interruptions."""
+    cost = f", {bill.money:g} in money" if bill.money else ""
+    return f"sent: {bill.images:,} images in {bill.requests:,} requests, {bill.seconds:.0f} s of answers{cost}"
+
+
 def _show(results: Sequence[Result], args: argparse.Namespace) -> None:
     from securitynet.report.seeds import spread
 
@@ -145,6 +153,8 @@ def _show(results: Sequence[Result], args: argparse.Namespace) -> None:
 
     console = Console()
     console.print(result_view(results[-1], console.width))
+    if results[-1].entry.source == "endpoint":
+        console.print(_sent(results[-1].bill), markup=False)
     if table is not None:
         from securitynet.cli._spread import spread_view
 

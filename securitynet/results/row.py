@@ -109,7 +109,7 @@ class Context:
     """What all rows of one evaluation share."""
 
     entry: str
-    weights_sha256: str
+    weights_sha256: str | None
     dataset: str
     dataset_revision: str | None
     manifest: str

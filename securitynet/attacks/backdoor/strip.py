@@ -88,6 +88,11 @@ class Strip:
         )
 
     @property
+    def needs(self) -> str:
+        """Images at hand are judged by outputs alone."""
+        return "gradients" if self.suspects is None else "outputs"
+
+    @property
     def per_class(self) -> float:
         """Images that go forward and backward for each class, those that only go forward counted half."""
         return self.starts * self.steps + self.images / 2

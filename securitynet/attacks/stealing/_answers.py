@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from securitynet.errors import UsageError
+from securitynet.outputs import completed as completed  # said twice: others take it from here
 
 FORMS = "probabilities, top-K, rounded-D (to D digits) or labels"
 FORM = re.compile(r"probabilities|labels|top-(?P<top>[1-9]\d*)|rounded-(?P<digits>\d+)")
@@ -40,14 +41,6 @@ def learnt(log_probabilities: NDArray[np.float64], form: str) -> Tensor:
         told[~told.any(axis=1)] = 1.0
         told /= told.sum(axis=1, keepdims=True)
     return torch.from_numpy(completed(told).astype(np.float32))
-
-
-def completed(told: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return probabilities [n, k] that sum to one: what is missing goes to the classes told as zero, too much is scaled down."""
-    hidden = told <= 0
-    missing = np.maximum(0.0, 1 - told.sum(axis=1, keepdims=True))
-    filled = told + np.where(hidden, missing / np.maximum(1, hidden.sum(axis=1, keepdims=True)), 0.0)
-    return np.asarray(filled / filled.sum(axis=1, keepdims=True))
 
 
 def _largest(probabilities: NDArray[np.float64], count: int) -> NDArray[np.float64]:
