@@ -73,7 +73,7 @@ def main() -> None:
         train_all(args)
     scores = args.output / "scores.jsonl"
     if not (args.table_only or args.train_only):
-        every = list(models(args.output / "models"))
+        every = [model for model in models(args.output / "models") if wanted(model.plan, args)]
         detectors = args.detectors or [LADDER, *(name for name in names() if name.startswith("backdoor/") and name not in INSIDE)]
         start = time.monotonic()
         for done, record in enumerate(run(tasks(every, detectors, args.images), scores, args.workers, deadline), start=1):
@@ -120,6 +120,11 @@ def train_one(path: Path, stack: Sequence[Plan], images: Path | None) -> str:
         accuracy = sum(model.accuracy for model in group) / len(group)
         lines.append(f"  {poison or 'clean':12} {len(group):3} models, mean accuracy {accuracy:.3f}, success {' '.join(success)}")
     return "\n".join(lines)
+
+
+def wanted(plan: Plan, args: argparse.Namespace) -> bool:
+    """Say whether a network is of the kind that this call trains."""
+    return plan.ground in args.grounds and (plan.poison in args.poisons and args.poisoned > 0 if plan.poison else args.clean > 0)
 
 
 def tasks(every: Sequence[Model], detectors: Sequence[str], images: Path | None) -> list[Task]:

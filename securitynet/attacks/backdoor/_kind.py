@@ -67,8 +67,9 @@ def unlike(own: Covariates, others: tuple[Covariates, ...]) -> tuple[str, ...]:
     units = np.maximum(rows.std(axis=0, ddof=1) if len(rows) > 1 else 0.0, list(LEAST.values()))
     apart = np.abs(_compared(own) - rows) / units
     tolerance = max((_nearest(rows[at], np.delete(rows, at, axis=0), units) for at in range(len(rows)) if len(rows) > 1), default=1.0)
-    closest = apart[apart.max(axis=1).argmin()]
-    found += [name for name, distance in zip(LEAST, closest, strict=True) if not distance <= tolerance]
+    if apart.max(axis=1).min() > tolerance:
+        closest = apart[np.minimum(apart, tolerance).sum(axis=1).argmin()]
+        found += [name for name, distance in zip(LEAST, closest, strict=True) if distance > tolerance]
     depths = [one.depth for one in others]
     if not min(depths) / DEEPER <= own.depth <= max(depths) * DEEPER:
         found.append("depth")
