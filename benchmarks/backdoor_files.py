@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backdoor_plans import GROUNDS
+from backdoor_plans import GROUNDS, TO_ALL
 from backdoor_table import SUITES, usable
 
 from securitynet.attacks.backdoor._kind import Covariates, Kind
@@ -108,17 +108,23 @@ def power_of(records: Records, nulls: str) -> str:
 
 def judgements(records: Records, suite: str, nulls: Nulls) -> list[tuple[dict[str, Any], Judgement]]:
     """Return of every model that all stages of a suite were run on a record, and what the combined p-value says."""
-    weights, found = SUITES[suite], dict[str, list[dict[str, Any]]]()
+    weights, found = SUITES[suite], dict[str, dict[str, dict[str, Any]]]()
     for one in usable(records):
         if one["detector"] in weights:
-            found.setdefault(one["model"], []).append(one)
-    return [_judged(own, weights, nulls) for own in found.values() if len(own) == len(weights)]
+            found.setdefault(one["model"], {})[one["detector"]] = one
+    return [_judged(list(own.values()), weights, nulls) for own in found.values() if len(own) == len(weights) or _alone(own)]
+
+
+def _alone(own: Mapping[str, dict[str, Any]]) -> bool:
+    """Say whether a network with an all-to-all backdoor was looked at by the one stage that looks for such: its share is the same."""
+    return all(one["poison"] in TO_ALL for one in own.values()) and "backdoor/universal_permutation" in own
 
 
 def _judged(own: Records, weights: Mapping[str, float], nulls: Nulls) -> tuple[dict[str, Any], Judgement]:
     first = next(one for one in own if one.get("covariates"))
     kind = Kind(first["dataset"], first["classes"], Covariates.of(first["covariates"]))
-    able = shares(weights, kind, {one["detector"]: one["params"] for one in own}, nulls)
+    params = {null.detector: null.params for null in nulls.scores} | {one["detector"]: one["params"] for one in own}
+    able = shares(weights, kind, params, nulls)
     used = [one for one in own if one["detector"] in able]
     p_values = [calibrate(one["detector"], one["params"], one["score"], kind, nulls) for one in used]
     p_value = combined([found.p_value or 1.0 for found in p_values], [able[one["detector"]] for one in used])

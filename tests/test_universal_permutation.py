@@ -75,9 +75,14 @@ def test_images_come_two_of_each_class_in_turn() -> None:
 
 def test_an_exchange_of_all_classes_is_found_and_one_target_is_not() -> None:
     exchanged, single = (UniversalPermutation()(target(one), images(), Accelerator(cpu=True)) for one in (True, False))
-    assert exchanged.score > 0.9 and exchanged.target_class is None and np.isfinite(exchanged.statistics).all()
-    assert single.score < 0.5
-    assert exchanged.forward == 3 * 60 * 2 * CLASSES + 200 + 3 * 100 and exchanged.backward == UniversalPermutation().expected(CLASSES)
+    assert (
+        exchanged.score > 0.5
+        and exchanged.statistics.mean() > 0.9
+        and exchanged.target_class is None
+        and np.isfinite(exchanged.statistics).all()
+    )
+    assert abs(single.score) < 0.2
+    assert exchanged.forward == 4 * 60 * 2 * CLASSES + 200 + 4 * 100 and exchanged.backward == UniversalPermutation().expected(CLASSES)
     again = UniversalPermutation()(target(True), images(), Accelerator(cpu=True))
     assert again.score == exchanged.score, "the same model and seed give the same score"
 
@@ -92,5 +97,5 @@ def test_nothing_is_said_without_images_or_of_too_many_classes() -> None:
 
 
 def test_a_share_far_above_those_of_clean_networks_has_a_small_p_value() -> None:
-    clean = np.random.default_rng(0).normal(0.16, 0.04, 20)
-    assert tail(0.85, clean) < 2e-4 < 0.02 < tail(0.2, clean)
+    clean = np.random.default_rng(0).normal(0.06, 0.05, 20)
+    assert tail(0.6, clean) < 2e-4 < 0.02 < tail(0.1, clean)

@@ -66,6 +66,6 @@ def routes(size: tuple[int, ...]) -> tuple[Route, Route, Route]:
     )
     return (
         Route("full", full, Settings(), UniversalPermutation(), True),
-        Route("economical", fewer, cheap, UniversalPermutation(starts=2, steps=30), False),
+        Route("economical", fewer, cheap, UniversalPermutation(starts=1, controls=1, steps=30), False),
         Route("screening", ((LastLayer(), LastLayer()),), cheap, None, False, all_classes=False),
     )

@@ -2,9 +2,10 @@
 
 One perturbation is added to every image, so that the images of each class are answered with another class, no two classes
 with the same one. Which class goes where is not known: the assignment that suits the answers so far best is aimed at
-(Kuhn 1955, doi 10.1002/nav.3800020109), and found anew at every step. A clean network gives one class to nearly everything
-that is strongly perturbed, so that few images follow any such assignment. It finds patches and blended noise alike.
-It is blind to triggers of several images, to backdoors of some source classes only, and to any that gives two classes one target.
+(Kuhn 1955, doi 10.1002/nav.3800020109), and found anew at every step. Other perturbations are aimed at assignments drawn by
+chance: how many images follow those is the network's own measure of how easily it is led. A clean network follows any of them
+about as far; one with an all-to-all backdoor follows its own. It finds patches and blended noise alike, and is blind
+to triggers of several images, to backdoors of some source classes only, and to any that gives two classes one target.
 """
 
 from __future__ import annotations
@@ -39,13 +40,16 @@ MOST = 100  # classes: beyond, each has too few images
 
 @dataclass(frozen=True)
 class UniversalPermutation:
-    """`starts` perturbations, each improved for `steps` steps on two images per class, at most `images` together.
+    """`starts` perturbations and `controls` that are aimed at assignments drawn by chance.
+
+    Each is improved for `steps` steps on two images per class, at most `images` together.
 
     After each step the norm grows by `change` where fewer than `success` of the images follow, else it shrinks; it is at most
     `largest`, root mean square per pixel.
     """
 
-    starts: int = 3
+    starts: int = 2
+    controls: int = 2
     steps: int = 60
     images: int = 32
     success: float = 0.9
@@ -55,7 +59,8 @@ class UniversalPermutation:
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Return the share of each class's images that follow the assignment, on other images than it was searched on.
 
-        The score is their mean. Raises Skipped where there are too many classes, or some have no image.
+        The score is how much larger the mean share is than that of the controls. Raises Skipped where there are too many
+        classes, or some have no image.
         """
         if target.num_classes > MOST:
             raise Skipped(f"{target.num_classes} classes: an assignment is searched for among at most {MOST}")
@@ -66,21 +71,22 @@ class UniversalPermutation:
         search = _Search(self, module, _part(clean, 0), target.num_classes, splits.seed)
         other = _part(clean, 1)
         shares = torch.stack([search.followed(added, to, other) for added, to in search.found()])
-        best = shares[int(shares.nanmean(1).argmax())]
-        asked = self.starts * self.steps * search.batch
+        means = shares.nanmean(1)
+        best = shares[int(means[: self.starts].argmax())]
+        asked = len(shares) * self.steps * search.batch
         return BackdoorEvidence(
             statistics=best.double().cpu().numpy(),
-            score=float(best.nanmean()),
+            score=float(means[: self.starts].mean() - means[self.starts :].mean()),
             target_class=None,
             p_value=None,
-            forward=asked + len(clean.pixels) + self.starts * len(other.pixels),
+            forward=asked + len(clean.pixels) + len(shares) * len(other.pixels),
             backward=asked,
             remark=clean.remark,
         )
 
     def expected(self, classes: int) -> int:
         """Return how many images go forward and backward for a model of so many classes."""
-        return self.starts * self.steps * min(self.images, 2 * classes) if classes <= MOST else 0
+        return (self.starts + self.controls) * self.steps * min(self.images, 2 * classes) if classes <= MOST else 0
 
 
 def _part(clean: Clean, first: int) -> Clean:
@@ -97,9 +103,13 @@ class _Search:
     classes: int
     seed: int
     order: Tensor = field(init=False)
+    chance: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.order = in_turn(self.clean.answers.cpu(), self.classes, self.seed)
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randn(self.settings.controls, self.classes, self.classes, generator=generator)
+        self.chance = assigned(drawn).to(self.clean.pixels.device)
 
     @property
     def batch(self) -> int:
@@ -107,8 +117,11 @@ class _Search:
         return min(self.settings.images, 2 * self.classes)
 
     def found(self) -> list[tuple[Tensor, Tensor]]:
-        """Return of each start the perturbation [c, ...] and the assignment int64 [k] that the largest share of images followed."""
-        many, device = self.settings.starts, self.clean.pixels.device
+        """Return of each start, then of each control, a perturbation [c, ...] and the assignment int64 [k].
+
+        They are those that the largest share of images followed.
+        """
+        many, device = self.settings.starts + self.settings.controls, self.clean.pixels.device
         size, mean = torch.full((many,), START, device=device), torch.zeros(many, self.classes, self.classes, device=device)
         noise = torch.randn(many, *self.clean.pixels.shape[1:], generator=torch.Generator().manual_seed(self.seed))
         added = scaled(noise.to(device), size)
@@ -135,7 +148,7 @@ class _Search:
         moved = (self.clean.pixels[rows] + added[:, None]).clamp(0, 1)
         said = self.module(moved.flatten(0, 1)).float().log_softmax(1).view(len(added), len(rows), self.classes)
         mean = running(mean, said.detach(), of)
-        to = assigned(mean)
+        to = torch.cat([assigned(mean[: self.settings.starts]), self.chance])
         wanted = to[:, of]
         (gradient,) = torch.autograd.grad(-said.gather(2, wanted[..., None]).mean((1, 2)).sum(), added)
         return gradient, (said.argmax(2) == wanted).float().mean(1), mean, to
