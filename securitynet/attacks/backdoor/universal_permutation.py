@@ -18,7 +18,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from securitynet.attacks.backdoor import BackdoorEvidence
+from securitynet.attacks.backdoor import WORKS, BackdoorEvidence
 from securitynet.attacks.backdoor._clean import Clean, clean_images
 from securitynet.attacks.backdoor.universal_perturbation import MOMENTUM, scaled
 from securitynet.errors import Skipped
@@ -82,6 +82,7 @@ class UniversalPermutation:
             forward=asked + len(clean.pixels) + len(shares) * len(other.pixels),
             backward=asked,
             remark=clean.remark,
+            works=bool(best.nanmean() >= WORKS),
         )
 
     def expected(self, classes: int) -> int:
