@@ -124,7 +124,7 @@ def _judged(own: Records, weights: Mapping[str, float], nulls: Nulls) -> tuple[d
     first = next(one for one in own if one.get("covariates"))
     kind = Kind(first["dataset"], first["classes"], Covariates.of(first["covariates"]))
     params = {null.detector: null.params for null in nulls.scores} | {one["detector"]: one["params"] for one in own}
-    able = shares(weights, kind, params, nulls)
+    able = shares(weights, kind, {name: params.get(name, "") for name in weights}, nulls)
     used = [one for one in own if one["detector"] in able]
     p_values = [calibrate(one["detector"], one["params"], one["score"], kind, nulls) for one in used]
     p_value = combined([found.p_value or 1.0 for found in p_values], [able[one["detector"]] for one in used])
