@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from backdoor_plans import GROUNDS, TO_ALL
 from backdoor_table import SUITES, usable
 
 from securitynet.attacks.backdoor._kind import Covariates, Kind
 from securitynet.attacks.backdoor._nulls import Nulls, calibrate, combined, parse, shares
 from securitynet.attacks.backdoor._power import ALL, ONE
+from securitynet.attacks.backdoor.universal_permutation import MAJORITY
 from securitynet.metrics.judgement import LEVEL, Judgement
 
 KINDS = {
@@ -23,6 +25,7 @@ KINDS = {
     "patch-to-all": (ALL, "patch"),
     "blended-to-all": (ALL, "blended noise"),
 }
+EXCHANGE = "backdoor/universal_permutation"
 Records = Sequence[dict[str, Any]]
 Group = tuple[str, int, int]
 
@@ -41,7 +44,7 @@ def nulls_of(records: Records, before: str = "") -> str:
 
 def _scores(clean: Records) -> dict[tuple[Any, ...], dict[str, Any]]:
     groups: dict[tuple[str, str, Group], list[float]] = {}
-    for one in clean:
+    for one in {(one["model"], one["detector"], one["params"]): one for one in clean}.values():
         groups.setdefault((one["detector"], one["params"], _group(one)), []).append(one["score"])
     lines = [
         {"detector": detector, "params": params, **_counted(group), "scores": sorted(float(f"{score:.6g}") for score in scores)}
@@ -52,7 +55,10 @@ def _scores(clean: Records) -> dict[tuple[Any, ...], dict[str, Any]]:
 
 def _populations(clean: Records) -> dict[tuple[Any, ...], dict[str, Any]]:
     lines = []
-    known = list({one["model"]: one for one in clean if one.get("covariates")}.values())
+    ordered = sorted((one for one in clean if one.get("covariates")), key=lambda one: one.get("mask") is not None)
+    known = list({one["model"]: one for one in ordered}.values())
+        {one["model"]: one for one in sorted(clean, key=lambda one: one.get("mask") is not None) if one.get("covariates")}.values()
+    )
     for group in dict.fromkeys(map(_group, known)):
         own = [one for one in known if _group(one) == group]
         dataset, classes, most = group
@@ -117,7 +123,7 @@ def judgements(records: Records, suite: str, nulls: Nulls) -> list[tuple[dict[st
 
 def _alone(own: Mapping[str, dict[str, Any]]) -> bool:
     """Say whether a network with an all-to-all backdoor was looked at by the one stage that looks for such: its share is the same."""
-    return all(one["poison"] in TO_ALL for one in own.values()) and "backdoor/universal_permutation" in own
+    return all(one["poison"] in TO_ALL for one in own.values()) and EXCHANGE in own
 
 
 def _judged(own: Records, weights: Mapping[str, float], nulls: Nulls) -> tuple[dict[str, Any], Judgement]:
@@ -126,6 +132,13 @@ def _judged(own: Records, weights: Mapping[str, float], nulls: Nulls) -> tuple[d
     params = {null.detector: null.params for null in nulls.scores} | {one["detector"]: one["params"] for one in own}
     able = shares(weights, kind, {name: params.get(name, "") for name in weights}, nulls)
     used = [one for one in own if one["detector"] in able]
-    p_values = [calibrate(one["detector"], one["params"], one["score"], kind, nulls) for one in used]
-    p_value = combined([found.p_value or 1.0 for found in p_values], [able[one["detector"]] for one in used])
-    return first, Judgement.at(p_value, all(found.calibrated for found in p_values))
+    stages = [calibrate(one["detector"], one["params"], one["score"], kind, nulls) for one in used]
+    p_values = [1.0 if found.p_value is None else found.p_value for found in stages]
+    parts = [able[one["detector"]] for one in used]
+    best = used[int(np.argmin([p_value / part for p_value, part in zip(p_values, parts, strict=True)]))]
+    confirmed = best.get("candidate") in first.get("working", ()) or (best["detector"] == EXCHANGE and _mean(best) >= MAJORITY)
+    return first, Judgement.at(combined(p_values, parts), all(found.calibrated for found in stages), True, confirmed)
+
+
+def _mean(one: dict[str, Any]) -> float:
+    return float(np.nanmean(np.array(one.get("statistics") or [np.nan], dtype=np.float64)))

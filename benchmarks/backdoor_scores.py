@@ -77,6 +77,7 @@ def measure(task: Task) -> list[dict[str, Any]]:
         return [
             {**about, "detector": name_of(attack), "params": params_of(attack), **_found(evidence, seconds), "peak_memory": memory.peak}
         ]
+    about["working"] = sorted({one.target_class for stage in evidence.stages for one in stage.evidence.recovered if one.works})
     about["mask"] = None if evidence.found is None else float(f"{evidence.found.share:.4g}")
     own = [(stage.name, stage.params, _found(stage.evidence, stage.seconds)) for stage in evidence.stages]
     return [{**about, "detector": name, "params": params, **found, "peak_memory": memory.peak} for name, params, found in own]

@@ -62,8 +62,8 @@ class BackdoorEvidence:
     `score` sums the model up, larger is more suspicious; `target_class` is the first candidate. `p_value` is the chance
     that a clean model scores at least so high, None where no clean models were measured; `remark` says what it rests on.
     `calibrated`: on clean models of the same kind. `complete`: no class was left out for want of budget.
-    `made_up`: random fields stood in for images. `works`: what was found, if it is no trigger towards one class, changes at least
-    80 % of held-out images as it should. `forward` and `backward` count images that went through the model each way.
+    `made_up`: random fields stood in for images. `works`: what was found is no trigger towards one class, and changes most
+    held-out images as it should. `forward` and `backward` count images that went through the model each way.
     """
 
     family: ClassVar[str] = "backdoor"

@@ -18,7 +18,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from securitynet.attacks.backdoor import WORKS, BackdoorEvidence
+from securitynet.attacks.backdoor import BackdoorEvidence
 from securitynet.attacks.backdoor._clean import Clean, clean_images
 from securitynet.attacks.backdoor.universal_perturbation import MOMENTUM, scaled
 from securitynet.errors import Skipped
@@ -35,6 +35,7 @@ START = 0.05  # first norm, root mean square per pixel
 KEPT = 0.8  # of the answers' running mean, at every step
 SEEN = 0.7  # of the running share of images that follow
 FLOOR = -10.0  # log-probability, below which an answer is as bad as any
+MAJORITY = 0.5  # of held-out images that must follow an exchange that works: each has one class to go to, of all others
 MOST = 100  # classes: beyond, each has too few images
 
 
@@ -82,7 +83,7 @@ class UniversalPermutation:
             forward=asked + len(clean.pixels) + len(shares) * len(other.pixels),
             backward=asked,
             remark=clean.remark,
-            works=bool(best.nanmean() >= WORKS),
+            works=bool(best.nanmean() >= MAJORITY),
         )
 
     def expected(self, classes: int) -> int:
