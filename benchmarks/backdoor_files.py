@@ -57,8 +57,6 @@ def _populations(clean: Records) -> dict[tuple[Any, ...], dict[str, Any]]:
     lines = []
     ordered = sorted((one for one in clean if one.get("covariates")), key=lambda one: one.get("mask") is not None)
     known = list({one["model"]: one for one in ordered}.values())
-        {one["model"]: one for one in sorted(clean, key=lambda one: one.get("mask") is not None) if one.get("covariates")}.values()
-    )
     for group in dict.fromkeys(map(_group, known)):
         own = [one for one in known if _group(one) == group]
         dataset, classes, most = group
