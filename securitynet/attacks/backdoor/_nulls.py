@@ -229,7 +229,7 @@ def shares(weights: Mapping[str, float], kind: Kind, params: Mapping[str, str], 
         if name in able and len(able) > 1:
             found = calibrate(name, params[name], most, kind, nulls)
             least = None if found.p_value is None else found.p_value * sum(weights.values()) / weights[name]
-            if not Judgement.at(least, found.calibrated).flagged:
+            if not Judgement.at(least, found.calibrated, confirmed=True).flagged:
                 del able[name]
     total = sum(able.values())
     return {name: weight / total for name, weight in able.items()}
