@@ -47,12 +47,12 @@ SUITES = ("standard",)
 FEWEST = 4  # classes whose masks are compared, where there are so many
 log = logging.getLogger(__name__)
 WEIGHTS = {  # of each stage in Bonferroni's correction, whether or not it was needed; half goes to the stage that looks closest
-    "backdoor/neural_cleanse": 0.45,
+    "backdoor/neural_cleanse": 0.5,
     "backdoor/maximum_margin": 0.18,
-    "backdoor/universal_permutation": 0.1,
-    "backdoor/neo": 0.09,
-    "backdoor/strip": 0.09,
-    "backdoor/last_layer": 0.09,
+    "backdoor/universal_permutation": 0.08,
+    "backdoor/neo": 0.08,
+    "backdoor/strip": 0.08,
+    "backdoor/last_layer": 0.08,
 }
 
 
