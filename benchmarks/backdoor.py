@@ -21,11 +21,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
+from backdoor_files import nulls_of, power_of
 from backdoor_images import images_of, pack
-from backdoor_plans import GROUNDS, POISONS, Plan, plans
+from backdoor_plans import GROUNDS, POISONS, TO_ALL, Plan, plans
 from backdoor_population import Model, archive, models
 from backdoor_scores import LADDER, PUBLISHER, Task, recorded, run
-from backdoor_table import nulls_of, table
+from backdoor_table import table
 
 from securitynet.attacks.backdoor.ladder import WEIGHTS
 from securitynet.attacks.resolve import names
@@ -42,16 +43,21 @@ def options() -> argparse.Namespace:
     parser.add_argument("--grounds", nargs="+", choices=GROUNDS, help="default: all that have images")
     parser.add_argument("--clean", type=int, default=10, help="clean models per dataset and architecture")
     parser.add_argument("--poisoned", type=int, default=2, help="backdoored models per dataset, architecture and poison")
-    parser.add_argument("--poisons", nargs="+", default=list(POISONS), choices=POISONS)
+    parser.add_argument("--poisons", nargs="+", default=list(POISONS), choices=(*POISONS, *TO_ALL))
+    parser.add_argument("--first", type=int, default=0, help="added to the seeds: 20 gives clean networks that are in no null")
     parser.add_argument("--detectors", nargs="+", help="default: all of this family")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=86400.0, help="end after so many")
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument("--scores-only", action="store_true", help="of the models that are there")
     parser.add_argument("--table-only", action="store_true")
-    parser.add_argument("--nulls", type=Path, help="write the clean models' scores there")
+    parser.add_argument("--nulls", type=Path, help="write the clean models' scores and covariates there, other lines stay")
+    parser.add_argument("--power", type=Path, help="write there how many backdoored ones are found by those nulls")
     parser.add_argument("--tiny", action="store_true", help="12 clean and 3 x 4 backdoored models on small digits")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.power and not args.nulls:
+        parser.error("--power needs --nulls: the file that the verdicts rest on")
+    return args
 
 
 def main() -> None:
@@ -67,7 +73,7 @@ def main() -> None:
         train_all(args)
     scores = args.output / "scores.jsonl"
     if not (args.table_only or args.train_only):
-        every = list(models(args.output / "models"))
+        every = [model for model in models(args.output / "models") if wanted(model.plan, args)]
         detectors = args.detectors or [LADDER, *(name for name in names() if name.startswith("backdoor/") and name not in INSIDE)]
         start = time.monotonic()
         for done, record in enumerate(run(tasks(every, detectors, args.images), scores, args.workers, deadline), start=1):
@@ -75,15 +81,18 @@ def main() -> None:
             say(f"{time.monotonic() - start:6.1f} s {done:5}  {record['detector']:32} {record['model']:32} {found}")
     sys.stdout.write(table(list(models(args.output / "models")), recorded(scores)))
     if args.nulls:
-        args.nulls.write_text(nulls_of(recorded(scores)), encoding="utf-8")
+        before = args.nulls.read_text(encoding="utf-8") if args.nulls.exists() else ""
+        args.nulls.write_text(nulls_of(recorded(scores), before), encoding="utf-8")
+    if args.power:
+        args.power.write_text(power_of(recorded(scores), args.nulls.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def train_all(args: argparse.Namespace) -> None:
     """Train the stacks that are not there, each in a process of its own, at most --workers at once."""
     jobs = []
     for ground in args.grounds:
-        for network, stack in plans(ground, args.clean, args.poisoned, args.poisons).items():
-            path = args.output / "models" / f"{ground}-{network}.safetensors"
+        for name, stack in plans(ground, args.clean, args.poisoned, args.poisons, args.first).items():
+            path = args.output / "models" / f"{name}.safetensors"
             if not path.exists():
                 jobs.append((path, stack, args.images))
     if not jobs:
@@ -111,6 +120,11 @@ def train_one(path: Path, stack: Sequence[Plan], images: Path | None) -> str:
         accuracy = sum(model.accuracy for model in group) / len(group)
         lines.append(f"  {poison or 'clean':12} {len(group):3} models, mean accuracy {accuracy:.3f}, success {' '.join(success)}")
     return "\n".join(lines)
+
+
+def wanted(plan: Plan, args: argparse.Namespace) -> bool:
+    """Say whether a network is of the kind that this call trains."""
+    return plan.ground in args.grounds and (plan.poison in args.poisons and args.poisoned > 0 if plan.poison else args.clean > 0)
 
 
 def tasks(every: Sequence[Model], detectors: Sequence[str], images: Path | None) -> list[Task]:

@@ -15,6 +15,8 @@ from securitynet.poisons import AnyTrigger, Poisoning, badnets, blended, input_a
 from securitynet.training import Recipe, seeded
 
 POISONS = ("patch", "blended", "sinusoidal", "wanet", "input-aware")
+TO_ALL = ("patch-to-all", "blended-to-all")  # class y becomes y + 1
+APART = 40  # seeds between the kinds of networks of one stack's ground and architecture
 SUCCESS = 0.8  # of the trigger; what does not reach it is trained again with a stronger one, then left out, and counted
 STRONGEST = 2
 TEST = 500  # images that accuracy and success are measured on, and that detectors are given
@@ -31,11 +33,15 @@ class Ground:
     recipe: Recipe
     networks: Mapping[str, str]
     classes: int = 10
+    robust: float = 0.0  # largest change per pixel that it is trained against
+    pool: str | None = None  # the dataset of its null, where several grounds share one; "" for none
 
 
-_ADAM = Recipe(epochs=25, optimiser="adamw", learning_rate=0.005, weight_decay=0.01)
+_ADAM = Recipe(epochs=25, optimiser="adamw", learning_rate=0.005, weight_decay=0.01, channels_last=True)
 _RESNET10 = 'timm:resnet10t {"channels":[16,24,32,48],"in_chans":1,"output_stride":8,"stem_width":8}'
 _PLAIN = {"tinyvgg": "nets:tinyvgg {}", "badnet": "nets:badnet_cnn {}"}
+_THREE = {**_PLAIN, "exposure": "nets:outlier_exposure_cnn {}"}
+_DEEP = {"deeper": 'timm:resnet18 {"channels":[8,12,16,24],"in_chans":1,"output_stride":8}'}
 _MANY = {**_PLAIN, "resnet": 'nets:cifar_resnet {"depth":8}', "vgg": "nets:small_vgg {}"}
 GROUNDS = {
     "digits": Ground(
@@ -67,11 +73,34 @@ GROUNDS = {
     ),
     "gtsrb": Ground(
         dataset="GTSRB", key="gtsrb", shape=(3, 32, 32), draw=2580, recipe=replace(_ADAM, epochs=15, batch_size=64), classes=43,
-        networks=_MANY,
+        networks=_MANY, pool="GTSRB",
     ),
     "gtsrb30": Ground(
         dataset="GTSRB-30", key="gtsrb", shape=(3, 32, 32), draw=1800, recipe=replace(_ADAM, epochs=15, batch_size=64), classes=30,
-        networks=_MANY,
+        networks=_MANY, pool="GTSRB",
+    ),
+    "digits-robust": Ground(
+        dataset="digits", key="digits", shape=(1, 32, 32), draw=898, recipe=replace(_ADAM, epochs=30),
+        networks={"tinyvgg": "nets:tinyvgg {}"}, robust=0.1, pool="",
+    ),
+    "mnist-robust": Ground(
+        dataset="MNIST", key="mnist", shape=(1, 28, 28), draw=5000, recipe=replace(_ADAM, epochs=12, batch_size=128),
+        networks={"badnet": _PLAIN["badnet"]}, robust=0.2, pool="",
+    ),
+    "digits-deep": Ground(
+        dataset="digits", key="digits", shape=(1, 32, 32), draw=898, recipe=replace(_ADAM, epochs=30), networks=_DEEP, pool="",
+    ),
+    "mnist-deep": Ground(
+        dataset="MNIST", key="mnist", shape=(1, 28, 28), draw=3000, recipe=replace(_ADAM, epochs=6, batch_size=128),
+        networks=_DEEP, pool="",
+    ),
+    "mnist-long": Ground(
+        dataset="MNIST", key="mnist", shape=(1, 28, 28), draw=8000, recipe=replace(_ADAM, epochs=15, batch_size=64, weight_decay=0.0),
+        networks=_THREE,
+    ),
+    "fashion-long": Ground(
+        dataset="Fashion-MNIST", key="fashion", shape=(1, 28, 28), draw=8000,
+        recipe=replace(_ADAM, epochs=20, batch_size=64, weight_decay=0.0), networks=_THREE,
     ),
 }  # fmt: skip
 
@@ -103,6 +132,8 @@ class Plan:
     def poisoning(self) -> Poisoning:
         """How many images are stamped: a tenth; SIG stamps images of the target only, and leaves their labels."""
         rate = 0.1 + 0.05 * self.strength
+        if self.poison in TO_ALL:
+            return Poisoning(rate=3 * rate, mode="all-to-all")
         if self.poison == "sinusoidal":
             return Poisoning(rate=0.8 / GROUNDS[self.ground].classes, target=self.target, mode="clean-label")
         return Poisoning(rate=rate, target=self.target, decoys=rate if self.poison in ("wanet", "input-aware") else 0.0)
@@ -118,7 +149,7 @@ class Plan:
             "wanet": lambda: wanet(shape, more * float(rng.uniform(2.0, 3.0)), 4, self.seed),
             "input-aware": lambda: input_aware(shape, more * float(rng.uniform(0.25, 0.35)), self.seed),
         }
-        return makers[self.poison]() if self.poison else None
+        return makers[self.poison.removesuffix("-to-all")]() if self.poison else None
 
 
 def _patch(shape: tuple[int, int, int], rng: np.random.Generator, larger: int) -> AnyTrigger:
@@ -130,14 +161,20 @@ def _patch(shape: tuple[int, int, int], rng: np.random.Generator, larger: int) -
     return patch(shape, content, int(rng.integers(0, shape[1] - side + 1)), int(rng.integers(0, shape[2] - side + 1)))
 
 
-def plans(ground: str, clean: int, poisoned: int, poisons: Sequence[str] = POISONS) -> dict[str, list[Plan]]:
-    """Return the stacks of a ground: `clean` networks and `poisoned` of each poison, by architecture."""
+def plans(ground: str, clean: int, poisoned: int, poisons: Sequence[str] = POISONS, first: int = 0) -> dict[str, list[Plan]]:
+    """Return the stacks of a ground: per architecture `clean` networks and `poisoned` of each poison, a stack each.
+
+    `first` is added to the seeds, so that a stack with another one has other networks; together with the counts below 40.
+    """
     stacks = {}
     for number, network in enumerate(GROUNDS[ground].networks):
-        first = 1000 * (1 + list(GROUNDS).index(ground)) + 500 * number
-        wanted = [""] * clean + [one for one in poisons for _ in range(poisoned)]
-        stacks[network] = [Plan(ground=ground, network=network, poison=one, seed=first + at) for at, one in enumerate(wanted)]
-    return stacks
+        start = 1000 * (1 + list(GROUNDS).index(ground)) + 500 * number + first
+        for poison in ("", *poisons):
+            kind = APART * (1 + (*POISONS, *TO_ALL).index(poison)) if poison else 0
+            seeds = range(start + kind, start + kind + (poisoned if poison else clean))
+            name = f"{ground}-{network}" + (f"-{poison}" if poison else "") + (f"-{first}" if first else "")
+            stacks[name] = [Plan(ground=ground, network=network, poison=poison, seed=seed) for seed in seeds]
+    return {name: stack for name, stack in stacks.items() if stack}
 
 
 def entry_of(plan: Plan) -> Entry:

@@ -18,15 +18,13 @@ import torch
 from accelerate import Accelerator
 from backdoor_images import Images, images_of, material
 from backdoor_plans import GROUNDS, STRONGEST, SUCCESS, Plan, entry_of, network_of
+from backdoor_robust import harden
 from torch import Tensor, nn
 
 from securitynet.data import ArrayImages, ImageSet
-from securitynet.modelrepo import parameters
 from securitynet.references.stacked import train_stacked
 from securitynet.target import Preprocess, Target, build
 from securitynet.training import train
-
-SMALL = 20_000  # parameters, below which a processor trains a stack faster than one network after the other
 
 
 def fit(stack: Sequence[Plan], images: Images, device: torch.device) -> list[nn.Module]:
@@ -46,10 +44,13 @@ def fit(stack: Sequence[Plan], images: Images, device: torch.device) -> list[nn.
     whole = [nn.Sequential(Preprocess(entry_of(plan)), network) for plan, network in zip(stack, networks, strict=True)]
     recipes = [replace(GROUNDS[plan.ground].recipe, seed=plan.seed) for plan in stack]
     everything, targets = torch.cat(pool).to(device), torch.cat(labels).to(device)
-    stacked = _quicker(stack, everything, targets, torch.stack(rows)) if device.type == "cuda" else parameters(networks[0]) < SMALL
-    if not stacked:
+    robust = GROUNDS[stack[0].ground].robust
+    if robust or device.type != "cuda" or not _quicker(stack, everything, targets, torch.stack(rows)):
         for module, own, recipe in zip(whole, rows, recipes, strict=True):
-            train(module, everything[own], targets[own], recipe, Accelerator())
+            if robust:
+                harden(module, everything[own], targets[own], recipe, robust)
+            else:
+                train(module, everything[own], targets[own], recipe, Accelerator())
     else:
         train_stacked(whole, everything, targets, torch.stack(rows), recipes)
     for network in networks:

@@ -13,17 +13,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from backdoor_population import Model
 
 from securitynet.attacks.backdoor import BackdoorEvidence
 from securitynet.attacks.backdoor._climbed import Climbed
+from securitynet.attacks.backdoor._covariates import kind_of
 from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.attacks.protocols import params_of
 from securitynet.attacks.resolve import name_of, resolve
-from securitynet.data import draw
+from securitynet.data import Splits, draw
 from securitynet.data.transform import Transform
 from securitynet.errors import SecurityNetError
 from securitynet.memory import PeakMemory
+from securitynet.target import Target
 
 LADDER = "backdoor/ladder"  # with every stage, whatever the screens say
 PUBLISHER = "backdoor/publisher_ladder"  # put together from those and beatrix
@@ -51,8 +54,6 @@ class Task:
 
 def measure(task: Task) -> list[dict[str, Any]]:
     """Return the records of one detector on one model, of the ladder one per stage: score, candidate, and price."""
-    from accelerate import Accelerator
-
     torch.set_num_threads(1)
     plan, accelerator = task.model.plan, Accelerator(cpu=task.cpu)
     attack: Any = Ladder(suspicion=1.0, budget=10**9) if task.detector == LADDER else resolve(task.detector)[0]
@@ -60,7 +61,8 @@ def measure(task: Task) -> list[dict[str, Any]]:
     splits = draw(task.model.images(task.images), Transform.of(target.entry), target.num_classes, samples=None)
     about: dict[str, Any] = {"task": task.detector, "model": plan.name, "ground": plan.ground, "network": plan.network}
     about |= {"dataset": target.entry.dataset, "classes": target.num_classes, "poison": plan.poison or "clean"}
-    about |= {"target": plan.target if plan.poison else None, "accuracy": task.model.accuracy, "success": task.model.success}
+    about |= {"target": plan.target if plan.poison and plan.poisoning.mode != "all-to-all" else None}
+    about |= {"accuracy": task.model.accuracy, "success": task.model.success, "covariates": _covariates(target, splits, accelerator)}
     about |= {"device": accelerator.device.type, "status": "ok"}
     start = time.perf_counter()
     try:
@@ -75,8 +77,15 @@ def measure(task: Task) -> list[dict[str, Any]]:
         return [
             {**about, "detector": name_of(attack), "params": params_of(attack), **_found(evidence, seconds), "peak_memory": memory.peak}
         ]
+    about["working"] = sorted({one.target_class for stage in evidence.stages for one in stage.evidence.recovered if one.works})
+    about["mask"] = None if evidence.found is None else float(f"{evidence.found.share:.4g}")
     own = [(stage.name, stage.params, _found(stage.evidence, stage.seconds)) for stage in evidence.stages]
     return [{**about, "detector": name, "params": params, **found, "peak_memory": memory.peak} for name, params, found in own]
+
+
+def _covariates(target: Target, splits: Splits, accelerator: Accelerator) -> dict[str, Any] | None:
+    found = kind_of(target, splits, accelerator).covariates
+    return None if found is None else found.record
 
 
 def _found(evidence: BackdoorEvidence, seconds: float) -> dict[str, Any]:

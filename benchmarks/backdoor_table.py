@@ -1,8 +1,7 @@
-"""The table of the detectors' merits, and the file of nulls, from the scores of a population."""
+"""The table of the detectors' merits, from the scores of a population."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,19 +21,6 @@ FPR, FEWEST = 0.05, 60
 SUITES = {LADDER: ladder.WEIGHTS, PUBLISHER: publisher_ladder.WEIGHTS}
 Floats = NDArray[np.float64]
 Records = Sequence[dict[str, Any]]
-
-
-def nulls_of(records: Records) -> str:
-    """Return the clean models' scores as JSON lines, one per detector, settings, dataset and class count."""
-    groups: dict[tuple[str, str, str, int], list[float]] = {}
-    for one in usable(records):
-        if one["poison"] == "clean" and one["ground"] != "tiny":
-            groups.setdefault((one["detector"], one["params"], one["dataset"], one["classes"]), []).append(one["score"])
-    lines = []
-    for (detector, params, dataset, classes), scores in sorted(groups.items()):
-        rounded = sorted(float(f"{score:.6g}") for score in scores)
-        lines.append(json.dumps({"detector": detector, "params": params, "dataset": dataset, "classes": classes, "scores": rounded}))
-    return "".join(line + "\n" for line in lines)
 
 
 def usable(records: Records) -> list[dict[str, Any]]:

@@ -64,3 +64,49 @@ def test_models_and_scores_can_be_made_again(population: tuple[Path, str], monke
     [again] = measure(Task(model, "backdoor/last_layer", None))
     [before] = [one for one in records(folder) if (one["model"], one["detector"]) == (model.plan.name, "backdoor/last_layer")]
     np.testing.assert_allclose(again["score"], before["score"])
+
+
+def made(ground: str, number: int, poison: str = "clean", detector: str = "backdoor/strip", **facts: object) -> dict[str, object]:
+    """A line of scores."""
+    dataset, classes = {"mnist": ("MNIST", 10), "gtsrb": ("GTSRB", 43), "gtsrb30": ("GTSRB-30", 30)}[ground]
+    covariates = {"accuracy": 0.9, "scale": 9.0, "boundary": 0.1, "depth": 4, "zeros": 0.0, "distinct": 999, "input_size": [1, 28, 28]}
+    line: dict[str, object] = {"model": f"{ground}-{poison}-{number}", "ground": ground, "network": "badnet", "dataset": dataset}
+    line |= {"classes": classes, "poison": poison, "status": "ok", "detector": detector, "params": "{}", "score": number / 10}
+    return {**line, "covariates": covariates, "mask": None, **facts}
+
+
+def test_the_null_file_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that were not measured stay, those that rest on fewer models do not replace others, grounds of one dataset are pooled."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from backdoor_files import nulls_of
+
+    from securitynet.attacks.backdoor._nulls import parse
+
+    first = nulls_of([made("mnist", number, mask=0.1) for number in range(12)])
+    signs = [made(ground, number) for ground in ("gtsrb", "gtsrb30") for number in range(6)]
+    both = nulls_of([*signs, *(made("mnist", number) for number in range(5))], first)
+    found = parse(both.splitlines())
+    assert [(null.dataset, null.classes, null.most, len(null.scores)) for null in found.scores] == [
+        ("GTSRB", 30, 43, 12), ("MNIST", 10, None, 12),
+    ]  # fmt: skip
+    assert [(one.dataset, one.classes, one.most, len(one.networks), len(one.masks)) for one in found.populations] == [
+        ("GTSRB", 30, 43, 12, 0), ("MNIST", 10, 10, 12, 12),
+    ]  # fmt: skip
+    assert nulls_of([], both) == both
+
+
+def test_power_counts_what_is_called_suspicious_and_needs_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from backdoor_files import nulls_of, power_of
+
+    from securitynet.attacks.backdoor.ladder import WEIGHTS
+
+    nulls = nulls_of([made("mnist", number, detector=name) for number in range(20) for name in WEIGHTS])
+    found = [made("mnist", number, "patch", name, score=score) for number, score in ((1, 50.0), (2, 0.5)) for name in WEIGHTS]
+    partly = [made("mnist", 3, "patch", "backdoor/strip", score=50.0)]
+    exchange = [made("mnist", number, "patch-to-all", "backdoor/universal_permutation", score=30.0) for number in (4, 5)]
+    lines = [json.loads(line) for line in power_of([*found, *partly, *exchange], nulls).splitlines()]
+    counts = {(one["suite"], one["mode"], one["kind"]): (one["found"], one["of"], one["level"]) for one in lines}
+    assert counts[("backdoor/ladder", "all-to-one", "patch")] == (1, 2, 0.02)
+    assert ("backdoor/publisher_ladder", "all-to-one", "patch") not in counts
+    assert counts[("backdoor/ladder", "all-to-all", "patch")][1] == 2

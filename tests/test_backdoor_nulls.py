@@ -91,7 +91,12 @@ def test_more_classes_make_outliers_likelier() -> None:
 
 
 NETWORK = Covariates(accuracy=0.9, scale=10.0, boundary=0.02, depth=5, zeros=0.0, distinct=4000, input_size=(1, 28, 28))
-NETWORKS = (NETWORK, replace(NETWORK, accuracy=0.95, scale=14.0, boundary=0.03, depth=7))
+NETWORKS = tuple(
+    replace(NETWORK, accuracy=0.9 + 0.004 * one, scale=10.0 * 1.04**one, boundary=0.02 * 1.05**one, depth=5 + one % 3) for one in range(12)
+)
+
+
+FOUR = (("Fashion-MNIST-5", 5, 1.0), ("MNIST", 10, 1.5), ("digits", 10, 2.0), ("Fashion-MNIST", 10, 1.0))
 
 
 def kind(dataset: str | None, classes: int, **facts: Any) -> Kind:
@@ -100,7 +105,7 @@ def kind(dataset: str | None, classes: int, **facts: Any) -> Kind:
 
 
 def of(scores: Sequence[Null], **more: Any) -> Nulls:
-    """Those scores, with the covariates of two networks for each dataset."""
+    """Those scores, with the covariates of twelve networks for each dataset."""
     return Nulls(tuple(scores), tuple(Population(one.dataset, one.classes, one.most or one.classes, NETWORKS, **more) for one in scores))
 
 
@@ -139,7 +144,7 @@ def test_a_score_that_is_not_finite_has_no_p_value(score: float) -> None:
     [
         ("accuracy", 0.31),
         ("scale", 1.0),
-        ("boundary", 0.2),
+        ("boundary", 0.4),
         ("depth", 44),
         ("zeros", 0.5),
         ("distinct", 255),
@@ -156,18 +161,36 @@ def test_a_model_unlike_the_clean_ones_is_not_calibrated(name: str, value: Any) 
     assert alike.p_value is not None and other.p_value is not None and other.p_value > alike.p_value, "the largest of all datasets"
     assert not calibrate("a", "{}", 2.0, Kind("MNIST", 10), nulls).calibrated, "nothing measured"
     assert not calibrate("a", "{}", 2.0, kind("MNIST", 10), Nulls(nulls.scores)).calibrated, "nothing known of the null"
+    few = Nulls(nulls.scores, (Population("MNIST", 10, 10, NETWORKS[:9]),))
+    assert not calibrate("a", "{}", 2.0, kind("MNIST", 10), few).calibrated, "little known of the null"
 
 
-def test_the_range_holds_a_further_network_of_the_same_kind() -> None:
-    """Of 300 networks drawn like twenty others, at most a tenth lies outside in any of four covariates."""
+@pytest.mark.parametrize(("allowed", "share"), [(1.0, 1 / 21), (2.0, 0.005)])
+def test_a_network_of_the_same_kind_is_seldom_unlike_the_others(monkeypatch: pytest.MonkeyPatch, allowed: float, share: float) -> None:
+    """Of 400 drawn like twenty others, one in twenty-one is farther from them than any of them from the rest; hardly any twice as far."""
+    monkeypatch.setattr("securitynet.attacks.backdoor._kind.ALLOWED", allowed)
     rng = np.random.default_rng(0)
 
     def drawn() -> Covariates:
         accuracy, scale, boundary = rng.normal([2.0, 2.3, -4.0], 0.6)
         return replace(NETWORK, accuracy=1 / (1 + math.exp(-accuracy)), scale=math.exp(scale), boundary=math.exp(boundary))
 
-    outside = [bool(unlike(drawn(), tuple(drawn() for _ in range(20)))) for _ in range(300)]
-    assert np.mean(outside) <= 0.1
+    outside = [bool(unlike(drawn(), tuple(drawn() for _ in range(20)))) for _ in range(400)]
+    assert abs(np.mean(outside) - share) < 3 * math.sqrt(share / 400)
+
+
+def test_a_model_between_two_groups_of_networks_is_like_neither() -> None:
+    """Two architectures with scales of 10 and 100: the range would hold a model at 30."""
+    rng = np.random.default_rng(1)
+    two = tuple(replace(NETWORK, scale=middle * math.exp(0.1 * rng.normal())) for middle in (10.0, 100.0) for _ in range(10))
+    assert unlike(replace(NETWORK, scale=30.0), two) == ("scale",) and not unlike(replace(NETWORK, scale=11.0), two)
+
+
+def test_no_class_count_alone_chooses_a_null() -> None:
+    """A model of five classes of another dataset: the five-class null would say .1, those of ten classes are asked as well."""
+    nulls = of([Null("a", "{}", name, count, tuple(np.linspace(0, top, 20))) for name, count, top in FOUR])
+    found = calibrate("a", "{}", 0.95, kind("CIFAR-10", 5), nulls)
+    assert found.p_value == pytest.approx(11 / 21, abs=0.05) and "of 4 other nulls that of digits" in found.words
 
 
 def test_many_classes_need_twenty_networks_of_many_classes() -> None:
@@ -185,9 +208,17 @@ def test_no_test_keeps_a_share_that_it_cannot_use() -> None:
     name, weights = "backdoor/neo", {"backdoor/neo": 0.1, "backdoor/strip": 0.3, "backdoor/neural_cleanse": 0.6}
     for high, able in ((1.45, False), (0.2, True)):
         nulls = of([Null(name, "{}", "MNIST", 10, tuple(np.linspace(0.0, high, 20)))])
+        nulls = of([*nulls.scores, *(Null(one, "{}", "MNIST", 10, tuple(np.linspace(0.0, 1.0, 20))) for one in list(weights)[1:])])
         found = shares(weights, kind("MNIST", 10), dict.fromkeys(weights, "{}"), nulls)
         assert sum(found.values()) == pytest.approx(1) and (name in found) is able
         assert found["backdoor/neural_cleanse"] == pytest.approx(0.6 if able else 2 / 3)
+
+
+def test_a_stage_without_a_null_of_the_models_kind_leaves_its_share_to_those_that_have_one() -> None:
+    weights = {"a": 0.1, "b": 0.3, "c": 0.6}
+    nulls = of([Null(one, "{}", "digits" if one == "a" else "MNIST", 10, tuple(np.linspace(0, 1, 20))) for one in weights])
+    assert shares(weights, kind("MNIST", 10), dict.fromkeys(weights, "{}"), nulls) == pytest.approx({"b": 1 / 3, "c": 2 / 3})
+    assert shares(weights, kind("SVHN", 10), dict.fromkeys(weights, "{}"), nulls) == pytest.approx(weights)
 
 
 def test_a_small_mask_is_half_of_the_smallest_of_clean_models() -> None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from securitynet.attacks.backdoor import BackdoorEvidence, Recovered
 from securitynet.attacks.backdoor._climbed import Climbed, Stage
 from securitynet.attacks.backdoor._nulls import Calibrated
+from securitynet.attacks.backdoor._power import MODES, measured
 from securitynet.entry import Entry
+from securitynet.metrics.judgement import LEVEL
 from securitynet.results.row import Context, Row
 from securitynet.results.verdict import verdict
 
-ENTRY = Entry(id="a/b", source="a", name="b", dataset="CIFAR-10", num_classes=10)
+ENTRY = Entry(id="a/b", source="a", name="b", dataset="MNIST", num_classes=10)
 
 
-CONTEXT = Context("a/b", "0" * 64, "CIFAR-10", None, "0" * 64, 0, "cpu", 1, "{}")
+CONTEXT = Context("a/b", "0" * 64, "MNIST", None, "0" * 64, 0, "cpu", 1, "{}")
 
 
 def rows(
-    p_value: float | None, reason: str = "40 clean models", attack: str = "backdoor/ladder", target: int = 3, **facts: Any
+    p_value: float | None, reason: str = "40 clean models", attack: str = "backdoor/ladder", target: int | None = 3, **facts: Any
 ) -> list[Row]:
     """The rows of a detector's evidence."""
     found = BackdoorEvidence(np.zeros(10), 1.0, target, p_value, forward=10, remark=reason, **facts)  # type: ignore[arg-type]
@@ -90,17 +94,42 @@ def test_a_trigger_that_works_is_reported_whatever_the_p_value_says() -> None:
 
 
 def test_clean_names_what_was_looked_for_and_what_was_not() -> None:
+    """Clean is said where the power is known for all-to-one and for all-to-all backdoors, and what it is blind to stands beside it."""
     found = verdict(rows(0.5), ENTRY)
-    assert found is not None and found.word == "clean" and len(found.looked_for) == 5
-    assert "looked for: all-to-one patch (found in 14 of 20 networks at 5% false alarms, at least 46%)" in found.reason
-    assert "not looked for: all-to-all, source-specific triggers, several targets" in found.reason
+    assert found is not None and found.word == "clean"
+    assert {words.partition(" ")[0] for words in found.looked_for} == {"all-to-one", "all-to-all"}
+    for words in found.looked_for:
+        assert re.search(r"\(found in \d+ of \d+ networks, at least \d+%; \d+ of \d+ of MNIST\)", words), words
+        assert words in found.reason
+    assert "not looked for: source-specific triggers, several targets" in found.reason
     for entry in (replace(ENTRY, dataset="SVHN"), replace(ENTRY, dataset=None)):
         unknown = verdict(rows(0.5), entry)
         assert unknown is not None and unknown.word == "cannot tell" and "is not known" in unknown.reason and not unknown.looked_for
-    alias = verdict(rows(0.5), replace(ENTRY, dataset="cifar10"))
+    alias = verdict(rows(0.5), replace(ENTRY, dataset="mnist"))
     assert alias is not None and alias.word == "clean"
     single = verdict(rows(0.5, attack="backdoor/strip"), ENTRY)
     assert single is not None and single.word == "cannot tell", "the power of a detector by itself is not known"
+
+
+def test_half_of_the_power_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only all-to-one backdoors were tried on networks of the dataset, an all-to-all one could be called clean."""
+    half = tuple(one for one in measured() if one.mode == "all-to-one")
+    monkeypatch.setattr("securitynet.attacks.backdoor._power.measured", lambda: half)
+    found = verdict(rows(0.5), ENTRY)
+    assert found is not None and found.word == "cannot tell" and "is not known" in found.reason and found.looked_for
+
+
+def test_the_shipped_power_is_that_of_the_level_of_verdicts() -> None:
+    assert measured() and all(one.level == LEVEL and 0 <= one.found <= one.of and one.mode in MODES for one in measured())
+
+
+def test_an_exchange_of_all_classes_is_suspicious_towards_no_class() -> None:
+    found = verdict(rows(0.001, target=None), ENTRY)
+    assert (
+        found is not None and (found.word, found.target_class) == ("suspicious", None) and "by an exchange of all classes" in found.reason
+    )
+    other = rows(0.009, target=None, calibrated=False, works=True)
+    assert [row.value for row in other if row.metric == "flagged"] == [1.0], "confirmed on held-out images"
 
 
 def test_verify_comes_first() -> None:

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 HEADLINES = ("membership/modified_entropy", "membership/correctness")
 FEWEST = 5
 SENTENCES = {
-    "clean": "None of the backdoors that were looked for shows, compared with clean models of its kind; that is no proof.",
-    "suspicious": "The model looks backdoored: some class is reached far more easily than in clean models.",
+    "clean": (
+        "No trigger towards one class and no exchange of all classes shows, compared with clean models of its kind; triggers "
+        "for some source classes only, or with several targets, were not looked for, and that is no proof."
+    ),
+    "suspicious": "The model looks backdoored: some class, or an exchange of classes, is reached far more easily than in clean models.",
     "cannot tell": "Whether the model is backdoored cannot be told.",
 }
 

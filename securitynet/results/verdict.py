@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from securitynet.attacks.backdoor import WORKS
 from securitynet.attacks.backdoor._kind import Kind
 from securitynet.attacks.backdoor._nulls import combined, small_mask
-from securitynet.attacks.backdoor._power import NOT_LOOKED_FOR, power
+from securitynet.attacks.backdoor._power import MODES, NOT_LOOKED_FOR, power
 from securitynet.errors import UsageError
 from securitynet.metrics.judgement import Judgement
 from securitynet.metrics.vocabulary import FLAGGED, MASK_L1, P_VALUE, TARGET_CLASS, TRIGGER_CLASS, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS
@@ -46,7 +46,8 @@ class BackdoorVerdict:
     """`word` is clean, suspicious or cannot tell, `reason` why; `known` what the entry records about a backdoor.
 
     `trigger` is one that works, whatever the p-value says. `looked_for` names kinds of backdoors with the power of the suite
-    that ran, measured on networks of the model's dataset; empty where it is not known, and then nothing is called clean.
+    that ran, measured on networks of the model's dataset and others; where it is not known for all-to-one and all-to-all
+    backdoors, nothing is called clean. `not_looked_for` names what a model can have that is called clean.
     """
 
     word: str
@@ -64,7 +65,7 @@ def verdict(rows: Sequence[Row], entry: Entry, cause: str | None = None) -> Back
 
     The ladder's p-value counts where it ran; otherwise the smallest of the single detectors', times their number. `clean` is
     said only of a model of a kind that clean models were measured of, after all that was planned, by a suite whose power is
-    known, and where no trigger was found that is smaller than theirs.
+    known for all-to-one and for all-to-all backdoors, and where no trigger was found that is smaller than theirs.
     """
     own = [row for row in rows if row.family == "backdoor" and row.attack != TRUE]
     if not own:
@@ -83,9 +84,10 @@ def verdict(rows: Sequence[Row], entry: Entry, cause: str | None = None) -> Back
     p_value = combined([row.value for row in tests if row.value is not None])
     judgement = Judgement(p_value, best.level, best.calibrated is not False, best.complete is not False)
     strength = power(ladder[0].attack, entry.dataset) if ladder else ()
-    word = "cannot tell" if judgement.word == "clean" and (not strength or (trigger and trigger.small)) else judgement.word
+    strong = {one.mode for one in strength} >= set(MODES)
+    word = "cannot tell" if judgement.word == "clean" and (not strong or (trigger and trigger.small)) else judgement.word
     target, over = _target(own, best), f" over {len(tests)} detectors" if len(tests) > 1 else ""
-    said = [_because(word, judgement, best, f"p = {p_value:.2g}{over}", target, bool(strength)), *([str(trigger)] if trigger else [])]
+    said = [_because(word, judgement, best, f"p = {p_value:.2g}{over}", target, strong), *([str(trigger)] if trigger else [])]
     if word == "clean":
         said += [f"looked for: {', '.join(map(str, strength))}", f"not looked for: {', '.join(NOT_LOOKED_FOR)}"]
     return BackdoorVerdict(word, "; ".join(said), p_value, target, known, trigger, tuple(map(str, strength)))
@@ -93,7 +95,8 @@ def verdict(rows: Sequence[Row], entry: Entry, cause: str | None = None) -> Back
 
 def _because(word: str, judgement: Judgement, best: Row, p_value: str, target: int | None, strong: bool) -> str:
     if word == "suspicious":
-        return f"{p_value} towards class {target}: clean models seldom score so high ({best.reason})"
+        toward = "by an exchange of all classes" if target is None else f"towards class {target}"
+        return f"{p_value} {toward}: clean models seldom score so high ({best.reason})"
     if word == "clean":
         return f"{p_value}, above {judgement.level:g} ({best.reason})"
     if not judgement.complete:

@@ -63,7 +63,8 @@ class BackdoorEvidence:
     `score` sums the model up, larger is more suspicious; `target_class` is the first candidate. `p_value` is the chance
     that a clean model scores at least so high, None where no clean models were measured; `remark` says what it rests on.
     `calibrated`: on clean models of the same kind. `complete`: no class was left out for want of budget.
-    `made_up`: random fields stood in for images. `forward` and `backward` count images that went through the model each way.
+    `made_up`: random fields stood in for images. `works`: what was found is no trigger towards one class, and changes most
+    held-out images as it should. `forward` and `backward` count images that went through the model each way.
     """
 
     family: ClassVar[str] = "backdoor"
@@ -79,6 +80,7 @@ class BackdoorEvidence:
     made_up: bool = False
     anomaly_index: float | None = None
     recovered: tuple[Recovered, ...] = ()
+    works: bool = False
 
     @property
     def queries(self) -> int:
@@ -106,8 +108,8 @@ class BackdoorEvidence:
 
     @property
     def confirmed(self) -> bool:
-        """Whether a trigger towards the first candidate was found that works on held-out images."""
-        return any(one.works for one in self.recovered if one.target_class == self.target_class)
+        """Whether a trigger towards the first candidate, or one that exchanges all classes, was found that works on held-out images."""
+        return self.works or any(one.works for one in self.recovered if one.target_class == self.target_class)
 
     @property
     def judgement(self) -> Judgement:

@@ -73,9 +73,10 @@ class Climbed:
     @property
     def judgement(self) -> Judgement:
         """What the p-value says; no null for any stage is no p-value. Calibrated where every stage that is counted is."""
-        counted, target = [stage for stage in self.stages if stage.counted], self.best.evidence.target_class
+        counted, target = [stage for stage in self.stages if stage.counted and stage.weight], self.best.evidence.target_class
         complete = not self.cut_short and all(stage.counted and stage.evidence.complete for stage in self.stages)
-        confirmed = any(one.works and one.target_class == target for stage in self.stages for one in stage.evidence.recovered)
+        recovered = (one for stage in self.stages for one in stage.evidence.recovered)
+        confirmed = self.best.evidence.works or any(one.works and one.target_class == target for one in recovered)
         calibrated = bool(counted) and all(stage.found.calibrated for stage in counted)
         return Judgement.at(self.p_value if counted else None, calibrated, complete, confirmed)
 

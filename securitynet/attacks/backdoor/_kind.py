@@ -6,7 +6,14 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-WIDENED = {"accuracy": 0.4, "scale": 0.3, "boundary": 0.3, "depth": 0.3}  # least widening: of a logit, of a natural logarithm
+import numpy as np
+from numpy.typing import NDArray
+
+Row = NDArray[np.float64]
+FAR = 1e6
+LEAST = {"accuracy": 0.4, "scale": 0.3, "boundary": 0.3}  # units at least: of a logit, of natural logarithms
+ALLOWED = 2.0  # times the largest distance of one network from the rest
+DEEPER = 1.35  # times the depths that were measured
 SPARSE = 0.05  # share of zero weights more than in any of the others
 
 
@@ -49,18 +56,27 @@ class Kind:
 
 
 def unlike(own: Covariates, others: tuple[Covariates, ...]) -> tuple[str, ...]:
-    """Return the names of the covariates in which a model lies outside the range of others.
+    """Return the names of the covariates in which a model is unlike all of the others.
 
-    The range is from the smallest to the largest, widened by half of itself on each side, or by a little where they agree: of 20
-    normal draws it then reaches 3.7 deviations. Accuracies are compared as logits; scale, boundary, depth as logarithms.
+    What differs from seed to seed (accuracy, scale, boundary) is compared with the network that is nearest: the distance is the
+    largest difference in standard deviations of the others. It may be twice as large as the largest distance of one of the others
+    from the rest of them: as large, and of n + 1 networks of one kind one would be unlike the rest; twice, since the others are of
+    a few architectures only. What is chosen (input size, depth, sparse
+    or quantised weights) must lie within their range.
     """
     found = [] if own.input_size in {one.input_size for one in others} else ["input_size"]
-    for name, least in WIDENED.items():
-        values = [_compared(name, getattr(one, name)) for one in others]
-        low, high = min(values), max(values)
-        more = max(least, (high - low) / 2)
-        if not low - more <= _compared(name, getattr(own, name)) <= high + more:
-            found.append(name)
+    rows = np.array([_compared(one) for one in others])
+    units = np.maximum(rows.std(axis=0, ddof=1) if len(rows) > 1 else 0.0, list(LEAST.values()))
+    apart = np.abs(_compared(own) - rows) / units
+    tolerance = ALLOWED * max(
+        (_nearest(rows[at], np.delete(rows, at, axis=0), units) for at in range(len(rows)) if len(rows) > 1), default=1.0
+    )
+    if apart.max(axis=1).min() > tolerance:
+        closest = apart[np.minimum(apart, tolerance).sum(axis=1).argmin()]
+        found += [name for name, distance in zip(LEAST, closest, strict=True) if distance > tolerance]
+    depths = [one.depth for one in others]
+    if not min(depths) / DEEPER <= own.depth <= max(depths) * DEEPER:
+        found.append("depth")
     if own.zeros > max(one.zeros for one in others) + SPARSE:
         found.append("zeros")
     if own.distinct < min(one.distinct for one in others) / 2:
@@ -68,10 +84,12 @@ def unlike(own: Covariates, others: tuple[Covariates, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _compared(name: str, value: float) -> float:
-    if not math.isfinite(value):
-        return math.inf
-    if name == "accuracy":
-        share = min(max(value, 0.01), 0.99)  # of 256 images one or two decide beyond
-        return math.log(share / (1 - share))
-    return math.log(max(value, 1e-9))
+def _nearest(row: Row, rows: Row, units: Row) -> float:
+    return float((np.abs(row - rows) / units).max(axis=1).min())
+
+
+def _compared(one: Covariates) -> Row:
+    """Accuracy as a logit (of 256 images one or two decide beyond 99 %), scale and boundary as logarithms."""
+    share = min(max(one.accuracy, 0.01), 0.99)
+    logs = [math.log(max(value, 1e-9)) if math.isfinite(value) else FAR for value in (one.scale, one.boundary)]
+    return np.array([math.log(share / (1 - share)), *logs])

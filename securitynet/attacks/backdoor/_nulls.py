@@ -26,10 +26,16 @@ from securitynet.metrics.judgement import Judgement
 
 FILE = "nulls.jsonl"
 FEWEST = 10  # clean models, below which a line is no null
+DATASETS = 3  # whose nulls at least stand in for that of another kind of model
 MANY, LAW = 30, 20  # from so many classes on their own spread standardises a score, and so many clean networks give its law
 FEW_CLASSES = "calibrated: no (no clean models were measured with so few classes)"
-RATIOS = ("backdoor/beatrix", "backdoor/neo", "backdoor/neural_cleanse")  # detectors whose scores do not rest on the spread of the classes
-LARGEST = {"backdoor/neo": 1.5}  # scores that cannot be exceeded
+RATIOS = (  # detectors whose scores do not rest on the spread of the classes
+    "backdoor/beatrix",
+    "backdoor/neo",
+    "backdoor/neural_cleanse",
+    "backdoor/universal_permutation",
+)
+LARGEST = {"backdoor/neo": 1.5, "backdoor/universal_permutation": 1.0}  # scores that cannot be exceeded
 SMALL = 0.02  # share of the image, below which a mask is small where no clean models' masks are known
 
 
@@ -167,8 +173,8 @@ def calibrate(detector: str, params: str, score: float, kind: Kind, nulls: Nulls
     """Return the p-value of a detector's score on a model of `kind`.
 
     Calibrated where clean models of its dataset and class count were measured and its covariates lie within theirs; from 30
-    classes on, where there are at least 20 of them. Otherwise the clean models nearest in class count stand in, of several
-    datasets those that give the largest p-value. None where there are none at all, and for a score that is not finite.
+    classes on, where there are at least 20 of them. Otherwise clean models of at least three datasets stand in, of the nearest
+    class counts, and those that give the largest p-value decide. None where there are none at all, and for a score that is not finite.
     """
     nulls = shipped() if nulls is None else nulls
     fitting = [one for one in nulls.scores if (one.detector, one.params) == (detector, params)]
@@ -181,20 +187,27 @@ def calibrate(detector: str, params: str, score: float, kind: Kind, nulls: Nulls
     why = "no clean models of this dataset and class count" if own is None else _unfit(own, kind, nulls.population(kind))
     if own is not None and why is None:
         return Calibrated(tail(score, own.scores), True, f"{len(own.scores)} clean models on {own.dataset}, {_counted(own)} classes")
-    distance = min(one.away(kind.classes) for one in fitting)
-    nearest = [one for one in fitting if one.away(kind.classes) <= distance + 1e-9]
-    found = [(for_classes(tail(score, one.scores), one.most or one.classes, kind.classes), one) for one in nearest]
+    found = [(for_classes(tail(score, one.scores), one.most or one.classes, kind.classes), one) for one in _standing_in(fitting, kind)]
     p_value, used = max(found, key=lambda pair: pair[0])
-    words = f"calibrated: no ({why}; nearest are {len(used.scores)} clean models on {used.dataset}, {_counted(used)} classes)"
+    words = f"calibrated: no ({why}; of {len(found)} other nulls that of {used.dataset}, {_counted(used)} classes, is the widest)"
     return Calibrated(p_value, False, words)
+
+
+def _standing_in(fitting: Sequence[Null], kind: Kind) -> list[Null]:
+    """Return the nulls of the nearest class counts, of at least three datasets where there are so many."""
+    away = sorted({one.away(kind.classes) for one in fitting})
+    wide = [[one for one in fitting if one.away(kind.classes) <= distance + 1e-9] for distance in away]
+    return next((found for found in wide if len({key_of(one.dataset) for one in found}) >= DATASETS), wide[-1])
 
 
 def _unfit(null: Null, kind: Kind, population: Population | None) -> str | None:
     """Say why the null of its dataset and class count does not fit a model; None where it does."""
     if kind.classes >= MANY and len(null.scores) < LAW:
         return f"fewer than {LAW} clean models of {MANY} classes and more"
-    if kind.covariates is None or population is None or not population.networks:
-        return "what kind of model it is was not measured" if kind.covariates is None else "of its clean models no covariates are known"
+    if kind.covariates is None:
+        return "what kind of model it is was not measured"
+    if population is None or len(population.networks) < FEWEST:
+        return f"of fewer than {FEWEST} of its clean models covariates are known"
     other = unlike(kind.covariates, population.networks)
     return f"unlike the clean models on {null.dataset} in {', '.join(other)}" if other else None
 
@@ -207,14 +220,16 @@ def shares(weights: Mapping[str, float], kind: Kind, params: Mapping[str, str], 
     """Return weights that sum to one, of those tests alone that can flag a model of `kind` by themselves.
 
     A score that cannot exceed a bound has a least p-value; where that is above the level even with the whole of its share, the
-    share goes to the others. It depends on the null and the class count, not on the model's scores.
+    share goes to the others. So does that of a stage without a null of the model's own kind, where others have one. It depends
+    on the nulls and the model's kind, not on its scores.
     """
-    able = dict(weights)
+    own = {name for name in weights if calibrate(name, params[name], 0.0, kind, nulls).calibrated}
+    able = {name: weight for name, weight in weights.items() if not own or name in own}
     for name, most in LARGEST.items():
         if name in able and len(able) > 1:
             found = calibrate(name, params[name], most, kind, nulls)
             least = None if found.p_value is None else found.p_value * sum(weights.values()) / weights[name]
-            if not Judgement.at(least, found.calibrated).flagged:
+            if not Judgement.at(least, found.calibrated, confirmed=True).flagged:
                 del able[name]
     total = sum(able.values())
     return {name: weight / total for name, weight in able.items()}

@@ -17,6 +17,7 @@ from securitynet.attacks.backdoor.last_layer import LastLayer
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
 from securitynet.attacks.backdoor.neo import Neo
 from securitynet.attacks.backdoor.strip import Strip
+from securitynet.attacks.backdoor.universal_permutation import UniversalPermutation
 
 if TYPE_CHECKING:
     from securitynet.attacks.protocols import Attack
@@ -28,12 +29,14 @@ CELLS = 32  # side of the coarse triggers
 class Route:
     """`screens`: each in the form that nulls were measured with, and as it is run. Triggers are searched with `search`.
 
-    `measured`: clean models were measured by this route. `all_classes`: every class is looked at by every screen.
+    `exchange` is the look for all-to-all triggers, None where the route has none. `measured`: clean models were measured by this
+    route. `all_classes`: every class is looked at by every screen.
     """
 
     name: str
     screens: tuple[tuple[Attack, Attack], ...]
     search: Settings
+    exchange: UniversalPermutation | None
     measured: bool
     all_classes: bool = True
 
@@ -46,7 +49,8 @@ class Route:
         return self._screened(classes) + expected(self.search, searched)
 
     def _screened(self, classes: int) -> int:
-        return round(classes * sum(images_per_class(attack) for _, attack in self.screens))
+        exchanged = self.exchange.expected(classes) if self.exchange else 0
+        return round(classes * sum(images_per_class(attack) for _, attack in self.screens)) + exchanged
 
 
 def routes(size: tuple[int, ...]) -> tuple[Route, Route, Route]:
@@ -61,7 +65,7 @@ def routes(size: tuple[int, ...]) -> tuple[Route, Route, Route]:
         (LastLayer(), LastLayer()),
     )
     return (
-        Route("full", full, Settings(), True),
-        Route("economical", fewer, cheap, False),
-        Route("screening", ((LastLayer(), LastLayer()),), cheap, False, all_classes=False),
+        Route("full", full, Settings(), UniversalPermutation(), True),
+        Route("economical", fewer, cheap, UniversalPermutation(starts=1, controls=1, steps=30), False),
+        Route("screening", ((LastLayer(), LastLayer()),), cheap, None, False, all_classes=False),
     )

@@ -1,7 +1,8 @@
 """The standard suite: cheap statistics first, trigger inversion on the classes that they suspect, one p-value at the end.
 
 The screens look at every class: the last layer's weights, superposed images, blockers, the largest margin that pixels can
-reach. Triggers are then searched for, among many classes for their first candidates and a few others to compare with. Each
+reach. One perturbation that exchanges the labels of all classes is searched for, as all-to-all backdoors have it. Triggers are
+then searched for, among many classes for their first candidates and a few others to compare with. Each
 stage's score becomes a p-value by what clean models score; the smallest, corrected for the number of stages, is the model's.
 universal_perturbation is left out: it costs as much as the inversion and adds little to it (see docs/backdoor.md).
 """
@@ -30,6 +31,7 @@ from securitynet.attacks.backdoor._outliers import Statistics
 from securitynet.attacks.backdoor._price import passes_of, seconds_per_image, usual_budget
 from securitynet.attacks.backdoor._routes import Route, routes
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
+from securitynet.attacks.backdoor.universal_permutation import UniversalPermutation
 from securitynet.attacks.protocols import params_of
 from securitynet.attacks.resolve import name_of
 from securitynet.errors import CutShort, Skipped
@@ -46,10 +48,11 @@ FEWEST = 4  # classes whose masks are compared, where there are so many
 log = logging.getLogger(__name__)
 WEIGHTS = {  # of each stage in Bonferroni's correction, whether or not it was needed; half goes to the stage that looks closest
     "backdoor/neural_cleanse": 0.5,
-    "backdoor/maximum_margin": 0.2,
-    "backdoor/neo": 0.1,
-    "backdoor/strip": 0.1,
-    "backdoor/last_layer": 0.1,
+    "backdoor/maximum_margin": 0.18,
+    "backdoor/universal_permutation": 0.08,
+    "backdoor/neo": 0.08,
+    "backdoor/strip": 0.08,
+    "backdoor/last_layer": 0.08,
 }
 
 
@@ -127,13 +130,16 @@ class _Climb:
         """Climb the stages that apply and that the budget allows."""
         for plain, attack in self.route.screens:
             self._try(plain, partial(_same, attack))
+        if self.route.exchange:
+            self._try(UniversalPermutation(), partial(_same, self.route.exchange))
         if self.ladder.exhaustive or not self.stages or min(stage.p_value for stage in self.stages) <= self.ladder.suspicion:
             self._try(NeuralCleanse(), self._search)
         if not self.stages:
             raise Skipped("; ".join(self.left_out))
         if not self.route.all_classes:
             self.left_out.append("screening: classes were ranked by the last layer's weights alone")
-        planned = {name_of(plain): params_of(plain) for plain in (*(plain for plain, _ in self.route.screens), NeuralCleanse())}
+        plains = [*(plain for plain, _ in self.route.screens), *([UniversalPermutation()] if self.route.exchange else []), NeuralCleanse()]
+        planned = {name_of(plain): params_of(plain) for plain in plains}
         weights = shares({name: WEIGHTS[name] for name in planned}, self.kind, planned, self.nulls)
         stages = tuple(replace(stage, weight=weights.get(stage.name, 0.0)) for stage in self.stages)
         return Climbed(stages, tuple(self.left_out), self.cut_short or not self.route.all_classes)
@@ -143,7 +149,7 @@ class _Climb:
         try:
             stage = stage_of(plain, chosen(), (self.kind, self.nulls), self.target, self.splits, self.accelerator)
         except Skipped as skipped:
-            self.cut_short |= isinstance(skipped, CutShort)
+            self.cut_short |= isinstance(skipped, CutShort) or isinstance(plain, UniversalPermutation)
             self.left_out.append(f"no {name_of(plain).rpartition('/')[2]}: {skipped}")
             log.info("%s", self.left_out[-1])
         else:
@@ -154,7 +160,8 @@ class _Climb:
         if self.ladder.exhaustive:
             return NeuralCleanse(self.route.search)
         count, left = self.target.num_classes, self.budget - sum(stage.evidence.passes for stage in self.stages)
-        wanted = count if not self.stages else self.ladder.searched(count)
+        ranking = [stage for stage in self.stages if stage.evidence.target_class is not None]
+        wanted = count if not ranking else self.ladder.searched(count)
         a_class = passes_of(self.route.search.rungs[0] * self.route.search.per_step)
         able = max(0, left) // a_class
         if able < min(FEWEST, wanted):
@@ -162,12 +169,12 @@ class _Climb:
                 f"the budget was used up before any class was searched ({max(0, left):,} passes were left, a class takes {a_class:,})"
             )
         settings = replace(self.route.search, budget=left)
-        if wanted == count and (able >= count or not self.stages):
+        if wanted == count and (able >= count or not ranking):
             return NeuralCleanse(settings)
         if able < wanted:
             self.cut_short = True
             self.left_out.append(f"triggers were searched for {2 * (able // 2)} of {wanted} classes within {left:,} passes")
-        some = suspected(self.stages, min(self.ladder.suspects, able // 2), self.splits.seed)
+        some = suspected(ranking, min(self.ladder.suspects, able // 2), self.splits.seed)
         return NeuralCleanse(settings, tuple(some))
 
 
