@@ -126,7 +126,7 @@ class Subject:
     def _attacked(self, attack: Named, context: Context, store: RowStore) -> list[Row]:
         """Return the rows of an attack: from `store` where it has run before with the same code, else by running it.
 
-        One that failed is tried again next time.
+        One that failed is tried again next time, and one that was skipped for want of a budget or of images.
         """
         key = store.key(attack.name, attack.params, self.splits.seed, attack.code)
         stored = _agreed(store.get(key), self.accelerator)
@@ -134,7 +134,7 @@ class Subject:
             return stored
         (ran,) = run([attack], self.target, self.splits, self.accelerator)
         rows = rows_of(ran, context)
-        if self.accelerator.is_main_process and ran.status != "failed":
+        if self.accelerator.is_main_process and ran.settled:
             store.put(key, rows, ran.arrays)
         return rows
 
