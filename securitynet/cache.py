@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,15 @@ class ArrayCache:
         """Return the file that holds, or would hold, the arrays of `key`."""
         return self.directory / key[:2] / f"{key}.safetensors" if self.directory else None
 
-    def get(self, key: str) -> dict[str, np.ndarray] | None:
-        """Return the arrays stored under `key`, or None."""
+    def get(self, key: str, wanted: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, np.ndarray] | None:
+        """Return the arrays stored under `key`, or None: also where they are not those `wanted`, by name and shape."""
+        found = self._got(key)
+        if found is not None and wanted is not None and {name: one.shape for name, one in found.items()} != dict(wanted):
+            del self._memory[key]
+            return None
+        return found
+
+    def _got(self, key: str) -> dict[str, np.ndarray] | None:
         path = self.path(key)
         if key not in self._memory and path is not None and path.exists():
             from safetensors import SafetensorError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable
+from typing import ClassVar
 
 LONGEST = 480  # characters of a message: names in foreign files may have a million
 HIDDEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # Unicode's categories of what is not seen, or moves what is
@@ -71,11 +72,21 @@ class NotFinite(SecurityNetError):
 
 
 class Skipped(SecurityNetError):
-    """An attack does not apply here; the text is the reason that goes into its row."""
+    """An attack does not apply here; the text is the reason that goes into its row. What `passes` may be otherwise tomorrow."""
+
+    passes: ClassVar[bool] = False
 
 
 class BudgetSpent(Skipped):
     """More images than the budget of an endpoint leaves would have been sent: none was."""
+
+    passes = True
+
+
+class Missing(Skipped):
+    """Images that an attack needs beside those of the evaluation are not here."""
+
+    passes = True
 
 
 class CutShort(Skipped):

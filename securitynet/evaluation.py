@@ -239,7 +239,7 @@ class _Attacks:
     def rows(self, attack: Named) -> list[Row]:
         """Return the rows of an attack: from the store where it has run before with the same code, else by running it.
 
-        One that failed is tried again next time.
+        One that failed is tried again next time, and one that was skipped for want of a budget or of images.
         """
         key = self._store.key(attack.name, attack.params, self._subject.splits.seed, attack.code)
         stored = agreed(self._store.get(key), self._subject.accelerator)
@@ -249,7 +249,7 @@ class _Attacks:
         rows = rows_of(ran, self._context)
         if ran.unexpected:
             self.unexpected.append(attack.name)
-        if self._subject.accelerator.is_main_process and ran.status != "failed":
+        if self._subject.accelerator.is_main_process and ran.settled:
             self._store.put(key, rows, ran.arrays)
         return rows
 

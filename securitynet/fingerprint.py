@@ -36,6 +36,11 @@ def state_sha256(module: nn.Module) -> str:
     return hasher.hexdigest()
 
 
+def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors of a module's state dict, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
 def fingerprint(module: nn.Module) -> str:
     """Return the sha256 of identity()."""
     return identity(module).sha256

@@ -269,8 +269,8 @@ def test_bad_settings_are_said_in_words(module: nn.Module, accelerator: Accelera
     with pytest.raises(UsageError, match="at least two queries"):
         Knockoff(budgets=())
     target = target_of(module)
-    without = splits_of(target, ImageSet("quarters", None, images().test, "revision"))
-    with pytest.raises(Skipped, match="needs training images to ask about"):
+    without = splits_of(target, ImageSet("quarters", images().train, None, "revision"))
+    with pytest.raises(Skipped, match="needs test images"):
         ATTACK(target, without, accelerator)
 
 

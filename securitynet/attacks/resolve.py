@@ -23,6 +23,7 @@ PACKAGE = "securitynet.attacks"
 METRICS = "securitynet.metrics"
 GROUP = "securitynet.attacks"
 USER = "securitynet_user."
+GIVEN = ("outputs", "gradients", "network")  # what a target gives, each with what comes before it
 
 
 def names() -> list[str]:
@@ -68,9 +69,9 @@ class Named:
         return self.name.partition("/")[0]
 
     @property
-    def needs(self) -> str:
-        """See needs_of()."""
-        return needs_of(self.attack)
+    def takes(self) -> str:
+        """See taken_by()."""
+        return taken_by(self.attack)
 
     @property
     def code(self) -> str:
@@ -97,16 +98,15 @@ def name_of(attack: Attack) -> str:
     return f"{module.removeprefix(USER).rpartition('.')[2]}/{type(attack).__name__}"
 
 
-def needs_of(attack: Attack) -> str:
-    """Return what an attack needs of a target: outputs, gradients (by the pixels) or the network.
+def taken_by(attack: Attack) -> str:
+    """Return what an attack takes of a target, one of GIVEN: the outputs, gradients by the pixels, or the network itself.
 
-    The attack's own `needs`, else NEEDS of its module, else NEEDS of its family; else outputs.
+    The attack's own `takes`, else TAKES of its module, else TAKES of its family; else outputs.
     """
-    if isinstance(own := getattr(attack, "needs", None), str):
-        return own
     module = type(attack).__module__
     places = [sys.modules.get(module), sys.modules.get(module.rpartition(".")[0])]
-    return str(next((vars(place)["NEEDS"] for place in places if place is not None and "NEEDS" in vars(place)), "outputs"))
+    stated = [getattr(attack, "takes", None), *(getattr(place, "TAKES", None) for place in places)]
+    return next((one for one in stated if one in GIVEN), GIVEN[0])
 
 
 def code_of(attack: Attack) -> str:

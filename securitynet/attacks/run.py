@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from securitynet.attacks.resolve import Named
+from securitynet.attacks.resolve import GIVEN, Named
 from securitynet.errors import NotFinite, SecurityNetError, Skipped
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from securitynet.target import Target
 
 log = logging.getLogger(__name__)
-GIVEN = ("outputs", "gradients", "network")  # what a target gives, each with what comes before it
 WORDS = {"gradients": "gradients by the pixels", "network": "the network itself"}
 FULL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
@@ -31,8 +30,8 @@ FULL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 class Ran:
     """What became of one attack: its numbers and arrays, what it cost; `status` is ok, skipped or failed.
 
-    One that was skipped or that failed has a single estimate without a metric, with the reason, and no cost. `unexpected`: it failed
-    with an error that is none of this package.
+    One that was skipped or that failed has a single estimate without a metric, with the reason, and no cost. It is `settled`
+    where running it again would come out the same. `unexpected`: it failed with an error that is none of this package.
     """
 
     name: str
@@ -45,6 +44,7 @@ class Ran:
     seconds: float | None = None
     peak_memory: int | None = None
     unexpected: bool = False
+    settled: bool = True
 
 
 def run(attacks: Iterable[Named], target: Target, splits: Splits, accelerator: Accelerator) -> Iterator[Ran]:
@@ -55,8 +55,8 @@ def run(attacks: Iterable[Named], target: Target, splits: Splits, accelerator: A
 
 def _run_one(one: Named, target: Target, splits: Splits, accelerator: Accelerator) -> Ran:
     start = time.perf_counter()
-    if GIVEN.index(one.needs) > GIVEN.index(target.gives):
-        return _without(one, "skipped", f"needs {WORDS[one.needs]}: the endpoint returns {target.gives}")
+    if GIVEN.index(one.takes) > GIVEN.index(target.gives):
+        return _without(one, "skipped", f"needs {WORDS[one.takes]}: the endpoint returns {target.gives}")
     try:
         with PeakMemory(accelerator.device) as memory:
             evidence = one.attack(target, splits, accelerator)
@@ -64,7 +64,7 @@ def _run_one(one: Named, target: Target, splits: Splits, accelerator: Accelerato
                 evidence = evidence.with_null(one.name, one.params, target, splits, accelerator)
             estimates = _finite(evidence.metrics())
     except Skipped as skipped:
-        return _without(one, "skipped", str(skipped))
+        return replace(_without(one, "skipped", str(skipped)), settled=not skipped.passes)
     except (Exception, SystemExit) as error:  # an attack may be anybody's code: its failure costs one row, not the evaluation
         if isinstance(error, OSError) and error.errno in FULL:  # the disk's fault, not the attack's
             raise
@@ -95,4 +95,4 @@ def not_run(one: Named, culprit: str) -> Ran:
 
 
 def _without(one: Named, status: str, reason: str) -> Ran:
-    return Ran(one.name, one.params, one.family, status, (Estimate("", None, 0, reason=reason),))
+    return Ran(one.name, one.params, one.family, status, (Estimate("", None, 0, reason=reason),), settled=status != "failed")

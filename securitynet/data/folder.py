@@ -38,6 +38,21 @@ def is_image_folder(folder: Path) -> bool:
     return any(child.is_dir() for split in splits for child in split.iterdir())
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files of a folder that has no split, in whatever folders below it; none of one with splits or Parquet files."""
+    if is_image_folder(folder) or next(folder.rglob("*.parquet"), None) is not None:
+        return []
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+
+
+def unsorted(paths: Sequence[Path], most: int, seed: int) -> EncodedImages:
+    """Return images without labels (all 0), at most `most` of them, drawn by seed."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(paths))[:most])
+    source = ImageFiles([paths[place] for place in chosen])
+    content = digest([path.name for path in source.paths], of_files(source.paths))
+    return EncodedImages(source, np.zeros(len(source), np.int64), content, is_grey(source, None))
+
+
 def read_folder(folder: Path, want: Want) -> tuple[dict[str, EncodedImages | None], ClassOrder]:
     """Return the parts `train` and `test` of an image folder, and the order of its classes.
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from securitynet.cache import ArrayCache, digest
 from securitynet.entry import Entry
-from securitynet.fingerprint import fingerprint
+from securitynet.fingerprint import fingerprint, shapes_of
 from securitynet.references.fit import Job, Workshop
 from securitynet.references.networks import answers, blueprint, create
 from securitynet.references.pool import Pool
@@ -50,7 +50,7 @@ class Maker:
     def known(self, job: Job) -> Logits | None:
         """Return the answers [n, classes] where they are in the cache."""
         stored = self._shelf.get(self._answers_key(job))
-        return stored["logits"] if stored else None
+        return stored.get("logits") if stored else None
 
     def made(self, jobs: Sequence[Job], progress: bool | None = None) -> dict[int, Logits]:
         """Return the answers of `jobs` by index: of stored networks where there are some, else of networks trained now."""
@@ -72,10 +72,10 @@ class Maker:
         return Workshop(self._record, self.pool, self.accelerator, folder)
 
     def _stored(self, job: Job) -> nn.Module | None:
-        weights = self._shelf.get(job.key)
+        network = create(self._record, 0)
+        weights = self._shelf.get(job.key, shapes_of(network))
         if weights is None:
             return None
-        network = create(self._record, 0)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
         return network
 

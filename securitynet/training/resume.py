@@ -42,14 +42,14 @@ class Resume:
             tensors |= {f"optimiser/{index}/{name}": value for name, value in state.items() if isinstance(value, Tensor)}
         copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
         with replacing(self.path) as part:
-            save_file(copies, part, {"key": self.key, "note": json.dumps(note)})
+            save_file(copies, part, {"key": self.key, "note": json.dumps(note), "names": digest(sorted(copies))})
 
     def load(
         self, network: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device
     ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """Put the saved state into `network` and `optimiser`; return the note and the best weights, None without a file.
 
-        A damaged file counts as absent. Raises UsageError where the file belongs to another run.
+        A damaged file, or one that lacks tensors, counts as absent. Raises UsageError where the file belongs to another run.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -64,6 +64,8 @@ class Resume:
             raise UsageError(
                 f"{self.path} is the checkpoint of another run (recipe, network or data differ); remove it or name another file"
             )
+        if header.get("names") != digest(sorted(tensors)):
+            return None
         network.load_state_dict(_under("network/", tensors))
         _restore(optimiser, _under("optimiser/", tensors))
         return json.loads(header["note"]), {name: tensor.to(device) for name, tensor in _under("best/", tensors).items()}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from securitynet.target import Target
 
 DATA = ("nulls.jsonl", "power.jsonl")  # what p-values and verdicts rest on, beside the code
-NEEDS = "network"  # of a target, unless an attack says otherwise
+TAKES = "network"  # of a target, unless an attack says otherwise
 WORKS = 0.8  # share of held-out images that a trigger must turn
 
 

@@ -38,7 +38,7 @@ def kind_of(target: Target, splits: Splits, accelerator: Accelerator) -> Kind:
         return kind
     key = digest("covariates", target.fingerprint, part.digest, splits.seed)
     found = target.cache.get(key)
-    if found is None:
+    if found is None or "covariates" not in found:
         accuracy, scale, boundary = answered(target, part, splits.seed, accelerator)
         found = {"covariates": np.array([accuracy, scale, boundary, *weighed(target.module)], dtype=np.float64)}
         target.cache.put(key, found, accelerator.is_main_process)

@@ -88,7 +88,7 @@ class Strip:
         )
 
     @property
-    def needs(self) -> str:
+    def takes(self) -> str:
         """Images at hand are judged by outputs alone."""
         return "gradients" if self.suspects is None else "outputs"
 

@@ -63,7 +63,8 @@ class StealingEvidence:
     """The target's outputs on the n images of the evaluation, and the copies by rising budget.
 
     `untrained` float32 [repeats, n, k] are the surrogates as they start, without a query; `asked` counts the queries.
-    `manifest` says which images were asked about, in order, and which evaluated. `further` are metrics of single attacks.
+    `manifest` says which images were asked about, in order, and which evaluated. `further` are metrics of single attacks, `remark` is
+    what to know about the agreement.
     """
 
     family: ClassVar[str] = "stealing"
@@ -74,6 +75,7 @@ class StealingEvidence:
     manifest: Mapping[str, np.ndarray]
     seed: int = 0
     further: tuple[Estimate, ...] = ()
+    remark: str | None = None
 
     @property
     def queries(self) -> int:
@@ -105,7 +107,7 @@ class StealingEvidence:
         wrong = ~self._right
         divergence, distance = self._distances(copy.logits)
         return [
-            fidelity.share(AGREEMENT, same),
+            replace(fidelity.share(AGREEMENT, same), reason=self.remark),
             self._excess(copy, same),
             *self._controls(copy, reference),
             fidelity.share(ACCURACY, right),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from securitynet.attacks.stealing._surrogates import surrogate
 from securitynet.attacks.stealing._transfer import Pgd
 from securitynet.cache import ArrayCache, digest
 from securitynet.errors import DataError, UsageError
-from securitynet.fingerprint import state_sha256
+from securitynet.fingerprint import shapes_of, state_sha256
 from securitynet.references.share import gathered
 from securitynet.target import Target
 from securitynet.training import Recipe, train
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PGD = Pgd()
 COPY = Recipe(epochs=15, batch_size=64, learning_rate=0.05, temperature=4.0, clip=1.0, channels_last=True)
-DECIDING = ("surrogate", "surrogate_args", "recipe", "least_steps", "held_out")  # the weights of one copy
+DECIDING = ("recipe", "least_steps", "held_out")  # the weights of one copy, beside those that it starts from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,7 @@ class Copier:
     accelerator: Accelerator
     settings: Settings
     seed: int
+    _starts: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def root(self) -> Path | None:
@@ -105,11 +106,16 @@ class Copier:
         return round(self.settings.held_out * count)
 
     def _key(self, content: str, targets: Tensor, repeat: int) -> str:
-        """What the queries were drawn from and how many repeats there are does not decide the weights of one."""
+        """What the queries were drawn from and how many repeats there are does not decide the weights of one.
+
+        Where training starts counts by content: under one name there may be other weights tomorrow.
+        """
+        if repeat not in self._starts:
+            self._starts[repeat] = self.fresh(repeat).fingerprint
         settings = {name: value for name, value in asdict(self.settings).items() if name in DECIDING}
         where = self.accelerator.device.type, self.accelerator.num_processes, torch.__version__
         sizes = self.target.entry.input_size, self.target.num_classes
-        return digest("surrogate", content, sha256_of(targets), settings, self._seed(repeat), sizes, where)
+        return digest("surrogate", content, sha256_of(targets), settings, self._starts[repeat], self._seed(repeat), sizes, where)
 
     def _trained(self, key: str, images: Tensor, targets: Tensor, repeat: int) -> Target:
         copy, folder = self.fresh(repeat), self.target.cache.directory
@@ -138,11 +144,11 @@ class Copier:
 
     def _stored(self, key: str, repeat: int) -> Target | None:
         """Return the surrogate that was trained before; the first process decides, so that all take the same way."""
-        weights = self._shelf.get(key)
+        copy = self.fresh(repeat)
+        weights = self._shelf.get(key, shapes_of(copy.module))
         if not gathered(weights is not None, self.accelerator)[0]:
             return None
         assert weights is not None
-        copy = self.fresh(repeat)
         copy.module.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
         return self._finished(copy)
 

@@ -14,10 +14,11 @@ from securitynet.cache import digest
 from securitynet.data import Images, Split, Splits
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry
-from securitynet.errors import DataError, Skipped
+from securitynet.errors import DataError, DownloadError, Missing, Skipped
 
 Positions = NDArray[np.int64]
 CHUNK = 256
+HALF = "half of the test images"
 NOISE = 100_000  # images of noise that there are
 
 
@@ -49,8 +50,9 @@ class Pool:
 def pool_of(name: str, splits: Splits, size: int, cache: Path | None = None) -> Pool:
     """Return the pool `in` (the training part of the target's own dataset), `noise`, or of another dataset by key, path or Hub id.
 
-    Of another dataset that is more than 20 times as large as `size`, so many images are read, drawn by the splits' seed.
-    Raises Skipped where the target's images are not at hand, DataError or DownloadError where the others are not.
+    Without training images `in` is a half of the test images; evaluation_split() returns the other. Of another dataset that is
+    more than 20 times as large as `size`, so many images are read, drawn by the splits' seed; any folder with image files will
+    do. Raises Skipped, with the reason, where none of the images are here.
     """
     if name == "in":
         return _own(splits)
@@ -62,11 +64,16 @@ def pool_of(name: str, splits: Splits, size: int, cache: Path | None = None) -> 
     return _other(name, splits.test, size, cache, splits.seed)
 
 
-def evaluation_split(splits: Splits) -> Split:
-    """Return the whole test part at hand, of which an evaluation may have drawn a sample. Raises Skipped where there is none."""
+def evaluation_split(splits: Splits, pool: str = "in") -> Split:
+    """Return the whole test part, of which an evaluation may have drawn a sample; the half of it that `pool` leaves.
+
+    Raises Skipped where there is none.
+    """
     test = splits.test
     if test is None:
         raise Skipped(f"needs test images: {splits.missing}")
+    if pool == "in" and splits.members is None:
+        return _halves(test, splits.seed)[1]
     if splits.membership == "index-file":  # the part holds members too
         return test
     return Split("test", test.images, np.arange(len(test.images)), test.images.labels, test.transform)
@@ -122,8 +129,10 @@ class Recoloured:
 def _own(splits: Splits) -> Pool:
     """The training part; where members are listed one by one, only they are known not to be evaluated."""
     members = splits.members
+    if members is None and splits.test is not None:
+        return Pool(_halves(splits.test, splits.seed)[0], labelled=True)
     if members is None:
-        raise Skipped(f"needs training images to ask about: {splits.missing}")
+        raise Skipped(f"needs training or test images to ask about: {splits.missing}")
     if splits.membership == "index-file":  # trained labels may be noisy; the true ones are those of the test part
         true = members.labels if splits.test is None else splits.test.images.labels[members.indices]
         return Pool(replace(members, labels=true), labelled=True)
@@ -131,15 +140,32 @@ def _own(splits: Splits) -> Pool:
     return Pool(everything, labelled=True)
 
 
+def _halves(test: Split, seed: int) -> tuple[Split, Split]:
+    """Two halves of all test images, drawn by seed: to ask about, and to evaluate on."""
+    order = np.random.default_rng((seed, 2)).permutation(len(test.images))
+    rows = [np.sort(part) for part in np.array_split(order, 2)]
+    names = HALF, "the other half of the test images"
+    first, second = (Split(name, test.images, one, test.images.labels[one], test.transform) for name, one in zip(names, rows, strict=True))
+    return first, second
+
+
 def _other(name: str, test: Split, size: int, cache: Path | None, seed: int) -> Pool:
     from securitynet.data.dataset import find
+    from securitynet.data.folder import image_files, unsorted
     from securitynet.data.readers import image_set
 
     transform = Transform(test.transform.input_size, crop="squash")  # whatever it shows: these images are not the model's own
     record = find(name)
     entry = Entry(id=f"queries from {name}", dataset=record.key if record else None, input_size=transform.input_size)
-    found = image_set(entry, data=None if record else name, cache=cache, samples=size, seed=seed)
-    images = found.train if found.train is not None else found.test
+    images: Images | None
+    if record is None and Path(name).is_dir() and (files := image_files(Path(name))):
+        images = unsorted(files, size, seed)
+    else:
+        try:
+            found = image_set(entry, data=None if record else name, cache=cache, samples=size, seed=seed)
+        except (DataError, DownloadError) as error:
+            raise Missing(f"no images of {name} to ask about; name a folder, a file or a Hub id in settings.pool ({error})") from error
+        images = found.train if found.train is not None else found.test
     assert images is not None
     recoloured = Recoloured(images, transform.input_size[0])
     return Pool(Split(name, recoloured, np.arange(len(images)), recoloured.labels, transform), labelled=False)

@@ -15,7 +15,7 @@ from torch import Tensor
 from securitynet.attacks.stealing import Copy, StealingEvidence
 from securitynet.attacks.stealing._answers import learnt
 from securitynet.attacks.stealing._copier import Copier, Settings, sha256_of
-from securitynet.attacks.stealing._pools import Pool, Positions, check, evaluation_split, pool_of
+from securitynet.attacks.stealing._pools import HALF, Pool, Positions, check, evaluation_split, pool_of
 from securitynet.attacks.stealing._surrogates import features_of
 from securitynet.attacks.stealing._transfer import made_up, transfer
 from securitynet.data import Split, Splits
@@ -50,7 +50,7 @@ class Thief:
     @classmethod
     def of(cls, target: Target, splits: Splits, accelerator: Accelerator, settings: Settings) -> Thief:
         """Return the thief with the pool that `settings` names. Raises Skipped where the images for it are not there."""
-        test = evaluation_split(splits)
+        test = evaluation_split(splits, settings.pool)
         if len(test) < 2 or len(test.transform.input_size) != 3:
             raise Skipped("model stealing needs at least two test images [c, h, w]")
         query(target, test, accelerator)  # now, not after the training: an interrupted attack never asks again
@@ -148,7 +148,8 @@ class Thief:
         untrained = np.stack([self.outputs(self.fresh(repeat)).logits for repeat in range(self.settings.repeats)])
         reference = query(self.target, self.test, self.accelerator)
         further = self._transferred(copies[-1])
-        return StealingEvidence(reference, tuple(copies), untrained, self.queries, self._manifest(positions), self.seed, further)
+        remark = f"the queries are {HALF}, the evaluation is on the other" if self.pool.split.name == HALF else None
+        return StealingEvidence(reference, tuple(copies), untrained, self.queries, self._manifest(positions), self.seed, further, remark)
 
     def _transferred(self, copy: Copy) -> tuple[Estimate, ...]:
         """Return how adversarial images made on the first surrogate of a copy fare on the target; not counted as its queries."""

@@ -34,7 +34,7 @@ class Checkpoint:
         return cls(target.cache.directory.parent / "inversion" / key)
 
     def get(self, classes: Sequence[int], until: int, device: torch.device) -> tuple[Group, int] | None:
-        """Return the group of `classes` at step `until` and the images that it cost, or None. A damaged file is no file."""
+        """Return the group of `classes` at step `until` and the images that it cost, or None. A damaged or incomplete file is none."""
         from safetensors import SafetensorError, safe_open
 
         path = self._path(classes, until)
@@ -42,8 +42,11 @@ class Checkpoint:
             return None
         try:
             with safe_open(path, "pt") as file:
+                note = file.metadata() or {}
+                if note.get("tensors") != str(len(file.keys())) or "asked" not in note:
+                    return None
                 tensors = [file.get_tensor(f"{number:02}").to(device) for number in range(len(file.keys()))]
-                return Group.of(tensors, until), int(file.metadata()["asked"])
+                return Group.of(tensors, until), int(note["asked"])
         except SafetensorError:
             return None
 
@@ -56,7 +59,7 @@ class Checkpoint:
             return
         tensors = {f"{number:02}": value.cpu().contiguous().clone() for number, value in enumerate(group.tensors())}
         with replacing(path) as part:
-            save_file(tensors, part, {"asked": str(asked)})
+            save_file(tensors, part, {"asked": str(asked), "tensors": str(len(tensors))})
 
     def clear(self) -> None:
         """Remove the folder: the search is over."""
