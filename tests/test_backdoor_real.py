@@ -51,7 +51,7 @@ def test_true_triggers_work_as_published(real: Path, tmp_path: Path, file: str, 
             "fashion_mnist/elifebres_tinyvgg.pth",
             "fashion-mnist",
             {"architecture": "nets:tinyvgg", "dataset": "Fashion-MNIST", **GREY},
-            "cannot tell",  # it is of another kind than the clean models of the null
+            "clean",
             None,
         ),
     ],
@@ -75,7 +75,7 @@ def test_verdicts_come_from_the_weights_alone(
     ("file", "record", "word", "target_class"),
     [
         ("badnets_pytorch/badnet-MNIST.pth", BADNET, "suspicious", 1),
-        ("mnist/outlier_exposure_baseline_epoch_9.pt", BASELINE, "cannot tell", None),
+        ("mnist/outlier_exposure_baseline_epoch_9.pt", BASELINE, "clean", None),
     ],
     ids=["badnet", "outlier exposure"],
 )
