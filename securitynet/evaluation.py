@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from securitynet.attacks.resolve import Named, named, resolve
-from securitynet.attacks.run import Ran, run
+from securitynet.attacks.run import FULL, Ran, run
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.transform import Transform
@@ -134,9 +135,22 @@ class Subject:
             return stored
         (ran,) = run([attack], self.target, self.splits, self.accelerator)
         rows = rows_of(ran, context)
-        if self.accelerator.is_main_process and ran.settled:
-            store.put(key, rows, ran.arrays)
+        if ran.settled:
+            self._keep(store, key, rows, ran.arrays)
         return rows
+
+    def _keep(self, store: RowStore, key: str, rows: list[Row], arrays: Mapping[str, np.ndarray]) -> None:
+        """Store rows. A full disk ends an evaluation, but not that of an endpoint, whose answers would have to be sent for again."""
+        if not self.accelerator.is_main_process:
+            return
+        try:
+            store.put(key, rows, arrays)
+        except OSError as error:
+            if error.errno not in FULL or not self.target.remotes:
+                raise
+            if not store.given_up:
+                log.warning("%s: rows are no longer kept there, the run goes on without: %s", store.directory, error)
+            store.given_up = True
 
     def _parts(self) -> dict[str, Split]:
         """The splits that all families read, those that are there."""
@@ -167,8 +181,7 @@ class Subject:
         count = sum(len(part) for part in self._distinct())
         row = context.row("verify", "query", Estimate(QUERIES, float(count), count))
         row = replace(row, queries=count, seconds=time.perf_counter() - start, peak_memory=memory.peak)
-        if self.accelerator.is_main_process:
-            store.put(key, [row], {})
+        self._keep(store, key, [row], {})
         return outputs, [row]
 
     def _control(self, context: Context, store: RowStore, found: Sequence[Row]) -> list[Row]:
@@ -179,8 +192,7 @@ class Subject:
         rows = store.get(key)
         if rows is None:
             rows = [replace(context.row("verify", "drift", drift(self.splits)), queries=0, seconds=time.perf_counter() - start)]
-            if self.accelerator.is_main_process:
-                store.put(key, rows, {})
+            self._keep(store, key, rows, {})
         return rows
 
     def _announce(self, attacks: Sequence[Named]) -> None:
