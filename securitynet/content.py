@@ -7,6 +7,7 @@ import dis
 import enum
 import hashlib
 import inspect
+import logging
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
@@ -105,6 +106,7 @@ class Contents:
             (list | tuple, self._sequence),
             (Mapping, self._mapping),
             (SimpleNamespace, lambda value, place: self._mapping(vars(value), place)),
+            (logging.Logger, lambda value, place: iter([value.name])),
             (range | slice, lambda value, place: iter([repr(value)])),
             (Path, lambda value, place: iter([str(value)])),
         )
@@ -185,8 +187,12 @@ class Contents:
             if not pure(value.__name__):
                 self._unknown(place)
             yield _version(value.__name__)
-        else:
-            self._unknown(place)  # one's own module: what it reads in its turn is not looked at
+        elif getattr(value, "__file__", None) is None:
+            self._unknown(place)
+        else:  # one's own module: all that it holds
+            for name, item in sorted(vars(value).items()):
+                if not name.startswith("__"):
+                    yield f"{name}={self.of(item, f'{place}.{name}')}"
 
     def _named(self, value: Any, place: str) -> Iterator[str]:
         """Something installed: its name and its library's version."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from securitynet.attacks.intact import Intact
 from securitynet.attacks.resolve import Named, named, resolve
-from securitynet.attacks.run import Ran, not_run, run, spoiled
+from securitynet.attacks.run import FULL, Ran, not_run, run, spoiled
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
 from securitynet.controls.measured import Controls
 from securitynet.controls.twins import Twins, without_twins
@@ -143,6 +144,19 @@ class Subject:
         bill, unexpected = target.meter.bill, tuple(done.unexpected)
         return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence, bill, unexpected, done.spoiled)
 
+    def keep(self, store: RowStore, key: str, rows: list[Row], arrays: Mapping[str, np.ndarray]) -> None:
+        """Store rows. A full disk ends an evaluation, but not that of an endpoint, whose answers would have to be sent for again."""
+        if not self.accelerator.is_main_process:
+            return
+        try:
+            store.put(key, rows, arrays)
+        except OSError as error:
+            if error.errno not in FULL or not self.target.remotes:
+                raise
+            if not store.given_up:
+                log.warning("%s: rows are no longer kept there, the run goes on without: %s", store.directory, error)
+            store.given_up = True
+
     def _parts(self) -> dict[str, Split]:
         """The splits that all families read, those that are there."""
         splits = {name: getattr(self.splits, name) for name in ("members", "non_members", "test")}
@@ -172,8 +186,7 @@ class Subject:
         count = sum(len(part) for part in self._distinct())
         row = context.row("verify", "query", Estimate(QUERIES, float(count), count))
         row = replace(row, queries=count, seconds=time.perf_counter() - start, peak_memory=memory.peak)
-        if self.accelerator.is_main_process:
-            store.put(key, [row], {})
+        self.keep(store, key, [row], {})
         return outputs, [row]
 
     def _controls(
@@ -249,8 +262,8 @@ class _Attacks:
         rows = rows_of(ran, self._context)
         if ran.unexpected:
             self.unexpected.append(attack.name)
-        if self._subject.accelerator.is_main_process and ran.settled:
-            self._store.put(key, rows, ran.arrays)
+        if ran.settled:
+            self._subject.keep(self._store, key, rows, ran.arrays)
         return rows
 
     def _ran(self, attack: Named) -> Ran:

@@ -37,6 +37,7 @@ class Meter:
 
     journal: Path | None = None
     own: Bill = field(default_factory=Bill)
+    said: set[str] = field(default_factory=set, repr=False)  # warnings that were given already
     _unwritten: Bill = field(default_factory=Bill, repr=False)
 
     def keep(self, journal: Path) -> None:

@@ -135,7 +135,9 @@ class Target:
         """Where outputs are kept, image by image: in memory where the model cannot be identified."""
         if not self._identity.unidentified:
             return self.cache.outputs
-        log.warning("%s: outputs are kept in this run only: %s cannot be identified", self.entry.id, self._identity.unidentified)
+        if self.entry.id not in self.meter.said:
+            log.warning("%s: outputs are kept in this run only: %s cannot be identified", self.entry.id, self._identity.unidentified)
+        self.meter.said.add(self.entry.id)
         return OutputStore(None)
 
     @cached_property

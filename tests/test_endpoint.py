@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal
@@ -20,6 +21,7 @@ from accelerate import Accelerator
 from blackbox import CLASSES, NAMES, SIDE, Network, images, probabilities, served
 
 import securitynet
+from securitynet import store as stores
 from securitynet.attacks.backdoor.strip import Strip
 from securitynet.attacks.stealing._copier import Settings
 from securitynet.attacks.stealing.knockoff import Knockoff
@@ -198,6 +200,20 @@ def test_budgets_in_queries_and_money(tmp_path: Path) -> None:
         assert skipped.status == "skipped" and "budget" in str(skipped.reason)
         more = evaluated(endpoint(service.url), tmp_path / "enough", [*SCORES[:1], "membership/augmentation"])
         assert {row.status for row in more.rows if row.attack == "membership/augmentation"} >= {"ok"}, "a larger budget is another day"
+
+
+def test_a_full_disk_ends_no_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = module_rows(tmp_path / "module")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stores, "_write", full)
+    monkeypatch.setattr("securitynet.results.store.RowStore.put", full)
+    with served() as service:
+        found = evaluated(endpoint(service.url), tmp_path / "kept")
+        assert max(service.seen.values()) == 1 and service.images == found.bill.images
+    same(expected, found)
 
 
 class Client:

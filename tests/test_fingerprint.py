@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import socket
+import sys
 import threading
+import types
 import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
@@ -157,6 +160,21 @@ def test_globals_that_a_function_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             patch.setitem(globals(), name, value)
             assert fingerprint(Wrapper(function)) != before
+
+
+def test_modules_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for number, text in enumerate(("F = 2.0", "F = 2.0", "F = 3.0", "import socket\nF = 2.0")):
+        (tmp_path / f"own_{number}.py").write_text(f"import logging\nlog = logging.getLogger('x')\n{text}\ndef f(x):\n    return x * F\n")
+        own = importlib.import_module(f"own_{number}")
+        found.append(identity(Wrapper(types.FunctionType((lambda x: own_module.f(x)).__code__, {"own_module": own}))))  # type: ignore[name-defined]  # noqa: F821
+    assert [one.unidentified is None for one in found] == [True, True, True, False]
+    assert len({one.sha256 for one in found}) == 4, "their names differ, too"
+    own_2 = sys.modules["own_2"]
+    before = identity(Wrapper(own_2.f))
+    own_2.F = 4.0  # type: ignore[attr-defined]
+    assert identity(Wrapper(own_2.f)) != before
 
 
 def fetches(x: torch.Tensor) -> Any:

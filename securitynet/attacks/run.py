@@ -66,7 +66,7 @@ def _run_one(one: Named, target: Target, splits: Splits, accelerator: Accelerato
     except Skipped as skipped:
         return replace(_without(one, "skipped", str(skipped)), settled=not skipped.passes)
     except (Exception, SystemExit) as error:  # an attack may be anybody's code: its failure costs one row, not the evaluation
-        if isinstance(error, OSError) and error.errno in FULL:  # the disk's fault, not the attack's
+        if isinstance(error, OSError) and error.errno in FULL and not target.remotes:  # the disk's fault, not the attack's
             raise
         log.debug("%s failed", one.name, exc_info=True)
         reason = " ".join(f"{type(error).__name__}: {error}".split())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from securitynet.errors import BudgetSpent, EndpointError, UsageError
+from securitynet.errors import BudgetSpent, EndpointError, Skipped, UsageError
 from securitynet.meter import Bill, Meter
 
 FIRST_WAIT = 0.5  # seconds before the first new try where the model does not say how long; each next wait is twice as long
@@ -66,6 +66,9 @@ class Sender:
             try:
                 with self.meter.sending(len(images), 0, self.limits.price):
                     return call(images)
+            except Skipped:  # a table has no answer: nothing was sent
+                self.meter.add(Bill(images=-len(images), requests=-1, money=-len(images) * self.limits.price))
+                raise
             except OSError as error:  # refused, no connection, no answer in time
                 if isinstance(error, Refused):
                     self.meter.add(Bill(images=-len(images), money=-len(images) * self.limits.price))

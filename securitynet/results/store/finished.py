@@ -24,11 +24,11 @@ class RowStore:
     """Finished attacks under one directory (None: memory only): a store of rows, and a file of evidence for each attack.
 
     An attack counts when its line `done` is written, so a run that is killed loses the attack at work and nothing else. What is
-    damaged counts as absent. Several processes may use one directory.
+    damaged counts as absent. Several processes may use one directory. Who finds that the disk is full sets `given_up`.
     """
 
     def __init__(self, directory: Path | None) -> None:
-        self.directory = directory
+        self.directory, self.given_up = directory, False
         self.evidence: dict[str, dict[str, np.ndarray]] = {}
         self._store = None if directory is None else Store(directory, self._notice, sync=False)
 
