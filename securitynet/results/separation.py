@@ -153,7 +153,7 @@ class _View:
         return _Beyond(attack, difference.value, limits[best], self._limit(pairs[best][1], shifted))
 
     def _limit(self, out: Area, shifted: bool) -> float:
-        return max(0.0, out.value - 0.5 + 1.96 * out.error) if shifted else 0.0
+        return abs(out.value - 0.5) + 1.96 * out.error if shifted else 0.0
 
     def _pair(self, one: Candidate) -> tuple[Area, Area]:
         weights = one.weights if self.even else None
