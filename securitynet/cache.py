@@ -67,10 +67,10 @@ class ArrayCache:
     def get(self, key: str, wanted: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, np.ndarray] | None:
         """Return the arrays stored under `key`, or None: also where they are not those `wanted`, by name and shape."""
         found = self._got(key)
-        if found is not None and wanted is not None and {name: one.shape for name, one in found.items()} != dict(wanted):
-            del self._memory[key]
-            return None
-        return found
+        if found is None or wanted is None or _shapes(found) == {name: shape or (1,) for name, shape in wanted.items()}:
+            return found
+        del self._memory[key]
+        return None
 
     def _got(self, key: str) -> dict[str, np.ndarray] | None:
         path = self.path(key)
@@ -100,3 +100,8 @@ class ArrayCache:
             part.write_bytes(data)
         if self.directory is not None and self.limit is not None:
             count_in(self.directory, path.stat().st_size if path.exists() else 0, self.limit)
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """The shapes of arrays as they are stored: a single number is an array of one."""
+    return {name: one.shape or (1,) for name, one in arrays.items()}

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 from securitynet.cache import LIMIT, ArrayCache, digest, size_limit
 from securitynet.errors import UsageError
+from securitynet.fingerprint import shapes_of
 
 ONE = 4000  # bytes of one array, without the header of its file
 
@@ -101,3 +103,15 @@ def test_a_size_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LIMIT, "plenty")
     with pytest.raises(UsageError, match="write a size such as 20GB"):
         size_limit()
+
+
+def test_arrays_are_read_where_they_are_those_that_are_wanted(tmp_path: Path) -> None:
+    """Batch normalisation counts its batches in a single number."""
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    for directory in (tmp_path, None):
+        cache = ArrayCache(directory)
+        cache.put("ab" * 32, state)
+        for reader in (cache, ArrayCache(directory) if directory else cache):
+            assert set(reader.get("ab" * 32, shapes_of(network)) or {}) == set(state)
+        assert cache.get("ab" * 32, shapes_of(network[0])) is None
