@@ -15,6 +15,7 @@ from securitynet.metrics.vocabulary import title_of
 from securitynet.results.curves import largest
 from securitynet.results.labels import flat
 from securitynet.results.row import Row
+from securitynet.results.separation import CONTROL
 from securitynet.schema import dtypes_of
 
 if TYPE_CHECKING:
@@ -120,13 +121,14 @@ def _plain(value: object) -> str:
 def measured(rows: Iterable[Row], entries: Mapping[str, Entry] | None = None) -> Measured:
     """Return the table of `rows`; metadata are those of `entries`, else of the catalog.
 
-    Rows without a number, and rows of models that failed verification (`suspect`), are left out, and of stealing those of smaller
-    budgets; several seeds are averaged.
+    Rows without a number, rows of models that failed verification (`suspect`) and controls of the images, which are no model's, are
+    left out, and of stealing those of smaller budgets; several seeds are averaged.
     """
     import pandas as pd
 
     known = known_entries() if entries is None else entries
-    sound = largest(row for row in rows if row.value is not None and row.status == "ok")
+    numbers = (row for row in rows if row.value is not None and row.status == "ok")
+    sound = largest(row for row in numbers if not row.attack.startswith(CONTROL))
     kept = [(row.origin or "securitynet", row.entry, row.dataset or UNSTATED, measure_of(row), float(row.value or 0.0)) for row in sound]
     half = frozenset(measure_of(row) for row in sound if row.scope == "half")
     long = pd.DataFrame(kept, columns=[*KEYS, "measure", "value"])
