@@ -144,7 +144,7 @@ class Subject:
         bill, unexpected = target.meter.bill, tuple(done.unexpected)
         return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence, bill, unexpected, done.spoiled)
 
-    def keep(self, store: RowStore, key: str, rows: list[Row], arrays: Mapping[str, np.ndarray]) -> None:
+    def keep(self, store: RowStore, key: str, rows: Sequence[Row], arrays: Mapping[str, np.ndarray]) -> None:
         """Store rows. A full disk ends an evaluation, but not that of an endpoint, whose answers would have to be sent for again."""
         if not self.accelerator.is_main_process:
             return
@@ -200,7 +200,7 @@ class Subject:
             reason = f"not measured: an attack changed {spoiled}"
             return [context.row("verify", OUT_MODEL, Estimate(ACCURACY, None, 0, reason=reason))]
         shared = self.options.root / "results"
-        controls = Controls(self.target, self.splits, self.accelerator, context, store, shared, self.twins, self.out_model)
+        controls = Controls(self.target, self.splits, self.accelerator, context, store, shared, self.keep, self.twins, self.out_model)
         return controls.rows(found, attacks)
 
     def _announce(self, attacks: Sequence[Named]) -> None:

@@ -205,11 +205,11 @@ def test_budgets_in_queries_and_money(tmp_path: Path) -> None:
 def test_a_full_disk_ends_no_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = module_rows(tmp_path / "module")
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(stores, "_write", full)
-    monkeypatch.setattr("securitynet.results.store.RowStore.put", full)
+    monkeypatch.setattr("securitynet.results.store.store.Store.add", full)
     with served() as service:
         found = evaluated(endpoint(service.url), tmp_path / "kept")
         assert max(service.seen.values()) == 1 and service.images == found.bill.images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -40,7 +40,10 @@ CODE = "1"  # of what is measured here; another number measures again
 
 @dataclass(frozen=True, eq=False)
 class Controls:
-    """What the controls of one evaluation need. `out_model` is None (two small networks are trained) or what stands for them."""
+    """What the controls of one evaluation need; `keep` stores rows.
+
+    `out_model` is None (two small networks are trained) or what stands for them.
+    """
 
     target: Target
     splits: Splits
@@ -48,6 +51,7 @@ class Controls:
     context: Context
     store: RowStore
     shared: Path
+    keep: Callable[[RowStore, str, Sequence[Row], Mapping[str, np.ndarray]], None]
     twins: Twins | None = None
     out_model: tuple[str, Target] | None = None
 
@@ -98,8 +102,7 @@ class Controls:
             stored = shared.get(key)
             if stored is None:
                 stored = [replace(self.context.row("verify", CONTROL + name, one), queries=0) for one in estimates]
-                if self.accelerator.is_main_process:
-                    shared.put(key, stored, {})
+                self.keep(shared, key, stored, {})
             rows += stored
         return [replace(row, entry=self.context.entry, weights_sha256=self.context.weights_sha256) for row in rows]
 
@@ -142,8 +145,7 @@ class Controls:
         return json.dumps({"out_model": self.out_model[0] if self.out_model else TRAINED}, separators=(",", ":"))
 
     def _put(self, key: str, rows: Sequence[Row], arrays: Mapping[str, np.ndarray]) -> None:
-        if self.accelerator.is_main_process:
-            self.store.put(key, rows, arrays)
+        self.keep(self.store, key, rows, arrays)
 
     def _on_out(self, attack: Named) -> list[Row]:
         key = self.store.key(f"out-model/{attack.name}", attack.params, self.splits.seed, attack.code + self._params)
