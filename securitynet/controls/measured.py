@@ -91,7 +91,7 @@ class Controls:
             return []
         pairs = (TWINS, self.twins.exact[0]), (NEAR_TWINS, self.twins.near[0])
         estimates = [Estimate(name, float(mask.sum()), len(mask)) for name, mask in pairs]
-        return [replace(self.context.row("verify", CONTROL + "twins", one), queries=0) for one in estimates]
+        return [replace(self.context.row("verify", CONTROL + TWINS, one), queries=0) for one in estimates]
 
     def _blind(self) -> list[Row]:
         """They do not depend on the model: all models of these images, fed the same pixels, read one measurement."""

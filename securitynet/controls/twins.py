@@ -44,11 +44,11 @@ def without_twins(splits: Splits, cache: ArrayCache) -> tuple[Splits, Twins | No
     members, non_members = splits.members, splits.non_members
     if members is None or non_members is None or splits.membership == "unknown":
         return splits, None
-    key = digest("twins", members.digest, non_members.digest)
+    key = digest("images in both groups", members.digest, non_members.digest)
     stored = cache.get(key)
     if stored is None:
         found = twins(members, non_members)
-        cache.put(key, dict(zip(NAMES, (*found.exact, *found.near), strict=True)), kind="twins")
+        cache.put(key, dict(zip(NAMES, (*found.exact, *found.near), strict=True)), kind="images in both groups")
     else:
         found = Twins((stored[NAMES[0]], stored[NAMES[1]]), (stored[NAMES[2]], stored[NAMES[3]]))
     if not any(mask.any() for mask in found.masks):
