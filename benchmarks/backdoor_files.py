@@ -130,6 +130,8 @@ def _judged(own: Records, weights: Mapping[str, float], nulls: Nulls) -> tuple[d
     params = {null.detector: null.params for null in nulls.scores} | {one["detector"]: one["params"] for one in own}
     able = shares(weights, kind, {name: params.get(name, "") for name in weights}, nulls)
     used = [one for one in own if one["detector"] in able]
+    if not used:  # the stages that ran cannot flag a model of this kind, whatever their scores
+        return first, Judgement.at(1.0, False, True, False)
     stages = [calibrate(one["detector"], one["params"], one["score"], kind, nulls) for one in used]
     p_values = [1.0 if found.p_value is None else found.p_value for found in stages]
     parts = [able[one["detector"]] for one in used]

@@ -106,11 +106,11 @@ def _meaning(rows: Sequence[Row], cause: str | None, found: Headline | None) -> 
             f"; with {found.rates[0].m:,} non-members, false-positive rates of {' and '.join(untested)} are not tested" if untested else ""
         )
         return f"No attack tells members from non-members better than chance ({_family(found)}{few})."
-    told = f"{_stated(found.leading)} ({_family(found)})"
+    numbers = f"{_stated(found.leading)} ({_family(found)})"
     if found.separation is None or not found.separation.leak:
         cause = f": {found.separation.cause}" if found.separation else ""
-        return f"Members and non-members differ, {SHIFTED}{cause}. {told[0].upper()}{told[1:]}."
-    return f"The model leaks membership {found.word}: {told}{_beyond(found.separation)}."
+        return f"Members and non-members differ, {SHIFTED}{cause}. {numbers[0].upper()}{numbers[1:]}."
+    return f"The model leaks membership {found.word}: {numbers}{_beyond(found.separation)}."
 
 
 def _beyond(one: Separation) -> str:
