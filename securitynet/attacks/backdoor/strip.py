@@ -89,7 +89,7 @@ class Strip:
 
     @property
     def takes(self) -> str:
-        """Images at hand are judged by outputs alone."""
+        """Available images are judged by outputs alone."""
         return "gradients" if self.suspects is None else "outputs"
 
     @property

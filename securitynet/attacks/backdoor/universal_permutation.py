@@ -172,7 +172,7 @@ def in_turn(answers: Tensor, classes: int, seed: int) -> Tensor:
     own = [(answers == one).nonzero()[:, 0] for one in range(classes)]
     empty = [str(one) for one, found in enumerate(own) if not len(found)]
     if empty:
-        raise Skipped(f"no image at hand is answered with class {', '.join(empty[:5])}: no assignment can be searched for")
+        raise Skipped(f"the model returns class {', '.join(empty[:5])} for no available image: no assignment can be searched for")
     own = [found[torch.randperm(len(found), generator=generator)] for found in own]
     rounds = max(map(len, own))
     return torch.cat([found[torch.arange(2 * turn, 2 * turn + 2) % len(found)] for turn in range(rounds) for found in own])
