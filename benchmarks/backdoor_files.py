@@ -11,7 +11,7 @@ from backdoor_plans import GROUNDS, TO_ALL
 from backdoor_table import SUITES, usable
 
 from securitynet.attacks.backdoor._kind import Covariates, Kind
-from securitynet.attacks.backdoor._nulls import Nulls, calibrate, combined, parse, shares
+from securitynet.attacks.backdoor._nulls import FEWEST, Nulls, calibrate, combined, parse, shares
 from securitynet.attacks.backdoor._power import ALL, ONE
 from securitynet.attacks.backdoor.universal_permutation import MAJORITY
 from securitynet.metrics.judgement import LEVEL, Judgement
@@ -62,7 +62,9 @@ def _populations(clean: Records) -> dict[tuple[Any, ...], dict[str, Any]]:
         dataset, classes, most = group
         architectures = ", ".join(sorted({one["network"] for one in own}))
         line = {"dataset": dataset, "classes": classes, "most": most, "networks": [one["covariates"] for one in own]}
-        lines.append({**line, "masks": sorted(one["mask"] for one in own if one.get("mask") is not None), "remark": f"{architectures}"})
+        masks = sorted(one["mask"] for one in own if one.get("mask") is not None)
+        masks = masks if len(masks) >= FEWEST else []  # the smallest of a few is no measure of the next one
+        lines.append({**line, "masks": masks, "remark": architectures})
     return {_key(line): line for line in lines}
 
 

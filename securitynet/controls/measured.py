@@ -19,7 +19,7 @@ from securitynet.controls.twins import Twins
 from securitynet.errors import SecurityNetError, Skipped
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.simultaneous import Area, beyond
-from securitynet.metrics.vocabulary import ACCURACY, AUC_BEYOND, AUC_REWEIGHTED, NEAR_TWINS, OUT_MODEL_AUC, TWINS
+from securitynet.metrics.vocabulary import ACCURACY, AUC, AUC_BEYOND, AUC_REWEIGHTED, NEAR_TWINS, OUT_MODEL_AUC, TWINS
 from securitynet.processes import agreed
 from securitynet.results.evidence import Arrays, Key, by_attack
 from securitynet.results.headline import Candidate, headline
@@ -73,7 +73,11 @@ class Controls:
         if first is None or first.leading is None or separable(rows) is not None:
             return []
         images = sum(map(len, self._labels))
-        return [key for key in dict.fromkeys((row.attack, row.params) for row in ours if row.queries == images) if key in self._arrays]
+        return [
+            key
+            for key in dict.fromkeys((row.attack, row.params) for row in ours if row.metric == AUC and row.queries == images)
+            if key in self._arrays
+        ]
 
     @property
     def _arrays(self) -> Mapping[Key, Arrays]:

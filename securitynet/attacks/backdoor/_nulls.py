@@ -236,12 +236,9 @@ def shares(weights: Mapping[str, float], kind: Kind, params: Mapping[str, str], 
 
 
 def small_mask(kind: Kind, nulls: Nulls | None = None) -> float:
-    """Return the share of the image below which a trigger is smaller than clean models have them: half of their smallest.
-
-    The smallest of fewer than ten says little about the next one; then it is the share for models of which no masks are known.
-    """
+    """Return the share of the image below which a trigger is smaller than clean models have them: half of their smallest."""
     population = (shipped() if nulls is None else nulls).population(kind)
-    return min(population.masks) / 2 if population and len(population.masks) >= FEWEST else SMALL
+    return min(population.masks) / 2 if population and population.masks else SMALL
 
 
 def combined(p_values: Sequence[float], weights: Sequence[float] | None = None) -> float:
