@@ -1,10 +1,11 @@
 """How often a model without a leak gets a headline: python benchmarks/headline.py [--models 300] [--sizes 1000 1000] [--output FILE]
 
 Each model is a table of random logits: what it returns for an image is drawn before anybody decides whether the image is a
-member. Fifty sets of images and labels take turns, so that what does not depend on the model is measured once per set. It goes through securitynet.evaluate() with the standard attacks and those named by --attacks, so that scores, fits,
-evidence and summary are the real ones. Prints how many models were said to leak, by which test, the exact interval of that
-share, and how many would have been by the largest of all AUCs. With --output, one JSON line per model; what stands there is
-not run again. --distance gives members' labels a higher logit: a leak, to see what is found.
+member. Fifty sets of images and labels take turns, so that what does not depend on the model is measured once per set. Each
+model goes through securitynet.evaluate() with the standard attacks and those named by --attacks, so that scores, fits, evidence
+and summary are the real ones. Prints how many models were said to leak, by which test, the exact interval of that share, and how
+many would have been by the largest of all AUCs. With --output, one JSON line per model; what stands there is not run again.
+--distance gives members' labels a higher logit: a leak, to see what is found.
 """
 
 from __future__ import annotations
