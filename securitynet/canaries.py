@@ -48,7 +48,8 @@ class Audit(NamedTuple):
             return f"{found}: no epsilon above 0 is shown; that is no proof of privacy"
         return (
             f"{found}: this training is not ({self.epsilon:.2f}, {self.delta:g})-differentially private for these canaries "
-            f"({self.level:.0%} confidence). If it is a Gaussian mechanism, mu is at least {self.mu:.2f} and epsilon {self.gaussian_epsilon:.2f}"
+            f"({self.level:.0%} confidence). If it is a Gaussian mechanism, mu is at least {self.mu:.2f}, "
+            f"epsilon {self.gaussian_epsilon:.2f}"
         )
 
 
@@ -158,7 +159,9 @@ def draw(images: Any, labels: Any, *, classes: int | None = None, count: int = 1
     pool, known, rng = np.asarray(images), np.asarray(labels).astype(np.int64), np.random.default_rng(seed)
     total = classes or int(known.max(initial=-1)) + 1
     if not FEWEST <= count <= len(pool) or len(pool) != len(known) or total < 2:
-        raise UsageError(f"{count} canaries of {total} classes from {len(pool)} images with {len(known)} labels: at least {FEWEST}, one image each")
+        raise UsageError(
+            f"{count} canaries of {total} classes from {len(pool)} images with {len(known)} labels: at least {FEWEST}, one image each"
+        )
     chosen = np.sort(rng.choice(len(pool), count, replace=False))
     held, own = pool[chosen], known[chosen]
     if kind == "mislabelled":
