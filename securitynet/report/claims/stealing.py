@@ -1,0 +1,189 @@
+"""What the study says of model stealing."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from securitynet.metrics.vocabulary import ACCURACY, AGREEMENT
+from securitynet.report.claims.claim import READERS, STUDY, Claim, Outcome, Part, some
+from securitynet.report.claims.data import PUBLIC, Data
+from securitynet.report.claims.estimates import Estimate
+from securitynet.report.claims.paired import differences, mean_over_datasets
+from securitynet.report.claims.ranks import within
+from securitynet.report.hypotheses import FEWEST
+from securitynet.report.measured import TEST, measure_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BIRDS, MODERN, HALF = "CUB-200-2011", 2018, 0.5
+NOTHING = "no row holds the accuracy of a copy (stealing, preset {}) beside the target's"
+UNKNOWN = "surrogate, number of queries and training of the study's copies were never published"
+
+
+def _birds(data: Data, claim: Claim) -> Outcome:
+    measure = data.stealing(ACCURACY)
+    pairs = _pairs(data, [name for name in (measure, data.stealing(AGREEMENT), TEST) if name]) if measure else None
+    if measure is None or pairs is None or len(pairs) < FEWEST:
+        reason = NOTHING.format("base") if measure is None else f"{0 if pairs is None else len(pairs)} architectures were stolen both on {BIRDS}"
+        return Outcome(reason=reason if measure is None else f"{reason} and on another dataset, {FEWEST} are needed")
+    try:
+        whole = claim.part("stealing accuracy", *mean_over_datasets(pairs, measure))
+        parts = [whole]
+        names = {data.stealing(AGREEMENT): "stealing agreement", TEST: "target accuracy", "relative": "stealing / target accuracy"}
+        parts += [
+            claim.part(name, *mean_over_datasets(known, key), inside=False)
+            for key, name in names.items()
+            if key in pairs and len(known := pairs[pairs[key].notna()]) >= FEWEST
+        ]
+    except ValueError as error:
+        return Outcome(reason=str(error))
+    others, types = sorted(set(pairs["others"])), sorted(set(pairs["model_type"]))
+    limit = f"the other dataset is {', '.join(others)} only, the architectures are of the types {', '.join(types)}"
+    return Outcome(whole, tuple(parts), (limit,))
+
+
+def _pairs(data: Data, measures: list[str]) -> pd.DataFrame | None:
+    """Return one line per architecture on CUB-200-2011: its measures there minus their means elsewhere."""
+    import pandas as pd
+
+    lines = data.lines(*PUBLIC)
+    lines = lines.assign(architecture=[data.architecture(id) for id in lines["entry"]], relative=lines[measures[0]] / lines[TEST])
+    lines = lines[lines[measures[0]].notna() & lines["architecture"].notna()]
+    columns, found = [*measures, "relative"], []
+    for (_, architecture), own in lines.groupby(["origin", "architecture"], sort=True):
+        here, there = own[own["dataset"] == BIRDS], own[own["dataset"] != BIRDS]
+        if len(here) and len(there):
+            change = here[columns].mean() - there.groupby("dataset")[columns].mean().mean()
+            facts = {"entry": architecture, "model_type": here["model_type"].iloc[0], "others": ", ".join(sorted(set(there["dataset"])))}
+            found.append({**facts, "dataset": BIRDS, **change.to_dict()})
+    return pd.DataFrame(found) if found else None
+
+
+def _by_accuracy(data: Data, claim: Claim) -> Outcome:
+    measure = data.stealing(ACCURACY)
+    if measure is None or TEST not in data.table.measures:
+        return Outcome(reason=NOTHING.format("base"))
+    return within(data, claim, data.lines(*PUBLIC, "security", "other"), TEST, measure, beside=("security", "other"))
+
+
+def _of_security(data: Data, claim: Claim) -> Outcome:
+    measure = data.stealing(ACCURACY)
+    if measure is None or TEST not in data.table.measures:
+        return Outcome(reason=NOTHING.format("base"))
+    return within(data, claim, data.lines("security"), TEST, measure)
+
+
+def _modern(data: Data, claim: Claim) -> Outcome:
+    measure = data.stealing(ACCURACY)
+    if measure is None or TEST not in data.table.measures:
+        return Outcome(reason=NOTHING.format("base"))
+    lines = data.lines(*PUBLIC)
+    lines = lines[lines[measure].notna() & lines[TEST].notna()]
+    quarter = lines.groupby(["origin", "dataset"])[TEST].transform(lambda values: values.quantile(0.75) if len(values) >= FEWEST else math.inf)
+    years = [getattr(data.entry(id), "year", None) for id in lines["entry"]]
+    modern = np.asarray([year is not None and year >= MODERN for year in years], dtype=bool)
+    chosen = lines[(lines[TEST] > quarter).to_numpy() & modern]
+    images = {(row.origin or "securitynet", row.entry, row.dataset, measure_of(row)): row.n for row in data.rows if row.n}
+    parts = []
+    for origin, entry, dataset, stolen, own in chosen[["origin", "entry", "dataset", measure, TEST]].itertuples(index=False, name=None):
+        n, of_target = (images.get((origin, entry, dataset, name)) for name in (measure, TEST))
+        if n and of_target:
+            parts.append(_relative(entry, stolen, own, n, of_target, len(chosen)))
+    if not parts:
+        return Outcome(reason=f"no model of {MODERN} or later in the highest quarter of its dataset was stolen")
+    low = sum(1 for one in parts if one.estimate and one.estimate.value < HALF)
+    limit = f"{low} of these {len(parts)} models have copies below half of their accuracy"
+    decisive = some(parts)
+    return Outcome(decisive, tuple(sorted(parts, key=lambda one: one.estimate.value if one.estimate else 0.0)), (limit,))
+
+
+def _relative(entry: str, stolen: float, own: float, n: int, images: int, count: int) -> Part:
+    """Return the accuracy of a copy over that of its target; the error allows for any dependence of the two, the interval for the choice."""
+    error = math.sqrt(stolen * (1 - stolen) / n) + HALF * math.sqrt(own * (1 - own) / images)
+    z = (stolen - HALF * own) / error
+    half = float(stats.norm.isf(0.025 / count))
+    ratio_error = math.sqrt(stolen * (1 - stolen) / n) / own + stolen * math.sqrt(own * (1 - own) / images) / own**2
+    ratio = stolen / own
+    estimate = Estimate(ratio, ratio - half * ratio_error, ratio + half * ratio_error, n, 1, "images")
+    return Part(entry, estimate, min(1.0, 2 * float(stats.norm.cdf(z))), min(1.0, 2 * float(stats.norm.sf(z))))
+
+
+def _variant(data: Data, claim: Claim, preset: str) -> Outcome:
+    base, other = data.stealing(ACCURACY), data.stealing(ACCURACY, preset)
+    if base is None or other is None:
+        return Outcome(reason=NOTHING.format("base" if base is None else preset))
+    lines = data.lines(*PUBLIC)
+    try:
+        return differences(claim, lines.assign(change=lines[other] - lines[base]), "change")
+    except ValueError as error:
+        return Outcome(reason=str(error))
+
+
+def _wide(data: Data, claim: Claim) -> Outcome:
+    return _variant(data, claim, "wide_surrogate")
+
+
+def _foreign(data: Data, claim: Claim) -> Outcome:
+    return _variant(data, claim, "ood_queries")
+
+
+def _by_size(data: Data, claim: Claim) -> Outcome:
+    measure = data.stealing(ACCURACY)
+    if measure is None or TEST not in data.table.measures:
+        return Outcome(reason=NOTHING.format("base"))
+    lines = data.lines(*PUBLIC)
+    sizes = [getattr(data.entry(id), "params", None) or math.nan for id in lines["entry"]]
+    return within(data, claim, lines.assign(size=np.asarray(sizes, dtype=float)), "size", measure, covariate=TEST)
+
+
+BENCHMARK = "benchmark models (public models that were not trained for security research)"
+CLAIMS = (
+    Claim(
+        "stealing-cub", "Stealing performs especially poorly on CUB-200-2011, in contrast to the same architectures elsewhere.", STUDY,
+        f"{BENCHMARK}: architectures that were stolen on CUB-200-2011 and on another dataset",
+        "mean over architectures of the copy's accuracy on CUB-200-2011 minus its accuracy elsewhere", "none; architecture is held equal",
+        "the difference is clearly less than 0.02 below zero", "accuracy", -1, 0.02, _birds,
+        ("the targets themselves were fed wrongly on CUB-200-2011: their accuracy is 7 points below the publisher's", UNKNOWN),
+    ),
+    Claim(
+        "stealing-accuracy", "The more accurate the target, the worse is stealing.", STUDY,
+        f"{BENCHMARK}, within each dataset", "mean within datasets of Spearman's rho of copy's and target's accuracy", "none",
+        "rho is clearly above -0.2", "rho", -1, 0.2, _by_accuracy,
+        ("on ImageNet-1k the fall begins above a target accuracy of about 0.65 only", UNKNOWN),
+    ),
+    Claim(
+        "stealing-modern", "Stealing is too weak to be effective on some modern high-performing models.", STUDY,
+        f"{BENCHMARK} of {MODERN} or later in the highest quarter of their dataset by accuracy",
+        "accuracy of the copy over that of the target; too weak: below 0.5, for at least one model (Bonferroni)", "none",
+        "every such model has a copy with clearly more than half of its accuracy", "ratio", -1, 0.0, _modern,
+        ("the study does not say what is too low; half of the target's accuracy is our choice", UNKNOWN),
+    ),
+    Claim(
+        "larger-surrogate", "A larger surrogate does not improve stealing.", READERS, f"{BENCHMARK} with both numbers",
+        "mean over datasets of the copy's accuracy with the wide surrogate minus the base one, same targets", "none; the target is held equal",
+        "the wide surrogate is clearly better", "accuracy", -1, 0.0, _wide,
+        ("in the release the wide surrogate's numbers form two groups that no column explains", UNKNOWN),
+    ),
+    Claim(
+        "foreign-queries", "Queries from another distribution make stealing less effective.", READERS, f"{BENCHMARK} with both numbers",
+        "mean over datasets of the copy's accuracy with ImageNet queries minus that with own ones, same targets", "none; the target is held equal",
+        "the loss is clearly less than 0.02", "accuracy", -1, 0.02, _foreign, (UNKNOWN,),
+    ),
+    Claim(
+        "complex-targets", "Stealing works badly on overly complex targets.", READERS, f"{BENCHMARK}, within each dataset",
+        "mean within datasets of the partial Spearman's rho of the copy's accuracy with the target's parameters", "target accuracy",
+        "rho is clearly above -0.2", "rho", -1, 0.2, _by_size,
+        ("the example of the study, RegNetY-320, is not in the release", "parameters stand for complexity"),
+    ),
+    Claim(
+        "stealing-security", "On poorly performing security models stealing rises with target accuracy.", READERS,
+        "security models, within each dataset", "mean within datasets of Spearman's rho of copy's and target's accuracy", "none",
+        "rho is clearly below 0.2", "rho", 1, 0.2, _of_security,
+        ("the released models with this number are of one source (adversarial training on CIFAR-10)", UNKNOWN),
+    ),
+)  # fmt: skip
