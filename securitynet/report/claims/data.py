@@ -21,15 +21,17 @@ SUFFIXES = ("_cifar100", "_cifar10", "_svhn", "_cub")
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """The rows, and the table of them without the models whose published numbers are known to be wrong."""
+    """The rows, and the table of them without the models whose published numbers are known to be wrong; `whole` has those too."""
 
     rows: Sequence[Row]
     table: Measured
+    whole: Measured
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Data:
         """Return the data of rows."""
-        return cls(rows, measured(rows).without())
+        whole = measured(rows)
+        return cls(rows, whole.without(), whole)
 
     def lines(self, *purposes: str) -> pd.DataFrame:
         """Return the lines of models of these purposes, of all without any."""

@@ -185,7 +185,7 @@ CLAIMS = (
         "none; the model is held equal", "the difference is clearly within 0.01 of zero", "AUC", 0, 0.01, _inputs,
     ),
     Claim(
-        "security-membership", "At equal overfitting, low-performing security models leak less than other models.", READERS,
+        "security-leakage", "At equal overfitting, low-performing security models leak less than other models.", READERS,
         "security models below the first quartile of benchmark accuracy on their dataset, against all others there, over the levels both have",
         "difference of the modified-entropy AUC, on every dataset", "overfitting level", "on some dataset the difference is clearly above -0.002",
         "AUC", -1, 0.002, _security,

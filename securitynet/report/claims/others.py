@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import stats
 
 from securitynet.metrics.intervals import clopper_pearson
 from securitynet.metrics.vocabulary import ACCURACY
-from securitynet.report.claims.claim import READERS, STUDY, Claim, Outcome, Part, some
+from securitynet.report.claims.claim import READERS, STUDY, Claim, Outcome, Part, each, some
 from securitynet.report.claims.data import PUBLIC, Data
 from securitynet.report.claims.estimates import Estimate
 from securitynet.report.claims.membership import ENTROPY, by_dataset
@@ -73,7 +74,7 @@ def _cost(data: Data, claim: Claim) -> Outcome:
 def _metadata(data: Data, claim: Claim) -> Outcome:
     wanted = [name for name in (data.stealing(ACCURACY), data.membership(ENTROPY)) if name]
     facts = metadata_of(data.table)[list(OF_THE_PAPER)]
-    tests = [one for one in metadata_effects(data.table, facts) if one.y in wanted]
+    tests = metadata_effects(replace(data.table, measures=tuple(wanted)), facts)
     parts = [_of_effect(one) for one in tests]
     usable = [one for one in parts if one.estimate]
     if not usable:
@@ -100,6 +101,23 @@ def _classes(data: Data, claim: Claim) -> Outcome:
         return Outcome(reason="no row holds the accuracy of a copy beside the target's")
     lines = data.lines(*PUBLIC, "other")
     return by_dataset(data, claim, lines.assign(relative=lines[measure] / lines[TEST]), "relative")
+
+
+def _security_accuracy(data: Data, claim: Claim) -> Outcome:
+    lines = data.lines(*PUBLIC, "security")
+    known, parts = lines[lines[TEST].notna()] if TEST in lines else lines[:0], []
+    for (_, dataset), own in known.groupby(["origin", "dataset"], sort=True):
+        security = (own["purpose"] == "security").tolist()
+        if min(sum(security), len(security) - sum(security)) < FEWEST_OF_A_KIND:
+            continue
+        try:
+            parts.append(claim.part(str(dataset), *contrast(own, TEST, security)))
+        except ValueError as error:
+            parts.append(Part(str(dataset), reason=str(error)))
+    usable = [one for one in parts if one.estimate]
+    if not usable:
+        return Outcome(parts=tuple(parts), reason=f"no dataset has {FEWEST_OF_A_KIND} security and {FEWEST_OF_A_KIND} benchmark models")
+    return Outcome(each(usable), tuple(parts))
 
 
 def _self_trained(data: Data, claim: Claim) -> Outcome:
@@ -141,6 +159,12 @@ def _is_own(data: Data, id: str) -> bool:
 
 assert set(OF_THE_PAPER) <= set(COLUMNS)
 CLAIMS = (
+    Claim(
+        "security-accuracy", "Security models perform worse on their task than benchmark models.", READERS,
+        "security models against benchmark models of the same dataset", "difference of the target accuracy, on every dataset", "none",
+        "on some dataset the difference is clearly above -0.02", "accuracy", -1, 0.02, _security_accuracy,
+        ("in the release, security models are adversarially trained, or trained as their controls, by two groups",),
+    ),
     Claim(
         "stealing-classes", "Stealing is harder where there are more classes.", READERS, "datasets of benchmark and medical models",
         "Spearman's rho over datasets of the mean of copy's over target's accuracy with the number of classes", "none",

@@ -48,7 +48,9 @@ def within(
         spread, unit = correlation(whole, names)
     except ValueError as error:
         return Outcome(parts=tuple(parts), reason=str(error))
-    return Outcome(claim.part(f"mean over {len(kept)} groups", spread, len(whole), unit), tuple(parts))
+    inside = [one.name for one in parts if one.inside and one.estimate]
+    name = f"mean over {len(kept)} groups" if len(kept) > 1 else inside[0]
+    return Outcome(claim.part(name, spread, len(whole), unit), tuple(parts))
 
 
 def _part(claim: Claim, name: str, own: pd.DataFrame, names: Sequence[str], inside: bool) -> Part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -96,10 +97,15 @@ def _modern(data: Data, claim: Claim) -> Outcome:
             parts.append(_relative(entry, stolen, own, n, of_target, len(chosen)))
     if not parts:
         return Outcome(reason=f"no model of {MODERN} or later in the highest quarter of its dataset was stolen")
-    low = sum(1 for one in parts if one.estimate and one.estimate.value < HALF)
-    limit = f"{low} of these {len(parts)} models have copies below half of their accuracy"
-    decisive = some(parts)
-    return Outcome(decisive, tuple(sorted(parts, key=lambda one: one.estimate.value if one.estimate else 0.0)), (limit,))
+    parts.sort(key=_value)
+    low = sum(_value(one) < HALF for one in parts)
+    lowest = some(parts, f"lowest of {len(parts)} models: {parts[0].name}")
+    whole = replace(lowest, estimate=lowest.estimate and replace(lowest.estimate, n=len(parts), clusters=len(parts), unit="models"))
+    return Outcome(whole, tuple(parts), (f"{low} of these {len(parts)} models have copies with less than half of their accuracy",))
+
+
+def _value(part: Part) -> float:
+    return part.estimate.value if part.estimate else math.inf
 
 
 def _relative(entry: str, stolen: float, own: float, n: int, images: int, count: int) -> Part:
@@ -138,7 +144,12 @@ def _by_size(data: Data, claim: Claim) -> Outcome:
         return Outcome(reason=NOTHING.format("base"))
     lines = data.lines(*PUBLIC)
     sizes = [getattr(data.entry(id), "params", None) or math.nan for id in lines["entry"]]
-    return within(data, claim, lines.assign(size=np.asarray(sizes, dtype=float)), "size", measure, covariate=TEST)
+    lines = lines.assign(size=np.asarray(sizes, dtype=float))
+    outcome, plain = (within(data, claim, lines, "size", measure, covariate=covariate) for covariate in (TEST, None))
+    if plain.whole is None:
+        return outcome
+    beside = replace(plain.whole, name=f"{plain.whole.name}, target accuracy not held equal", inside=False)
+    return replace(outcome, parts=(*outcome.parts, beside))
 
 
 BENCHMARK = "benchmark models (public models that were not trained for security research)"

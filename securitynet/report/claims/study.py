@@ -12,7 +12,7 @@ from securitynet.report.claims.claim import CONFIRMED, REFUTED, UNTESTED, Claim,
 from securitynet.report.claims.data import Data
 from securitynet.report.counts import Counts, counts_of
 from securitynet.report.hypotheses import LEVEL
-from securitynet.report.measured import measured, published_rows
+from securitynet.report.measured import published_rows
 from securitynet.report.published import ORIGIN
 from securitynet.report.statistics import holm
 from securitynet.results.row import Row
@@ -60,12 +60,11 @@ def study(rows: Iterable[Row] | None = None, claims: Sequence[str] = (), files: 
     for id in claims:
         if id not in {one.id for one in CLAIMS}:
             raise unknown("claim", id, [one.id for one in CLAIMS])
-    given = [row for row in published_rows() if row.origin == ORIGIN] if rows is None else list(rows)
-    data = Data.of(given)
+    data = Data.of(published_rows(ORIGIN) if rows is None else list(rows))
     outcomes = [(one, one.test(data, one)) for one in CLAIMS]
     source = f"the rows that the study released (origin {ORIGIN})" if rows is None else "the given rows"
     verdicts = tuple(one for one in decided(outcomes, files) if not claims or one.claim.id in claims)
-    return Study(counts_of(measured(given)), source, verdicts)
+    return Study(counts_of(data.whole), source, verdicts)
 
 
 def decided(outcomes: Sequence[tuple[Claim, Outcome]], files: Sequence[str] = ()) -> list[Verdict]:
@@ -73,6 +72,13 @@ def decided(outcomes: Sequence[tuple[Claim, Outcome]], files: Sequence[str] = ()
     smallest = [_smallest(outcome) for _, outcome in outcomes]
     corrected = iter(holm([p for p in smallest if p is not None]))
     return [_verdict(claim, outcome, p, None if p is None else next(corrected), files) for (claim, outcome), p in zip(outcomes, smallest, strict=True)]
+
+
+def _alone(outcome: Outcome) -> str:
+    """Say which parts are clear by themselves, corrected for the number of parts."""
+    parts = [one for one in outcome.parts if one.inside and one.estimate]
+    clear = [one.name for one in parts if one.p_holds is not None and one.p_holds * len(parts) < LEVEL]
+    return f"; by itself it holds in {', '.join(clear)}" if clear and len(parts) > 1 else ""
 
 
 def _smallest(outcome: Outcome) -> float | None:
@@ -87,7 +93,7 @@ def _verdict(claim: Claim, outcome: Outcome, p: float | None, p_holm: float | No
     if whole is None or p is None or p_holm is None:
         return Verdict(claim, outcome, UNTESTED, outcome.reason or "no number", command)
     if p_holm >= LEVEL:
-        why = "the rows do not decide: neither the claim nor its contrary is clear"
+        why = f"the rows do not decide: neither the claim nor its contrary is clear{_alone(outcome)}"
         return Verdict(claim, outcome, UNTESTED, why, command, p, p_holm)
     holds = (whole.p_holds or 0.0) <= (whole.p_fails or 0.0)
     why = "the effect clearly has the claimed sign" if claim.sign else "the effect is clearly not zero"
