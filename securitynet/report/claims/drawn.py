@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from securitynet.report.claims.claim import Part, Verdict
@@ -26,15 +27,15 @@ def forest(verdict: Verdict) -> Figure | None:
     shown = [*parts, whole] if not parts or parts[0] is not whole else parts
     claim = verdict.claim
     notes = [f"95 % intervals. Filled: of the claim; hollow: beside it; diamond: decides. {verdict.verdict.capitalize()}."]
-    size = (7.5, 1.9 + 0.3 * len(shown))
-    figure, [axes] = panels(1, 1, size, claim.id, notes)
+    if left := sum(1 for one in verdict.outcome.parts if one.estimate) - len(parts):
+        notes.append(f"{left} more parts are in the table.")
+    figure, [axes] = panels(1, 1, (7.5, 2.2 + 0.3 * len(shown)), textwrap.fill(claim.text, 70), notes)
     for place, one in enumerate(shown):
         _draw(axes, place, one, one is whole)
     axes.axvline(0, color=GREY, linewidth=1, zorder=0)
     for mark in {claim.margin * sign for sign in ([-1, 1] if claim.sign == 0 else [claim.sign])} - {0.0}:
         axes.axvline(mark, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-    dress(axes, claim.text, claim.unit, "")
-    axes.title.set_wrap(True)
+    dress(axes, "", claim.unit, "")
     axes.set_yticks(range(len(shown)), [_label(one) for one in shown], fontsize=8, parse_math=False)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.locator_params(axis="x", nbins=6)
