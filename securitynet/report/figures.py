@@ -189,7 +189,8 @@ def _kinds(axes: Axes, lines: pd.DataFrame, y: str, style: tuple[str, str, str])
     found, lines = [], lines[lines[GAP].notna() & lines[y].notna()]
     for purpose, own in lines.groupby("purpose", sort=True):
         scatter(axes, own, GAP, y, (colour, marker), label if purpose != "security" else "_" + label)
-        found.append(f"{label}, {purpose}: {fit(axes, own, GAP, y, colour)}")
+        name = f"    {purpose} models" if purpose in ("security", "other") and found else label
+        found.append(f"{name}: {fit(axes, own, GAP, y, colour)}")
     return [f"{label}: a definition, n {len(lines)}"] if definition(GAP, y) and len(lines) else found
 
 

@@ -25,7 +25,7 @@ def panels(
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure of `count` panels with a title, notes below it, and its axes, all of one range where they are `common`."""
     rows = math.ceil(count / columns)
-    figure = _matplotlib()(figsize=size or (max(5.5, 3.6 * columns), 0.9 + 3.1 * rows), dpi=150, layout="constrained")
+    figure = _matplotlib()(figsize=size or (max(5.5, 3.7 * columns), 0.9 + 3.1 * rows), dpi=150, layout="constrained")
     grid = np.asarray(figure.subplots(rows, columns, squeeze=False, sharex=common, sharey=common)).ravel()
     for spare in grid[count:]:
         spare.set_axis_off()
@@ -65,6 +65,9 @@ def captions(axes: Axes, lines: Sequence[str]) -> None:
         "\n".join(lines), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", fontsize=7, color=GREY, parse_math=False
     )
     drawn.set_in_layout(False)
+    figure = axes.figure.get_figure(root=True)
+    if figure is not None:
+        figure.set_figheight(max(figure.get_figheight(), 3.6 + 0.12 * len(lines)))
 
 
 def chance(axes: Axes) -> None:
