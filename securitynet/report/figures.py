@@ -59,7 +59,11 @@ def statistics_figure(table: Measured) -> Figure | None:
         ("a  Year of the paper", ("model types", _stated(types, "year")), sorted(_counted(types, lambda one: one.year).items())),
         ("b  Benchmark models", ("models", len(kinds["benchmark"])), _by_size(_counted(kinds["benchmark"], _type))),
         ("c  Security models", ("models", len(kinds["security"])), _by_size(_counted(kinds["security"], _type))),
-        ("d  Country", ("model types", _stated(types, "countries")), _by_size(Counter(one for kind in types for one in kind.countries or ()))),
+        (
+            "d  Country",
+            ("model types", _stated(types, "countries")),
+            _by_size(Counter(one for kind in types for one in kind.countries or ())),
+        ),
         ("e  Venue", ("model types", _stated(types, "venue")), _by_size(_counted(types, lambda one: one.venue))),
         ("f  Dataset", ("models", len(measured)), _by_size(Counter(measured["dataset"]))),
     )
@@ -180,7 +184,9 @@ def _notes(table: Measured, datasets: Sequence[str]) -> list[str]:
     lines = {dataset: table.frame[table.frame["dataset"] == dataset] for dataset in datasets}
     flat = [name for name, own in lines.items() if "same number" in (untestable(own[own[GAP].notna()], GAP, _curves(table)[0]) or "")]
     hollow = ["Hollow: security models."] if (table.frame["purpose"] == "security").any() else []
-    return [FITTED, *hollow] + [f"{name}: all models state the same train accuracy, so the level is only minus the target accuracy." for name in flat]
+    return [FITTED, *hollow] + [
+        f"{name}: all models state the same train accuracy, so the level is only minus the target accuracy." for name in flat
+    ]
 
 
 def _kinds(axes: Axes, lines: pd.DataFrame, y: str, style: tuple[str, str, str]) -> list[str]:

@@ -69,5 +69,3 @@ def _errors(a: Floats, b: Floats, labels: np.ndarray, grid: Floats, line: Floats
     left = np.stack([np.polyval(np.polyfit(a[labels != name], b[labels != name], 1), grid) for name in names])
     errors: Floats = np.sqrt((len(names) - 1) / len(names) * np.square(left - line).sum(axis=0))
     return errors
-
-

@@ -27,6 +27,11 @@ class Part:
     inside: bool = True
     reason: str | None = None
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the part as one flat JSON object."""
+        own = {name: value for name, value in vars(self).items() if name != "estimate"}
+        return {**own, **(asdict(self.estimate) if self.estimate else {})}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -83,12 +88,16 @@ class Verdict:
         fixed = {name: value for name, value in vars(self.claim).items() if name not in ("test", "limits")}
         effect = asdict(self.estimate) if self.estimate else dict.fromkeys(("value", "low", "high", "n", "clusters"))
         decided = {"verdict": self.verdict, "why": self.why, "p": self.p, "p_corrected": self.p_holm}
-        parts = [{**{key: value for key, value in asdict(one).items() if key != "estimate"}, **(asdict(one.estimate) if one.estimate else {})}
-                 for one in self.outcome.parts]  # fmt: skip
-        limits = [*self.claim.limits, *self.outcome.limits]
-        decisive = self.outcome.whole.name if self.outcome.whole else None
-        return {**fixed, **decided, "effect": effect, "decided_by": decisive, "parts": parts, "limits": limits, "figure": self.figure,
-                "command": self.command}  # fmt: skip
+        return {
+            **fixed,
+            **decided,
+            "effect": effect,
+            "decided_by": self.outcome.whole.name if self.outcome.whole else None,
+            "parts": [one.to_record() for one in self.outcome.parts],
+            "limits": [*self.claim.limits, *self.outcome.limits],
+            "figure": self.figure,
+            "command": self.command,
+        }
 
 
 def judged(spread: Spread, sign: int, margin: float) -> tuple[float, float]:

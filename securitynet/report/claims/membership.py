@@ -40,16 +40,15 @@ def _harder(data: Data, claim: Claim) -> Outcome:
     lines = lines[lines[GAP] >= SMALLEST_GAP]
     found, clearest, missing = [], [], []
     for attack in _attacks(data):
-        known = lines[lines[attack].notna()]
-        known = known.assign(strength=(known[attack] - 0.5) / (known[GAP] / 2))
-        easy, hard = _kinds(data, known, attack)
-        if not easy or not hard:
-            missing.append(f"{in_words(attack)}: {len(easy)} experiment datasets and {len(hard)} harder ones")
-            continue
-        for name in hard:
-            pairs = [_against(claim, known, attack, name, other) for other in easy]
-            found += pairs
-            clearest.append(each(pairs))
+        for _, known in lines[lines[attack].notna()].groupby("origin", sort=True):
+            known = known.assign(strength=(known[attack] - 0.5) / (known[GAP] / 2))
+            easy, hard = _kinds(data, known, attack)
+            if not easy or not hard:
+                missing.append(f"{in_words(attack)}: {len(easy)} experiment datasets and {len(hard)} harder ones")
+            for name in hard if easy else []:
+                pairs = [_against(claim, known, attack, name, other) for other in easy]
+                found += pairs
+                clearest.append(each(pairs))
     if not clearest:
         reason = "; ".join(missing) or "no attack beside prediction correctness, whose AUC is the overfitting level by definition"
         return Outcome(reason=f"not both kinds of datasets have ten models: {reason}")
@@ -90,7 +89,9 @@ def _inputs(data: Data, claim: Claim) -> Outcome:
         outcome = differences(claim, many.assign(change=many[top] - many[full]), "change")
     except ValueError as error:
         return Outcome(reason=str(error))
-    return outcome if outcome.whole else Outcome(parts=outcome.parts, reason=f"no dataset of {MANY} or more classes has ten models with both")
+    return (
+        outcome if outcome.whole else Outcome(parts=outcome.parts, reason=f"no dataset of {MANY} or more classes has ten models with both")
+    )
 
 
 def _mlp_pairs(data: Data) -> list[tuple[str, str]]:
@@ -147,11 +148,15 @@ def _training_data(data: Data, claim: Claim) -> Outcome:
 
 
 def by_dataset(data: Data, claim: Claim, lines: pd.DataFrame, measure: str) -> Outcome:
-    """Return the outcome of a claim on Spearman's rho, over datasets, of a measure's mean with the number of classes."""
+    """Return the outcome of a claim on Spearman's rho, over datasets, of a measure's mean with the number of classes.
+
+    Of several origins of measurements, it is of the one with most datasets.
+    """
     from securitynet.report.claims.estimates import jackknife
     from securitynet.report.claims.ranks import rank_correlation
 
     known = lines[lines[measure].notna()]
+    known = max((own for _, own in known.groupby("origin", sort=True)), key=lambda own: own["dataset"].nunique(), default=known)
     means = [(data.classes[name], own[measure].mean()) for name, own in known.groupby("dataset", sort=True) if name in data.classes]
     if len(means) < FEWEST:
         return Outcome(reason=f"the unit is the dataset, and {len(means)} are too few; {FEWEST} are needed")
@@ -164,36 +169,83 @@ def by_dataset(data: Data, claim: Claim, lines: pd.DataFrame, measure: str) -> O
 
 CLAIMS = (
     Claim(
-        "overfitting", "Membership inference rises with the overfitting level.", STUDY,
-        "all models, within each dataset and kind (benchmark, security)",
-        "mean within groups of Spearman's rho of the modified-entropy AUC with the overfitting level", "none",
-        "rho is clearly below 0.2", "rho", 1, 0.2, _overfitting,
-        ("the AUC of prediction correctness is 0.5 + level / 2 by definition and is no evidence",
-         "SVHN: the train accuracy is one typed number, so no level was measured"),
+        id="overfitting",
+        text="Membership inference rises with the overfitting level.",
+        stated_by=STUDY,
+        population="all models, within each dataset and kind (benchmark, security)",
+        statistic="mean within groups of Spearman's rho of the modified-entropy AUC with the overfitting level",
+        covariates="none",
+        refuted_if="rho is clearly below 0.2",
+        unit="rho",
+        sign=1,
+        margin=0.2,
+        test=_overfitting,
+        limits=(
+            "the AUC of prediction correctness is 0.5 + level / 2 by definition and is no evidence",
+            "SVHN: the train accuracy is one typed number, so no level was measured",
+        ),
     ),
     Claim(
-        "harder-data", "An attack that does well on experiment datasets need not do so on harder ones.", STUDY,
-        f"benchmark models with a level of at least {SMALLEST_GAP}; experiment: {', '.join(EXPERIMENT)}; harder: {HARDER} classes or more",
-        "(AUC - 0.5) / (level / 2), how many times the attack beats the level's own; on at least one harder dataset it is below that on every "
-        "experiment dataset (Bonferroni)", "overfitting level, by the ratio",
-        "on every harder dataset it is clearly as high as on some experiment dataset", "times", -1, 0.0, _harder,
-        ("only the modified-entropy attack can be tested in the release: the MLP's numbers were never published",),
+        id="harder-data",
+        text="An attack that does well on experiment datasets need not do so on harder ones.",
+        stated_by=STUDY,
+        population=(
+            f"benchmark models with a level of at least {SMALLEST_GAP}; experiment: {', '.join(EXPERIMENT)}; "
+            f"harder: {HARDER} classes or more"
+        ),
+        statistic=(
+            "(AUC - 0.5) / (level / 2), how many times the attack beats the level's own; on at least one harder dataset it "
+            "is below that on every experiment dataset (Bonferroni)"
+        ),
+        covariates="overfitting level, by the ratio",
+        refuted_if="on every harder dataset it is clearly as high as on some experiment dataset",
+        unit="times",
+        sign=-1,
+        margin=0.0,
+        test=_harder,
+        limits=("only the modified-entropy attack can be tested in the release: the MLP's numbers were never published",),
     ),
     Claim(
-        "mlp-inputs", "With many classes the MLP attack differs between all posteriors and the three largest.", STUDY,
-        f"all models of datasets with {MANY} or more classes", "mean over datasets of the AUC on the top three minus that on all, same models",
-        "none; the model is held equal", "the difference is clearly within 0.01 of zero", "AUC", 0, 0.01, _inputs,
+        id="mlp-inputs",
+        text="With many classes the MLP attack differs between all posteriors and the three largest.",
+        stated_by=STUDY,
+        population=f"all models of datasets with {MANY} or more classes",
+        statistic="mean over datasets of the AUC on the top three minus that on all, same models",
+        covariates="none; the model is held equal",
+        refuted_if="the difference is clearly within 0.01 of zero",
+        unit="AUC",
+        sign=0,
+        margin=0.01,
+        test=_inputs,
     ),
     Claim(
-        "security-leakage", "At equal overfitting, low-performing security models leak less than other models.", READERS,
-        "security models below the first quartile of benchmark accuracy on their dataset, against all others there, over the levels both have",
-        "difference of the modified-entropy AUC, on every dataset", "overfitting level", "on some dataset the difference is clearly above -0.002",
-        "AUC", -1, 0.002, _security,
-        ("security models differ from others in source, training and architecture at once: the difference has no single cause",),
+        id="security-leakage",
+        text="At equal overfitting, low-performing security models leak less than other models.",
+        stated_by=READERS,
+        population=(
+            "security models below the first quartile of benchmark accuracy on their dataset, against all others there, "
+            "over the levels both have"
+        ),
+        statistic="difference of the modified-entropy AUC, on every dataset",
+        covariates="overfitting level",
+        refuted_if="on some dataset the difference is clearly above -0.002",
+        unit="AUC",
+        sign=-1,
+        margin=0.002,
+        test=_security,
+        limits=("security models differ from others in source, training and architecture at once: the difference has no single cause",),
     ),
     Claim(
-        "membership-data", "More classes and more data in training make membership inference harder.", READERS, "datasets",
-        "Spearman's rho over datasets of the mean modified-entropy AUC with the number of classes", "none", "rho is clearly above -0.2", "rho",
-        -1, 0.2, _training_data,
+        id="membership-data",
+        text="More classes and more data in training make membership inference harder.",
+        stated_by=READERS,
+        population="datasets",
+        statistic="Spearman's rho over datasets of the mean modified-entropy AUC with the number of classes",
+        covariates="none",
+        refuted_if="rho is clearly above -0.2",
+        unit="rho",
+        sign=-1,
+        margin=0.2,
+        test=_training_data,
     ),
-)  # fmt: skip
+)

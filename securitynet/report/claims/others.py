@@ -18,7 +18,7 @@ from securitynet.report.claims.membership import ENTROPY, by_dataset
 from securitynet.report.claims.paired import FEWEST_OF_A_KIND, contrast, differences
 from securitynet.report.hypotheses import FEWEST, Tested
 from securitynet.report.measured import GAP, TEST, in_words
-from securitynet.report.metadata import COLUMNS, metadata_effects, metadata_of
+from securitynet.report.metadata import metadata_effects, metadata_of
 from securitynet.report.statistics import Effect
 
 if TYPE_CHECKING:
@@ -59,10 +59,11 @@ def _cost(data: Data, claim: Claim) -> Outcome:
             own[row.attack] = max(own.get(row.attack, 0.0), row.seconds)
     both = {key: own for key, own in seconds.items() if CLEANSE in own and any(name in own for name in FILTERS)}
     found = []
-    for (_, id, dataset), own in both.items():
+    for (origin, id, dataset), own in both.items():
         entry, slowest = data.entry(id), max(own[name] for name in FILTERS if name in own)
         kind = (entry.paper_model_type or entry.family if entry else None) or "unstated"
-        found.append({"entry": id, "dataset": dataset, "model_type": kind, "change": math.log10(slowest / own[CLEANSE])})
+        change = math.log10(slowest / own[CLEANSE])
+        found.append({"origin": origin, "entry": id, "dataset": dataset, "model_type": kind, "change": change})
     if not found:
         return Outcome(reason="no model has the seconds of Neural Cleanse beside those of STRIP or NEO; the study published none")
     try:
@@ -90,7 +91,10 @@ def _of_effect(one: Tested) -> Part:
         return Part(name, reason=one.reason)
     effect = one.numbers
     error = (effect.high - effect.low) / 2 / float(stats.t.ppf(0.975, effect.df))
-    inner = [float(stats.t.sf((0.2 - effect.coefficient) / error, effect.df)), float(stats.t.sf((effect.coefficient + 0.2) / error, effect.df))]
+    inner = [
+        float(stats.t.sf((0.2 - effect.coefficient) / error, effect.df)),
+        float(stats.t.sf((effect.coefficient + 0.2) / error, effect.df)),
+    ]
     estimate = Estimate(effect.coefficient, effect.low, effect.high, effect.n, effect.groups, "model types", effect.df)
     return Part(name, estimate, effect.p, min(1.0, 2 * max(inner)))
 
@@ -124,8 +128,8 @@ def _self_trained(data: Data, claim: Claim) -> Outcome:
     own = np.asarray([_is_own(data, str(id)) for id in data.table.frame["entry"]], dtype=bool)
     if not own.any():
         return Outcome(
-            reason="all models of these rows are public; give rows of models trained by oneself beside them (--results FILE...), of the same "
-            "dataset, attack and settings"
+            reason="all models of these rows are public; give rows of models trained by oneself beside them (--results FILE...), "
+            "of the same dataset, attack and settings"
         )
     parts = []
     for measure, covariate in ((data.membership(ENTROPY), GAP), (data.stealing(ACCURACY), TEST)):
@@ -133,14 +137,16 @@ def _self_trained(data: Data, claim: Claim) -> Outcome:
             parts += _own_and_public(data, claim, own, measure, covariate)
     usable = [one for one in parts if one.estimate]
     if not usable:
-        return Outcome(parts=tuple(parts), reason=f"no dataset has {FEWEST_OF_A_KIND} public and {FEWEST_OF_A_KIND} own models with one attack")
+        return Outcome(
+            parts=tuple(parts), reason=f"no dataset has {FEWEST_OF_A_KIND} public and {FEWEST_OF_A_KIND} own models with one attack"
+        )
     return Outcome(some(usable), tuple(parts), ("the rows must come from one set of attack settings: nothing here can check that",))
 
 
 def _own_and_public(data: Data, claim: Claim, own: np.ndarray, measure: str, covariate: str) -> list[Part]:
     frame: pd.DataFrame = data.table.frame.assign(own=own)
     known, parts = frame[frame[[measure, covariate]].notna().all(axis=1)], []
-    for dataset, lines in known.groupby("dataset", sort=True):
+    for (_, dataset), lines in known.groupby(["origin", "dataset"], sort=True):
         flag = lines["own"].tolist()
         if min(sum(flag), len(flag) - sum(flag)) < FEWEST_OF_A_KIND:
             continue
@@ -157,42 +163,90 @@ def _is_own(data: Data, id: str) -> bool:
     return id.split("/")[0] in OWN_SOURCES or (data.entry(id) is None and not id.startswith("hf-hub:"))
 
 
-assert set(OF_THE_PAPER) <= set(COLUMNS)
 CLAIMS = (
     Claim(
-        "security-accuracy", "Security models perform worse on their task than benchmark models.", READERS,
-        "security models against benchmark models of the same dataset", "difference of the target accuracy, on every dataset", "none",
-        "on some dataset the difference is clearly above -0.02", "accuracy", -1, 0.02, _security_accuracy,
-        ("in the release, security models are adversarially trained, or trained as their controls, by two groups",),
+        id="security-accuracy",
+        text="Security models perform worse on their task than benchmark models.",
+        stated_by=READERS,
+        population="security models against benchmark models of the same dataset",
+        statistic="difference of the target accuracy, on every dataset",
+        covariates="none",
+        refuted_if="on some dataset the difference is clearly above -0.02",
+        unit="accuracy",
+        sign=-1,
+        margin=0.02,
+        test=_security_accuracy,
+        limits=("in the release, security models are adversarially trained, or trained as their controls, by two groups",),
     ),
     Claim(
-        "stealing-classes", "Stealing is harder where there are more classes.", READERS, "datasets of benchmark and medical models",
-        "Spearman's rho over datasets of the mean of copy's over target's accuracy with the number of classes", "none",
-        "rho is clearly above -0.2", "rho", -1, 0.2, _classes,
-        ("datasets differ in many things at once, and 15 of those in the release are of one collection (MedMNIST)",),
+        id="stealing-classes",
+        text="Stealing is harder where there are more classes.",
+        stated_by=READERS,
+        population="datasets of benchmark and medical models",
+        statistic="Spearman's rho over datasets of the mean of copy's over target's accuracy with the number of classes",
+        covariates="none",
+        refuted_if="rho is clearly above -0.2",
+        unit="rho",
+        sign=-1,
+        margin=0.2,
+        test=_classes,
+        limits=("datasets differ in many things at once, and 15 of those in the release are of one collection (MedMNIST)",),
     ),
     Claim(
-        "metadata", "Attack performance goes along with metadata of a model's paper.", STUDY,
-        "benchmark, security and medical models, within each dataset",
-        f"standardised coefficient of {', '.join(OF_THE_PAPER)} on stealing accuracy and modified-entropy AUC, random intercept per model type; "
-        "at least one is not zero (Bonferroni)", "model type, as random effect", "every coefficient is clearly within 0.2 of zero", "sd per sd",
-        0, 0.2, _metadata, ("the study announces this analysis; what it found is not on its pages, so the weakest form is tested",),
+        id="metadata",
+        text="Attack performance goes along with metadata of a model's paper.",
+        stated_by=STUDY,
+        population="benchmark, security and medical models, within each dataset",
+        statistic=(
+            f"standardised coefficient of {', '.join(OF_THE_PAPER)} on stealing accuracy and modified-entropy AUC, "
+            "random intercept per model type; at least one is not zero (Bonferroni)"
+        ),
+        covariates="model type, as random effect",
+        refuted_if="every coefficient is clearly within 0.2 of zero",
+        unit="sd per sd",
+        sign=0,
+        margin=0.2,
+        test=_metadata,
+        limits=("the study announces this analysis; what it found is not on its pages, so the weakest form is tested",),
     ),
     Claim(
-        "public-models", "Attacks perform differently on public models than on models that one trained oneself.", STUDY,
-        "public models and self-trained ones (built-in, planted, or not in the catalog) of one dataset",
-        "difference of the modified-entropy AUC and of the stealing accuracy, in at least one dataset (Bonferroni)",
-        "overfitting level for membership, target accuracy for stealing", "every difference is clearly within 0.01 of zero", "AUC or accuracy",
-        0, 0.01, _self_trained,
+        id="public-models",
+        text="Attacks perform differently on public models than on models that one trained oneself.",
+        stated_by=STUDY,
+        population="public models and self-trained ones (built-in, planted, or not in the catalog) of one dataset",
+        statistic="difference of the modified-entropy AUC and of the stealing accuracy, in at least one dataset (Bonferroni)",
+        covariates="overfitting level for membership, target accuracy for stealing",
+        refuted_if="every difference is clearly within 0.01 of zero",
+        unit="AUC or accuracy",
+        sign=0,
+        margin=0.01,
+        test=_self_trained,
     ),
     Claim(
-        "backdoor-filters", "Input filters (STRIP, NEO) raise hardly any false alarm on public models.", READERS,
-        "public models without a known backdoor", "share of models that STRIP or NEO flags; hardly any: below 5 %", "none",
-        "the share is clearly above 5 %", "share", -1, RATE, _filters, ("there is no ground truth: a flag on a public model is taken as false",),
+        id="backdoor-filters",
+        text="Input filters (STRIP, NEO) raise hardly any false alarm on public models.",
+        stated_by=READERS,
+        population="public models without a known backdoor",
+        statistic="share of models that STRIP or NEO flags; hardly any: below 5 %",
+        covariates="none",
+        refuted_if="the share is clearly above 5 %",
+        unit="share",
+        sign=-1,
+        margin=RATE,
+        test=_filters,
+        limits=("there is no ground truth: a flag on a public model is taken as false",),
     ),
     Claim(
-        "backdoor-cost", "Input filters (STRIP, NEO) cost much less than Neural Cleanse.", READERS, "all models with both",
-        "mean over datasets of log10 of the slower filter's seconds over Neural Cleanse's", "none; the model is held equal",
-        "the filters are clearly slower", "log10", -1, 0.0, _cost,
+        id="backdoor-cost",
+        text="Input filters (STRIP, NEO) cost much less than Neural Cleanse.",
+        stated_by=READERS,
+        population="all models with both",
+        statistic="mean over datasets of log10 of the slower filter's seconds over Neural Cleanse's",
+        covariates="none; the model is held equal",
+        refuted_if="the filters are clearly slower",
+        unit="log10",
+        sign=-1,
+        margin=0.0,
+        test=_cost,
     ),
-)  # fmt: skip
+)

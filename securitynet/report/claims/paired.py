@@ -20,23 +20,29 @@ FEWEST_OF_A_KIND = FEWEST // 2
 def differences(claim: Claim, lines: pd.DataFrame, column: str) -> Outcome:
     """Return the outcome of a claim on the mean of `column`, a difference per model: per dataset, and the mean over datasets.
 
-    Datasets count alike, so that the mean over them is of no one dataset only. Fewer than ten models of a dataset are left out.
+    Datasets count alike, so that the mean over them is of no one dataset only; of several origins each dataset counts once per origin.
+    Fewer than ten models of a dataset are left out.
     """
     known = lines[lines[column].notna()]
-    sizes = known.groupby("dataset")[column].size()
-    parts = [Part(str(name), reason=f"{size} models are too few, {FEWEST} are needed") for name, size in sizes.items() if size < FEWEST]
-    known = known[known["dataset"].map(sizes) >= FEWEST]
-    if known.empty:
+    parts, kept = [], []
+    for (origin, dataset), own in known.groupby(["origin", "dataset"], sort=True):
+        name = str(dataset) if known["origin"].nunique() == 1 else f"{dataset}, {origin}"
+        if len(own) < FEWEST:
+            parts.append(Part(name, reason=f"{len(own)} models are too few, {FEWEST} are needed"))
+        else:
+            kept.append(own)
+            parts.append(claim.part(name, *mean_over_datasets(own, column)))
+    if not kept:
         return Outcome(parts=tuple(parts), reason="no dataset has ten models with both numbers")
-    for name, own in known.groupby("dataset", sort=True):
-        parts.append(claim.part(str(name), *mean_over_datasets(own, column)))
-    name = f"mean over {known['dataset'].nunique()} datasets" if known["dataset"].nunique() > 1 else str(known["dataset"].iloc[0])
-    return Outcome(claim.part(name, *mean_over_datasets(known, column)), tuple(parts))
+    import pandas as pd
+
+    name = f"mean over {len(kept)} datasets" if len(kept) > 1 else next(one.name for one in parts if one.estimate)
+    return Outcome(claim.part(name, *mean_over_datasets(pd.concat(kept), column)), tuple(parts))
 
 
 def mean_over_datasets(lines: pd.DataFrame, column: str) -> tuple[Spread, int, str]:
     """Return the spread of the mean over datasets of the mean of a column, how many models it is of, and what its clusters are."""
-    values, groups = lines[column].to_numpy(float), lines["dataset"].to_numpy(str)
+    values, groups = lines[column].to_numpy(float), lines.groupby(["origin", "dataset"], sort=True).ngroup().to_numpy()
     names = sorted(set(groups))
     labels, unit = clusters_of(lines)
 

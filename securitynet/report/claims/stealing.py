@@ -30,7 +30,9 @@ def _birds(data: Data, claim: Claim) -> Outcome:
     measure = data.stealing(ACCURACY)
     pairs = _pairs(data, [name for name in (measure, data.stealing(AGREEMENT), TEST) if name]) if measure else None
     if measure is None or pairs is None or len(pairs) < FEWEST:
-        reason = NOTHING.format("base") if measure is None else f"{0 if pairs is None else len(pairs)} architectures were stolen both on {BIRDS}"
+        reason = (
+            NOTHING.format("base") if measure is None else f"{0 if pairs is None else len(pairs)} architectures were stolen both on {BIRDS}"
+        )
         return Outcome(reason=reason if measure is None else f"{reason} and on another dataset, {FEWEST} are needed")
     try:
         whole = claim.part("stealing accuracy", *mean_over_datasets(pairs, measure))
@@ -56,11 +58,16 @@ def _pairs(data: Data, measures: list[str]) -> pd.DataFrame | None:
     lines = lines.assign(architecture=[data.architecture(id) for id in lines["entry"]], relative=lines[measures[0]] / lines[TEST])
     lines = lines[lines[measures[0]].notna() & lines["architecture"].notna()]
     columns, found = [*measures, "relative"], []
-    for (_, architecture), own in lines.groupby(["origin", "architecture"], sort=True):
+    for (origin, architecture), own in lines.groupby(["origin", "architecture"], sort=True):
         here, there = own[own["dataset"] == BIRDS], own[own["dataset"] != BIRDS]
         if len(here) and len(there):
             change = here[columns].mean() - there.groupby("dataset")[columns].mean().mean()
-            facts = {"entry": architecture, "model_type": here["model_type"].iloc[0], "others": ", ".join(sorted(set(there["dataset"])))}
+            facts = {
+                "origin": origin,
+                "entry": architecture,
+                "model_type": here["model_type"].iloc[0],
+                "others": ", ".join(sorted(set(there["dataset"]))),
+            }
             found.append({**facts, "dataset": BIRDS, **change.to_dict()})
     return pd.DataFrame(found) if found else None
 
@@ -85,7 +92,9 @@ def _modern(data: Data, claim: Claim) -> Outcome:
         return Outcome(reason=NOTHING.format("base"))
     lines = data.lines(*PUBLIC)
     lines = lines[lines[measure].notna() & lines[TEST].notna()]
-    quarter = lines.groupby(["origin", "dataset"])[TEST].transform(lambda values: values.quantile(0.75) if len(values) >= FEWEST else math.inf)
+    quarter = lines.groupby(["origin", "dataset"])[TEST].transform(
+        lambda values: values.quantile(0.75) if len(values) >= FEWEST else math.inf
+    )
     years = [getattr(data.entry(id), "year", None) for id in lines["entry"]]
     modern = np.asarray([year is not None and year >= MODERN for year in years], dtype=bool)
     chosen = lines[(lines[TEST] > quarter).to_numpy() & modern]
@@ -109,7 +118,7 @@ def _value(part: Part) -> float:
 
 
 def _relative(entry: str, stolen: float, own: float, n: int, images: int, count: int) -> Part:
-    """Return the accuracy of a copy over that of its target; the error allows for any dependence of the two, the interval for the choice."""
+    """Return the accuracy of a copy over that of its target; the error allows for any dependence of both, the interval for the choice."""
     error = math.sqrt(stolen * (1 - stolen) / n) + HALF * math.sqrt(own * (1 - own) / images)
     z = (stolen - HALF * own) / error
     half = float(stats.norm.isf(0.025 / count))
@@ -155,46 +164,101 @@ def _by_size(data: Data, claim: Claim) -> Outcome:
 BENCHMARK = "benchmark models (public models that were not trained for security research)"
 CLAIMS = (
     Claim(
-        "stealing-cub", "Stealing performs especially poorly on CUB-200-2011, in contrast to the same architectures elsewhere.", STUDY,
-        f"{BENCHMARK}: architectures that were stolen on CUB-200-2011 and on another dataset",
-        "mean over architectures of the copy's accuracy on CUB-200-2011 minus its accuracy elsewhere", "none; architecture is held equal",
-        "the difference is clearly less than 0.02 below zero", "accuracy", -1, 0.02, _birds,
-        ("the targets themselves were fed wrongly on CUB-200-2011: their accuracy is 7 points below the publisher's", UNKNOWN),
+        id="stealing-cub",
+        text="Stealing performs especially poorly on CUB-200-2011, in contrast to the same architectures elsewhere.",
+        stated_by=STUDY,
+        population=f"{BENCHMARK}: architectures that were stolen on CUB-200-2011 and on another dataset",
+        statistic="mean over architectures of the copy's accuracy on CUB-200-2011 minus its accuracy elsewhere",
+        covariates="none; architecture is held equal",
+        refuted_if="the difference is clearly less than 0.02 below zero",
+        unit="accuracy",
+        sign=-1,
+        margin=0.02,
+        test=_birds,
+        limits=("the targets themselves were fed wrongly on CUB-200-2011: their accuracy is 7 points below the publisher's", UNKNOWN),
     ),
     Claim(
-        "stealing-accuracy", "The more accurate the target, the worse is stealing.", STUDY,
-        f"{BENCHMARK}, within each dataset", "mean within datasets of Spearman's rho of copy's and target's accuracy", "none",
-        "rho is clearly above -0.2", "rho", -1, 0.2, _by_accuracy,
-        ("on ImageNet-1k the fall begins above a target accuracy of about 0.65 only", UNKNOWN),
+        id="stealing-accuracy",
+        text="The more accurate the target, the worse is stealing.",
+        stated_by=STUDY,
+        population=f"{BENCHMARK}, within each dataset",
+        statistic="mean within datasets of Spearman's rho of copy's and target's accuracy",
+        covariates="none",
+        refuted_if="rho is clearly above -0.2",
+        unit="rho",
+        sign=-1,
+        margin=0.2,
+        test=_by_accuracy,
+        limits=("on ImageNet-1k the fall begins above a target accuracy of about 0.65 only", UNKNOWN),
     ),
     Claim(
-        "stealing-modern", "Stealing is too weak to be effective on some modern high-performing models.", STUDY,
-        f"{BENCHMARK} of {MODERN} or later in the highest quarter of their dataset by accuracy",
-        "accuracy of the copy over that of the target; too weak: below 0.5, for at least one model (Bonferroni)", "none",
-        "every such model has a copy with clearly more than half of its accuracy", "ratio", -1, 0.0, _modern,
-        ("the study does not say what is too low; half of the target's accuracy is our choice", UNKNOWN),
+        id="stealing-modern",
+        text="Stealing is too weak to be effective on some modern high-performing models.",
+        stated_by=STUDY,
+        population=f"{BENCHMARK} of {MODERN} or later in the highest quarter of their dataset by accuracy",
+        statistic="accuracy of the copy over that of the target; too weak: below 0.5, for at least one model (Bonferroni)",
+        covariates="none",
+        refuted_if="every such model has a copy with clearly more than half of its accuracy",
+        unit="ratio",
+        sign=-1,
+        margin=0.0,
+        test=_modern,
+        limits=("the study does not say what is too low; half of the target's accuracy is our choice", UNKNOWN),
     ),
     Claim(
-        "larger-surrogate", "A larger surrogate does not improve stealing.", READERS, f"{BENCHMARK} with both numbers",
-        "mean over datasets of the copy's accuracy with the wide surrogate minus the base one, same targets", "none; the target is held equal",
-        "the wide surrogate is clearly better", "accuracy", -1, 0.0, _wide,
-        ("in the release the wide surrogate's numbers form two groups that no column explains", UNKNOWN),
+        id="larger-surrogate",
+        text="A larger surrogate does not improve stealing.",
+        stated_by=READERS,
+        population=f"{BENCHMARK} with both numbers",
+        statistic="mean over datasets of the copy's accuracy with the wide surrogate minus the base one, same targets",
+        covariates="none; the target is held equal",
+        refuted_if="the wide surrogate is clearly better",
+        unit="accuracy",
+        sign=-1,
+        margin=0.0,
+        test=_wide,
+        limits=("in the release the wide surrogate's numbers form two groups that no column explains", UNKNOWN),
     ),
     Claim(
-        "foreign-queries", "Queries from another distribution make stealing less effective.", READERS, f"{BENCHMARK} with both numbers",
-        "mean over datasets of the copy's accuracy with ImageNet queries minus that with own ones, same targets", "none; the target is held equal",
-        "the loss is clearly less than 0.02", "accuracy", -1, 0.02, _foreign, (UNKNOWN,),
+        id="foreign-queries",
+        text="Queries from another distribution make stealing less effective.",
+        stated_by=READERS,
+        population=f"{BENCHMARK} with both numbers",
+        statistic="mean over datasets of the copy's accuracy with ImageNet queries minus that with own ones, same targets",
+        covariates="none; the target is held equal",
+        refuted_if="the loss is clearly less than 0.02",
+        unit="accuracy",
+        sign=-1,
+        margin=0.02,
+        test=_foreign,
+        limits=(UNKNOWN,),
     ),
     Claim(
-        "complex-targets", "Stealing works badly on overly complex targets.", READERS, f"{BENCHMARK}, within each dataset",
-        "mean within datasets of the partial Spearman's rho of the copy's accuracy with the target's parameters", "target accuracy",
-        "rho is clearly above -0.2", "rho", -1, 0.2, _by_size,
-        ("the example of the study, RegNetY-320, is not in the release", "parameters stand for complexity"),
+        id="complex-targets",
+        text="Stealing works badly on overly complex targets.",
+        stated_by=READERS,
+        population=f"{BENCHMARK}, within each dataset",
+        statistic="mean within datasets of the partial Spearman's rho of the copy's accuracy with the target's parameters",
+        covariates="target accuracy",
+        refuted_if="rho is clearly above -0.2",
+        unit="rho",
+        sign=-1,
+        margin=0.2,
+        test=_by_size,
+        limits=("the example of the study, RegNetY-320, is not in the release", "parameters stand for complexity"),
     ),
     Claim(
-        "stealing-security", "On poorly performing security models stealing rises with target accuracy.", READERS,
-        "security models, within each dataset", "mean within datasets of Spearman's rho of copy's and target's accuracy", "none",
-        "rho is clearly below 0.2", "rho", 1, 0.2, _of_security,
-        ("the released models with this number are of one source (adversarial training on CIFAR-10)", UNKNOWN),
+        id="stealing-security",
+        text="On poorly performing security models stealing rises with target accuracy.",
+        stated_by=READERS,
+        population="security models, within each dataset",
+        statistic="mean within datasets of Spearman's rho of copy's and target's accuracy",
+        covariates="none",
+        refuted_if="rho is clearly below 0.2",
+        unit="rho",
+        sign=1,
+        margin=0.2,
+        test=_of_security,
+        limits=("the released models with this number are of one source (adversarial training on CIFAR-10)", UNKNOWN),
     ),
-)  # fmt: skip
+)

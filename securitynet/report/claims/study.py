@@ -20,13 +20,14 @@ from securitynet.results.row import Row
 CLAIMS: tuple[Claim, ...] = (*stealing.CLAIMS, *membership.CLAIMS, *others.CLAIMS)
 TITLE = "SecurityNet: Assessing Machine Learning Vulnerabilities on Public Models (Zhang et al., USENIX Security 2024)"
 METHODS = (
-    "A claim is confirmed where its effect clearly has the claimed sign, refuted where an effect of the smallest size that counts is clearly "
-    "excluded; each claim's page says that size. Where neither is clear, it cannot be tested with these rows.",
-    f"Clear: p below {LEVEL}, two-sided, corrected by Holm's method for all claims that can be tested. The claims, populations, statistics, "
-    "covariates and smallest effects are constants of the program; none depends on the rows.",
-    "Intervals are 95 %, of each number alone. Models of one paper and architecture are related, so they leave out whole clusters of models, one "
-    "at a time (jackknife), with Student's t at the effective number of clusters less one; clusters are model types where there are six, else "
-    "training recipes, else models. Exceptions: shares (exact binomial), single models (images), metadata (random intercept, REML).",
+    "A claim is confirmed where its effect clearly has the claimed sign, refuted where an effect of the smallest size that counts is "
+    "clearly excluded; each claim states that size. Where neither is clear, it cannot be tested with these rows.",
+    f"Clear: p below {LEVEL}, two-sided, corrected by Holm's method for all claims that can be tested. The claims, populations, "
+    "statistics, covariates and smallest effects are constants of the program; none depends on the rows.",
+    "Intervals are 95 %, of each number alone. Models of one paper and architecture are related, so whole clusters of models are left out, "
+    "one at a time (jackknife), with Student's t at the effective number of clusters less one; clusters are model types where there are "
+    "six, else training recipes, else models. Exceptions: shares (exact binomial), single models (their images), metadata (random "
+    "intercept, REML).",
     "Nothing is pooled over datasets: a mean over groups is the mean of what was found within each.",
     "Not counted: models whose published numbers are known to be wrong (flags suspect_eval, constant_predictor, failed_attack).",
     "Claims of `readers` are those that two third parties report from the paper's text, which its public pages do not hold.",
@@ -71,7 +72,10 @@ def decided(outcomes: Sequence[tuple[Claim, Outcome]], files: Sequence[str] = ()
     """Return the verdicts of outcomes, their p-values corrected for all of them together."""
     smallest = [_smallest(outcome) for _, outcome in outcomes]
     corrected = iter(holm([p for p in smallest if p is not None]))
-    return [_verdict(claim, outcome, p, None if p is None else next(corrected), files) for (claim, outcome), p in zip(outcomes, smallest, strict=True)]
+    return [
+        _verdict(claim, outcome, p, None if p is None else next(corrected), files)
+        for (claim, outcome), p in zip(outcomes, smallest, strict=True)
+    ]
 
 
 def _alone(outcome: Outcome) -> str:
