@@ -192,7 +192,8 @@ def _notes(table: Measured, datasets: Sequence[str]) -> list[str]:
 def _kinds(axes: Axes, lines: pd.DataFrame, y: str, style: tuple[str, str, str]) -> list[str]:
     """Draw one curve's points over the overfitting level, and their line; those of security models hollow. Return the correlations."""
     colour, marker, label = style
-    found, lines = [], lines[lines[GAP].notna() & lines[y].notna()]
+    found: list[str] = []
+    lines = lines[lines[GAP].notna() & lines[y].notna()]
     for purpose, own in lines.groupby("purpose", sort=True):
         scatter(axes, own, GAP, y, (colour, marker), label if purpose != "security" else "_" + label)
         name = f"    {purpose} models" if purpose in ("security", "other") and found else label

@@ -56,7 +56,7 @@ def fitted(lines: pd.DataFrame, x: str, y: str) -> tuple[Fit | None, str]:
     labels, _ = clusters_of(known)
     a, b = known[x].to_numpy(float), known[y].to_numpy(float)
     grid = np.linspace(a.min(), a.max(), POINTS)
-    line = np.polyval(np.polyfit(a, b, 1), grid)
+    line: Floats = np.asarray(np.polyval(np.polyfit(a, b, 1), grid), dtype=np.float64)
     errors = _errors(a, b, np.asarray(labels, dtype=object), grid, line)
     half = float(stats.t.ppf((1 + LEVEL) / 2, spread.df)) * errors
     found = Fit(grid, line, line - half, line + half, len(known), (float(np.tanh(spread.centre)), *spread.interval()))

@@ -37,7 +37,7 @@ def _birds(data: Data, claim: Claim) -> Outcome:
     try:
         whole = claim.part("stealing accuracy", *mean_over_datasets(pairs, measure))
         parts = [whole]
-        names = {data.stealing(AGREEMENT): "stealing agreement", TEST: "target accuracy", "relative": "stealing / target accuracy"}
+        names = {data.stealing(AGREEMENT) or "": "stealing agreement", TEST: "target accuracy", "relative": "stealing / target accuracy"}
         parts += [
             claim.part(name, *mean_over_datasets(known, key), inside=False)
             for key, name in names.items()
