@@ -55,7 +55,9 @@ def released() -> pd.DataFrame:
     return table[[not BAD & set(flags or ()) for flags in table["flags"]]].rename(columns={"paper_model_type": "type"})
 
 
-def left_out(values: Callable[[pd.DataFrame], float], table: pd.DataFrame, clusters: Sequence[str], df: float) -> tuple[float, float, float]:
+def left_out(
+    values: Callable[[pd.DataFrame], float], table: pd.DataFrame, clusters: Sequence[str], df: float
+) -> tuple[float, float, float]:
     """The value, and its 95 % interval by leaving out one cluster at a time."""
     labels, whole = np.asarray(clusters), values(table)
     names = np.unique(labels)
@@ -133,7 +135,10 @@ def test_stealing_of_modern_models(record: dict[str, Any], released: pd.DataFram
     assert (claim["effect"]["n"], claim["verdict"]) == (len(best), CONFIRMED)
     assert f"{(ratio < 0.5).sum()} of these {len(best)} models" in claim["limits"][-1]
     low, target, n = best["steal"][ratio.idxmin()], best["test"][ratio.idxmin()], 50_000  # images of the validation set
-    bounds = stats.binomtest(round(low * n), n).proportion_ci(1 - 0.05 / len(best)), stats.binomtest(round(target * n), n).proportion_ci(0.99)
+    bounds = (
+        stats.binomtest(round(low * n), n).proportion_ci(1 - 0.05 / len(best)),
+        stats.binomtest(round(target * n), n).proportion_ci(0.99),
+    )
     assert claim["effect"]["high"] == pytest.approx(bounds[0].high / bounds[1].low, abs=0.003) and bounds[0].high < bounds[1].low / 2
 
 
@@ -215,7 +220,9 @@ def test_stealing_by_classes(record: dict[str, Any], released: pd.DataFrame) -> 
     lines = released[released["purpose"].isin(["benchmark", "other"]) & released["steal"].notna()]
     lines = lines.assign(relative=lines["steal"] / lines["test"])
     means = lines.groupby("dataset").agg(relative=("relative", "mean"), classes=("num_classes", "first"))
-    expected = left_out(lambda table: np.arctanh(table["relative"].corr(table["classes"], method="spearman")), means, means.index, len(means) - 1)
+    expected = left_out(
+        lambda table: np.arctanh(table["relative"].corr(table["classes"], method="spearman")), means, means.index, len(means) - 1
+    )
     same(record["stealing-classes"], np.tanh(expected), 20, UNTESTED)
 
 
@@ -237,7 +244,9 @@ def test_metadata(record: dict[str, Any], released: pd.DataFrame) -> None:
     best = optimize.minimize(lambda log: parts(log)[2], np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10})
     beta, gram, _ = parts(best.x)
     half = stats.t.ppf(0.975, 22 - 2) * np.sqrt(np.linalg.inv(gram)[1, 1])
-    assert [claim["effect"][name] for name in ("value", "low", "high")] == pytest.approx([beta[1], beta[1] - half, beta[1] + half], abs=1e-4)
+    assert [claim["effect"][name] for name in ("value", "low", "high")] == pytest.approx(
+        [beta[1], beta[1] - half, beta[1] + half], abs=1e-4
+    )
 
 
 def test_claims_that_the_release_cannot_test(record: dict[str, Any]) -> None:

@@ -68,7 +68,8 @@ def statistics_figure(table: Measured) -> Figure | None:
         ("f  Dataset", ("models", len(measured)), _by_size(Counter(measured["dataset"]))),
     )
     counted = counts_of(table)
-    figure, axes = panels(len(shown), 3, (11, 6.4), f"Statistics of {counted.attacked:,} attacked models (of {counted.models:,} measured)")
+    others = "" if counted.attacked == counted.models else f" (of {counted.models:,} measured)"
+    figure, axes = panels(len(shown), 3, (11, 6.4), f"Statistics of {counted.attacked:,} attacked models{others}")
     for one, (title, (unit, n), counts) in zip(axes, shown, strict=True):
         left = f"; {SHOWN_BARS} of {len(counts)} shown" if len(counts) > SHOWN_BARS else ""
         bars(one, title, f"{unit} (n {n}{left})", counts[:SHOWN_BARS])
