@@ -9,6 +9,7 @@ own. The true value is that of very many model types. Printed: how often the 95 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -57,6 +58,12 @@ def held(draws: int, make: Callable[[np.random.Generator], tuple[float, float]],
     return float(np.mean([low <= truth <= high for low, high in found]))
 
 
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def of_types(lines: pd.DataFrame) -> Values:
     """Return what the models share: their type, and of the models of one source without types enough, the folder of their recipe."""
     from securitynet.report.claims.estimates import clusters_of
@@ -80,14 +87,14 @@ def main() -> None:
                 x, y = correlated(types, rho, rng)
                 return correlation(lines.assign(x=x, y=y), ["x", "y"])[0].interval()
 
-            print(f"{name}: rho {truth:+.2f} {held(draws, make, truth):.3f}", flush=True)
+            say(f"{name}: rho {truth:+.2f} {held(draws, make, truth):.3f}")
         if "five" in name or "CIFAR" in name:
 
             def mean(rng: np.random.Generator, lines: pd.DataFrame = lines, types: Values = types) -> tuple[float, float]:
                 values = np.sqrt(SHARED) * rng.normal(size=types.max() + 1)[types] + np.sqrt(1 - SHARED) * rng.normal(size=len(types))
                 return mean_over_datasets(lines.assign(x=values), "x")[0].interval()
 
-            print(f"{name}: mean {held(draws, mean, 0.0):.3f}", flush=True)
+            say(f"{name}: mean {held(draws, mean, 0.0):.3f}")
     for dataset in ("CIFAR-10", "ImageNet-1k"):
         lines = data.lines(*PUBLIC, "security")
         lines = lines[(lines["dataset"] == dataset) & lines[[GAP, TEST]].notna().all(axis=1)]
@@ -101,7 +108,7 @@ def main() -> None:
             values = np.sqrt(SHARED) * rng.normal(size=shared.max() + 1)[shared] + np.sqrt(1 - SHARED) * rng.normal(size=len(shared))
             return contrast(lines.assign(y=values), "y", flag.tolist(), GAP)[0].interval()
 
-        print(f"security against benchmark, {dataset}: difference {held(draws, difference, 0.0):.3f}", flush=True)
+        say(f"security against benchmark, {dataset}: difference {held(draws, difference, 0.0):.3f}")
 
 
 if __name__ == "__main__":

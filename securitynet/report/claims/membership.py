@@ -50,7 +50,7 @@ def _harder(data: Data, claim: Claim) -> Outcome:
                 found += pairs
                 clearest.append(each(pairs))
     if not clearest:
-        reason = "; ".join(missing) or "no attack beside prediction correctness, whose AUC is the overfitting level by definition"
+        reason = "; ".join(missing) or "no benchmark model has a level and the AUC of an attack other than prediction correctness"
         return Outcome(reason=f"not both kinds of datasets have ten models: {reason}")
     return Outcome(some(clearest), tuple(found))
 

@@ -46,7 +46,7 @@ def _filters(data: Data, claim: Claim) -> Outcome:
 
 def _clean(data: Data, id: str) -> bool:
     entry = data.entry(id)
-    return entry is not None and entry.backdoor in (None, "none")
+    return entry is not None and entry.backdoor in (None, "none") and not _is_own(data, id)
 
 
 def _cost(data: Data, claim: Claim) -> Outcome:
