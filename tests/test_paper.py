@@ -146,7 +146,9 @@ def test_stealing_of_modern_models(record: dict[str, Any], released: pd.DataFram
 def test_variants_of_stealing(record: dict[str, Any], released: pd.DataFrame, id: str, column: str, n: int) -> None:
     lines = released[released[column].notna()]
     lines = lines.assign(change=lines[column] - lines["steal"])
-    expected = left_out(lambda table: table.groupby("dataset")["change"].mean().mean(), lines, lines["type"], kish(lines["type"]))
+    shares = (1 / lines.groupby("dataset")["change"].transform("size")).groupby(lines["type"]).sum()  # each dataset counts as one
+    df = shares.sum() ** 2 / (shares**2).sum() - 1
+    expected = left_out(lambda table: table.groupby("dataset")["change"].mean().mean(), lines, lines["type"], df)
     same(record[id], expected, n, CONFIRMED)
     assert len(record[id]["parts"]) == lines["dataset"].nunique()
 

@@ -71,11 +71,18 @@ class Spread:
         return Estimate(value, *self.interval(), n, self.clusters, unit, round(self.df, 2))
 
 
-def jackknife(statistic: Statistic, clusters: Sequence[str], arms: Sequence[str] | None = None, fisher: bool = False) -> Spread:
+def jackknife(
+    statistic: Statistic,
+    clusters: Sequence[str],
+    arms: Sequence[str] | None = None,
+    fisher: bool = False,
+    weights: Floats | None = None,
+) -> Spread:
     """Return the spread of `statistic`, a function of a mask over lines [n], when each of `clusters` [n] is left out once.
 
     The variance is (G - 1) / G times the sum of squared changes (CV3J of MacKinnon, Nielsen & Webb 2023, around the whole estimate);
-    the degrees of freedom are one less than the effective number of clusters, (sum n_g)^2 / sum n_g^2, of the arm that has fewest.
+    the degrees of freedom are one less than the effective number of clusters, (sum w_g)^2 / sum w_g^2, of the arm that has fewest; w_g
+    is the number of a cluster's lines, or the sum of their `weights` [n].
     With `fisher` the statistic is Fisher's z of a correlation. Raises ValueError where a cluster cannot be left out.
     """
     labels = np.asarray(clusters, dtype=object)
@@ -86,13 +93,15 @@ def jackknife(statistic: Statistic, clusters: Sequence[str], arms: Sequence[str]
         raise ValueError("without one of the few clusters of related models nothing is left to compare")
     error = float(np.sqrt((len(names) - 1) / len(names) * np.square(left - whole).sum()))
     groups = np.zeros(len(labels), dtype=object) if arms is None else np.asarray(arms, dtype=object)
-    df = min(_effective(labels[groups == arm]) for arm in set(groups)) - 1
+    weighed = np.ones(len(labels)) if weights is None else weights
+    df = min(_effective(labels[groups == arm], weighed[groups == arm]) for arm in set(groups)) - 1
     return Spread(float(whole), error, max(df, 1.0), len(names), fisher)
 
 
-def _effective(labels: NDArray[np.object_]) -> float:
-    _, counts = np.unique(labels.astype(str), return_counts=True)
-    return float(counts.sum() ** 2 / np.square(counts).sum())
+def _effective(labels: NDArray[np.object_], weights: Floats) -> float:
+    _, numbers = np.unique(labels.astype(str), return_inverse=True)
+    sums = np.bincount(numbers, weights)
+    return float(sums.sum() ** 2 / np.square(sums).sum())
 
 
 def clusters_of(lines: pd.DataFrame, arms: Sequence[str] | None = None) -> tuple[list[str], str]:

@@ -50,7 +50,7 @@ def mean_over_datasets(lines: pd.DataFrame, column: str) -> tuple[Spread, int, s
         held = [values[mask & (groups == name)] for name in names]
         return float(np.mean([one.mean() for one in held if len(one)])) if any(len(one) for one in held) else float("nan")
 
-    return jackknife(mean, labels), len(lines), unit
+    return jackknife(mean, labels, weights=1 / np.bincount(groups)[groups]), len(lines), unit
 
 
 def contrast(lines: pd.DataFrame, y: str, treated: Sequence[bool], covariate: str | None = None) -> tuple[Spread, int, str]:
