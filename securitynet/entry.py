@@ -91,11 +91,12 @@ class Entry:
     backdoor_target: int | None = column("int64", "class that the trigger gives")
     backdoor_success: float | None = column("float64", "share of other-class test images that the trigger sends there")
     # paper
-    paper_title: str | None = column("string", "paper of the architecture or method")
-    paper_url: str | None = column("string", "link to it")
-    venue: str | None = column("string", "CVPR, NeurIPS, arXiv, ...")
-    venue_type: str | None = column("string", "community of the venue: CV, ML, Security, arXiv")
-    year: int | None = column("int64", "year of the paper")
+    paper_url: str | None = column("string", "paper of the architecture or method: a key of config `papers`")
+    paper_reason: str | None = column("string", "why no paper is named")
+    paper_title: str | None = column("string", "its title; this and the columns up to `num_authors` repeat config `papers`")
+    venue: str | None = column("string", "where it was published: CVPR, NeurIPS, TPAMI, ...; arXiv for a preprint")
+    venue_type: str | None = column("string", "kind of the venue: CV, ML, Security, arXiv, ...")
+    year: int | None = column("int64", "year of the venue")
     countries: tuple[str, ...] | None = column("list:string", "countries of the authors' institutions, sorted")
     num_authors: int | None = column("int64", "authors of the paper")
     # use

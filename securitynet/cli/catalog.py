@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_check(check)
     add = actions.add_parser("add", help="write the record of a repo on the Hub, and say what it still lacks")
     add.add_argument("--from-hub", required=True, metavar="ORG/NAME", help="model repo, with @revision where that matters")
-    build = actions.add_parser("build", help="write the generated parts of README.md and the figures as the data files say now")
+    build = actions.add_parser("build", help="write what models repeat of their papers, the generated parts of README.md, the figures")
     for action in (bring, check, add, build):
         action.add_argument("--catalog", type=Path, metavar="DIR", help="folder of the catalog (default: the installed one)")
         add_json(action)
@@ -211,10 +211,12 @@ def _problems(args: argparse.Namespace, folder: Path, problems: list[str]) -> in
 def _build(args: argparse.Namespace, folder: Path) -> int:
     from securitynet.importers.card import build_card
     from securitynet.importers.figures import figures
+    from securitynet.importers.papers import write_derived
     from securitynet.importers.records import write_changed
 
+    models = [f"models/{path.name}" for path in write_derived(folder)]
     drawn = [name for name, text in figures(folder).items() if write_changed(folder / name, text)]
-    written = drawn + (["README.md"] if write_changed(folder / "README.md", build_card(folder)) else [])
+    written = models + drawn + (["README.md"] if write_changed(folder / "README.md", build_card(folder)) else [])
     if args.json:
         print_json({"catalog": str(folder), "written": written})
     else:
