@@ -36,6 +36,7 @@ VENUES: Mapping[str, Venue] = {
     "BMVC": Venue("CV", 11),
     "Computational Visual Media": Venue("CV"),
     "CVPR": Venue("CV", 6, {2016: 7, 2017: 7}),
+    "CVPR Findings": Venue("CV", 6),
     "CVPR workshop": Venue("CV", 6, {2016: 7, 2017: 7}),
     "ECCV": Venue("CV", 10, years="even"),
     "ECCV workshop": Venue("CV", 10, years="even"),
