@@ -16,6 +16,7 @@ from securitynet.download.hashes import LENGTHS
 from securitynet.entry import Entry, typed
 from securitynet.errors import DataError, SecurityNetError, UsageError
 from securitynet.importers.card import build_card, columns, digest, files_of
+from securitynet.importers.facts import names_of, unlikely, unlinked
 from securitynet.importers.figures import figures
 from securitynet.importers.papers import strayed, unsound_papers
 from securitynet.importers.records import Record, line_of
@@ -47,7 +48,9 @@ def check(catalog: Path) -> list[str]:
         problems += [problem for line in lines["models"] for problem in _model(line, known["datasets"])]
         papers = {line.record["url"]: Paper.from_record(line.record) for line in lines["papers"]}
         problems += [problem for line in lines["models"] for problem in strayed(*line, papers)]
-        problems += list(unsound_papers(lines["papers"])) + list(_copies(lines["models"]))
+        names = names_of(line.record for line in lines["datasets"])
+        problems += [f"{where}: {problem}" for where, record in lines["models"] for problem in unlikely(record, names)]
+        problems += list(unsound_papers(lines["papers"])) + list(_copies(lines["models"])) + list(unlinked(lines["models"]))
         problems += [problem for line in lines["results"] for problem in _row(line, known["models"], known["datasets"])]
         problems += list(_gaps(lines["results"])) + list(_names(lines["datasets"]))
     return problems + list(_card(catalog))
