@@ -19,7 +19,8 @@ SPELLINGS = {  # another spelling, and the family's name
     "wideresnet": "wrn",
 }  # fmt: skip
 NAMES = (  # how names of timm, torchvision and mmpretrain begin, the longer beginnings first
-    (r"vit-.*eva02", "eva02"), (r"beit3", "beit3"), (r"beit", "beit"), (r"bat_resnext", "resnext"), (r"botnet|sebotnet|eca_botnext", "botnet"),
+    (r"vit-.*eva02", "eva02"), (r"beit3", "beit3"), (r"beit", "beit"), (r"bat_resnext", "resnext"),
+    (r"botnet|sebotnet|eca_botnext", "botnet"),
     (r"caformer|convformer|poolformer", "metaformer"), (r"coatn", "coatnet"), (r"convnext-?v2", "convnext_v2"),
     (r"cs3|cspdarknet|cspresnet|cspresnext", "cspnet"), (r"darknet", "darknet"), (r"(dm_|eca_|nf_)?nfnet|nf_", "nfnet"),
     (r"eca_halonext|halo|sehalonet", "halonet"), (r"ecaresnet|eca_resnet", "ecaresnet"), (r"eca_resnext", "ecaresnext"),

@@ -20,7 +20,7 @@ ARXIV = "arXiv"
 
 
 class Venue(NamedTuple):
-    """A place of publication: its kind; of conferences the month in which they end (and years with another), and the years they are held."""
+    """A place of publication: its kind; the month in which a conference ends, years with another, the years it is held in."""
 
     kind: str
     month: int | None = None

@@ -15,7 +15,9 @@ examples:
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,8 @@ def _configure_check(check: argparse.ArgumentParser) -> None:
         "--with", dest="builder", metavar="COMMAND", help="with --construct and --source: builds in an environment of its own"
     )
     check.add_argument("--rate", type=float, default=1.0, metavar="R", help="with --links: requests per second and host (default 1)")
-    check.add_argument("--record", type=Path, metavar="FILE", help="with --links: where answers and dates are kept (default links.jsonl)")
+    kept = "with --links: where answers and dates are kept (default links.jsonl); with --construct: where result, date and versions go"
+    check.add_argument("--record", type=Path, metavar="FILE", help=kept)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -156,24 +159,29 @@ def _construct(args: argparse.Namespace, folder: Path) -> int:
     from rich.progress import track
 
     from securitynet.errors import UsageError
-    from securitynet.importers.construct import construct, sample, summary
+    from securitynet.importers.construct import construct, record, sample, summary
     from securitynet.importers.outside import construct_outside
-    from securitynet.importers.records import entries
+    from securitynet.importers.records import entries, write_changed
+    from securitynet.sweep.machine import cores
 
     outside = args.builder is not None
     if outside and args.source is None:
         raise UsageError("--with builds the models of one --source")
     chosen = sample(entries(folder, args.source), args.sample, args.seed, outside)
-    quiet = args.json or not sys.stderr.isatty()
-    building = construct_outside(chosen, args.builder) if outside else construct(chosen)
-    results = list(track(building, "building", len(chosen), console=Console(stderr=True), disable=quiet))
-    counts = summary(results)
+    processes = 1 if outside else cores()
+    start = time.monotonic()
+    building = construct_outside(chosen, args.builder) if outside else construct(chosen, processes)
+    results = list(track(building, "building", len(chosen), console=Console(stderr=True), disable=args.json))
     problems = [f"{result.entry}: {result.problem}" for result in results if result.problem]
+    found = record(summary(results), problems, time.monotonic() - start, processes)
+    if args.record is not None:
+        write_changed(args.record, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     if args.json:
-        print_json({"catalog": str(folder), "sources": counts, "problems": problems})
+        print_json({"catalog": str(folder), **found})
         return FAILED if problems else DONE
-    for source, count in counts.items():
+    for source, count in found["sources"].items():
         _say(f"{source:18}", ", ".join(f"{number} {what}" for what, number in count.items()))
+    _say(f"{found['date']}, {found['seconds']:g} s on {processes} processes;", ", ".join(map(" ".join, found["versions"].items())))
     return _problems(args, folder, problems)
 
 
