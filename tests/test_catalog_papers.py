@@ -43,7 +43,6 @@ def copy(tmp_path: Path) -> Path:
     others = [path.name for path in (CATALOG / "models").glob("*.jsonl") if path.stem not in ("akamaster", "convex-adversarial")]
     left_out = shutil.ignore_patterns("builtin", "__pycache__", "*.py", "zhang2024.jsonl", "timm.jsonl", "robustbench.jsonl", *others)
     shutil.copytree(CATALOG, folder, ignore=left_out)
-    (folder / "results" / "madry_robustness.jsonl").unlink()
     assert main(["catalog", "build", "--catalog", str(folder)]) == 0
     return folder
 
