@@ -58,11 +58,13 @@ VENUES: Mapping[str, Venue] = {
     "OpenReview": Venue("preprint"),
     "Pattern Recognition": Venue("CV"),
     "Scientific Data": Venue("journal"),
+    "SaTML": Venue("Security", 4),
     "SIGGRAPH": Venue("graphics", 8),
     "SIMODS": Venue("ML"),
     "TCSVT": Venue("CV"),
     "TMLR": Venue("ML"),
     "TPAMI": Venue("CV"),
+    "UAI": Venue("ML", 8),
     "WACV": Venue("CV", 3),
 }
 
