@@ -136,8 +136,10 @@ def _add(args: argparse.Namespace, folder: Path) -> int:
     from securitynet.cache import cache_root
     from securitynet.download import Files
     from securitynet.importers.hub import add_from_hub
+    from securitynet.importers.papers import write_derived
 
     entry, missing = add_from_hub(args.from_hub, folder, Files(cache_root(None), progress=not args.json))
+    write_derived(folder)
     if args.json:
         print_json({"entry": entry.to_record(), "missing": missing})
         return DONE
