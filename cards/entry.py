@@ -17,11 +17,11 @@ FACTS = {
     "source": "source", "revision": "revision", "architecture": "architecture", "architecture_args": "arguments", "params": "parameters",
     "macs": "multiply-accumulates per image", "dataset": "dataset", "num_classes": "classes", "input_size": "input", "mean": "mean",
     "std": "deviation", "resize": "resize", "crop": "crop", "interpolation": "interpolation", "train_size": "training images",
-    "extra_data": "further data", "threat_model": "trained against", "backdoor": "backdoor", "backdoor_trigger": "trigger",
-    "backdoor_target": "target class", "claimed_accuracy": "accuracy claimed", "claimed_split": "on split", "claim_source": "claimed in",
-    "licence": "licence of the weights", "code_licence": "licence of the code", "hub_id": "repo", "weights_url": "address",
-    "archive_member": "member", "weights_hash": "hash", "hash_algorithm": "of algorithm", "integrity": "hash pins it",
-    "same_weights_as": "same weights as",
+    "extra_data": "further data", "pretraining": "pretrained by", "threat_model": "trained against", "backdoor": "backdoor",
+    "backdoor_trigger": "trigger", "backdoor_target": "target class", "claimed_accuracy": "accuracy claimed", "claimed_split": "on split",
+    "claim_source": "claimed in", "licence": "licence of the weights", "code_licence": "licence of the code", "hub_id": "repo",
+    "weights_url": "address", "mirrors": "also at", "dead_urls": "no longer at", "archive_member": "member", "weights_hash": "hash",
+    "hash_algorithm": "of algorithm", "integrity": "hash pins it", "same_weights_as": "same weights as",
 }  # fmt: skip
 
 

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from securitynet.entry import Entry
 from securitynet.errors import unknown
+from securitynet.paper import Paper
 
 if TYPE_CHECKING:
     import datasets
 
-CONFIGS = ("models", "datasets", "results", "projects")
+CONFIGS = ("models", "papers", "datasets", "results", "projects")
 HUB_ID = "securitynet/catalog"
 ID_START = '{"id": "'
 
@@ -100,8 +101,14 @@ def results(dataset: str | None = None) -> list[dict[str, Any]]:
     return [row for line in _published(needle) if key in (None, (row := json.loads(line))["dataset"])]
 
 
+def papers() -> dict[str, Paper]:
+    """Return the papers by address, with the text and the passage that each fact was read from."""
+    found = [Paper.from_record(json.loads(line)) for file in _files("papers") for line in _lines(file)]
+    return {paper.url: paper for paper in found}
+
+
 def load_catalog(config: str = "models", revision: str | None = None, repo: str | None = None) -> datasets.Dataset:
-    """Return one config (models, datasets, results or projects) as a `datasets.Dataset`.
+    """Return one config (models, papers, datasets, results or projects) as a `datasets.Dataset`.
 
     Without `revision` and `repo` it is the catalog that ships with the package, else that commit, tag or branch (default `main`) of
     that repo (default `securitynet/catalog`) on the Hub. Raises UsageError for an unknown config, DownloadError.

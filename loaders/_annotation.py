@@ -23,7 +23,8 @@ BUILD = (
 IMAGES = ("task", "dataset", "grey_to_rgb", "resize", "crop", "interpolation")
 CLAIM = ("claimed_accuracy", "claimed_split", "claim_source")
 ABOUT = (
-    *("family", "params", "macs", "train_size", "extra_data", "threat_model", "purpose", "licence", "code_licence", "flags", "notes"),
+    *("family", "params", "macs", "train_size", "extra_data", "pretraining", "threat_model", "purpose"),
+    *("licence", "code_licence", "flags", "notes"),
     *("backdoor", "backdoor_trigger", "backdoor_target", "backdoor_success"),
     *("paper_title", "paper_url", "venue", "venue_type", "year", "countries", "num_authors"),
 )

@@ -10,7 +10,7 @@ import pytest
 
 from securitynet import catalog
 from securitynet.cli import main
-from securitynet.importers.construct import construct, sample, summary
+from securitynet.importers.construct import construct, record, sample, summary
 
 SEED, NUMBER, LARGEST = 1, 200, 60_000_000
 
@@ -71,3 +71,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert report["sources"] == {"akamaster": {"built": 1, "problems": 1}}
     assert report["problems"] == ["akamaster/resnet20: has 269,722 trainable parameters, the record says 5"]
     assert main(["catalog", "check", "--construct", "--source", "x", "--catalog", str(tmp_path)]) == 2
+
+
+def test_several_processes_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("securitynet.importers.construct.FEWEST", 2)
+    chosen = [replace(catalog.entry("akamaster/resnet20"), params=1), *map(catalog.entry, ("akamaster/resnet20", "akamaster/resnet44"))]
+    assert list(construct(chosen, 2)) == list(construct(chosen))
+    found = record(summary(construct(chosen)), ["x"], 1.26, 2)
+    assert found["versions"]["torch"] and found["seconds"] == 1.3 and found["processes"] == 2 and found["date"][:2] == "20"

@@ -31,10 +31,11 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, method: str) -> None:
         self.asked.append(f"{method} {self.path}")
         name = self.path.strip("/")
-        status = {"nohead": 405 if method == "HEAD" else 206, "moved": 302}.get(name) or int(name)
+        status = {"nohead": 405 if method == "HEAD" else 206, "moved": 302, "page": 200}.get(name) or int(name)
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "/200")
+        self.send_header("Content-Type", "text/html; charset=utf-8" if name == "page" else "application/octet-stream")
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -66,6 +67,11 @@ def test_answers(server: str, tmp_path: Path) -> None:
     assert "GET /200" not in Handler.asked  # nothing is downloaded where HEAD is known
     lines = [json.loads(line) for line in (tmp_path / "links.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(lines) == 5 and all(line["date"][:2] == "20" for line in lines)
+
+
+def test_a_page_is_no_file(server: str, tmp_path: Path) -> None:
+    file, page = check_links(models(server, "200", "page"), tmp_path / "links.jsonl", rate=1000)
+    assert file.ok and not page.ok and page.answer == "200, but an HTML page, not a file of weights"
 
 
 def test_a_stopped_check_goes_on(server: str, tmp_path: Path) -> None:

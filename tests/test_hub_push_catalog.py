@@ -31,6 +31,7 @@ def small(tmp_path: Path) -> Path:
     """A catalog of the built-in models, without published measurements."""
     folder = tmp_path / "small"
     shutil.copytree(CATALOG / "datasets", folder / "datasets")
+    shutil.copytree(CATALOG / "papers", folder / "papers")
     for config in ("models", "results", "projects"):
         (folder / config).mkdir()
     shutil.copy(CATALOG / "models" / "builtin.jsonl", folder / "models")

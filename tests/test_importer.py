@@ -146,7 +146,7 @@ def upstream() -> Path:
 
 def test_the_whole_table(upstream: Path, tmp_path: Path) -> None:
     source = Path(str(shipped.__file__)).parent
-    for name in ("models", "projects"):
+    for name in ("models", "papers", "projects"):
         shutil.copytree(source / name, tmp_path / name)
     (tmp_path / "results").mkdir()
     shutil.copy(source / "results" / "zhang2024.jsonl", tmp_path / "results")

@@ -84,7 +84,7 @@ def test_mmpretrain_is_read_from_its_index(tmp_path: Path, monkeypatch: pytest.M
     stated = {record["name"]: Entry.from_record(record) for record in mmpretrain.facts()}
     assert set(stated) == {"mff_in1k", "resnet18_cifar10"}
     first, second = stated["mff_in1k"], stated["resnet18_cifar10"]
-    assert (first.architecture, first.paper_title, first.macs, first.params) == ("MFF", "A paper", 17581972224, None)
+    assert (first.architecture, first.paper_title, first.macs, first.params) == ("MFF", None, 17581972224, None)
     assert (first.claimed_accuracy, first.claimed_split, first.weights_hash, first.integrity) == (0.8361, "val", "0123abcd", "prefix")
     assert (second.dataset, second.num_classes, second.claimed_accuracy, second.integrity) == ("CIFAR-10", 10, 0.9482, "none")
 

@@ -15,7 +15,9 @@ examples:
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_check(check)
     add = actions.add_parser("add", help="write the record of a repo on the Hub, and say what it still lacks")
     add.add_argument("--from-hub", required=True, metavar="ORG/NAME", help="model repo, with @revision where that matters")
-    build = actions.add_parser("build", help="write the generated parts of README.md and the figures as the data files say now")
+    build = actions.add_parser("build", help="write what models repeat of their papers, the generated parts of README.md, the figures")
     for action in (bring, check, add, build):
         action.add_argument("--catalog", type=Path, metavar="DIR", help="folder of the catalog (default: the installed one)")
         add_json(action)
@@ -55,7 +57,8 @@ def _configure_check(check: argparse.ArgumentParser) -> None:
         "--with", dest="builder", metavar="COMMAND", help="with --construct and --source: builds in an environment of its own"
     )
     check.add_argument("--rate", type=float, default=1.0, metavar="R", help="with --links: requests per second and host (default 1)")
-    check.add_argument("--record", type=Path, metavar="FILE", help="with --links: where answers and dates are kept (default links.jsonl)")
+    kept = "with --links: where answers and dates are kept (default links.jsonl); with --construct: where result, date and versions go"
+    check.add_argument("--record", type=Path, metavar="FILE", help=kept)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -133,8 +136,10 @@ def _add(args: argparse.Namespace, folder: Path) -> int:
     from securitynet.cache import cache_root
     from securitynet.download import Files
     from securitynet.importers.hub import add_from_hub
+    from securitynet.importers.papers import write_derived
 
     entry, missing = add_from_hub(args.from_hub, folder, Files(cache_root(None), progress=not args.json))
+    write_derived(folder)
     if args.json:
         print_json({"entry": entry.to_record(), "missing": missing})
         return DONE
@@ -156,24 +161,29 @@ def _construct(args: argparse.Namespace, folder: Path) -> int:
     from rich.progress import track
 
     from securitynet.errors import UsageError
-    from securitynet.importers.construct import construct, sample, summary
+    from securitynet.importers.construct import construct, record, sample, summary
     from securitynet.importers.outside import construct_outside
-    from securitynet.importers.records import entries
+    from securitynet.importers.records import entries, write_changed
+    from securitynet.sweep.machine import cores
 
     outside = args.builder is not None
     if outside and args.source is None:
         raise UsageError("--with builds the models of one --source")
     chosen = sample(entries(folder, args.source), args.sample, args.seed, outside)
-    quiet = args.json or not sys.stderr.isatty()
-    building = construct_outside(chosen, args.builder) if outside else construct(chosen)
-    results = list(track(building, "building", len(chosen), console=Console(stderr=True), disable=quiet))
-    counts = summary(results)
+    processes = 1 if outside else cores()
+    start = time.monotonic()
+    building = construct_outside(chosen, args.builder) if outside else construct(chosen, processes)
+    results = list(track(building, "building", len(chosen), console=Console(stderr=True), disable=args.json))
     problems = [f"{result.entry}: {result.problem}" for result in results if result.problem]
+    found = record(summary(results), problems, time.monotonic() - start, processes)
+    if args.record is not None:
+        write_changed(args.record, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     if args.json:
-        print_json({"catalog": str(folder), "sources": counts, "problems": problems})
+        print_json({"catalog": str(folder), **found})
         return FAILED if problems else DONE
-    for source, count in counts.items():
+    for source, count in found["sources"].items():
         _say(f"{source:18}", ", ".join(f"{number} {what}" for what, number in count.items()))
+    _say(f"{found['date']}, {found['seconds']:g} s on {processes} processes;", ", ".join(map(" ".join, found["versions"].items())))
     return _problems(args, folder, problems)
 
 
@@ -211,10 +221,12 @@ def _problems(args: argparse.Namespace, folder: Path, problems: list[str]) -> in
 def _build(args: argparse.Namespace, folder: Path) -> int:
     from securitynet.importers.card import build_card
     from securitynet.importers.figures import figures
+    from securitynet.importers.papers import write_derived
     from securitynet.importers.records import write_changed
 
+    models = [f"models/{path.name}" for path in write_derived(folder)]
     drawn = [name for name, text in figures(folder).items() if write_changed(folder / name, text)]
-    written = drawn + (["README.md"] if write_changed(folder / "README.md", build_card(folder)) else [])
+    written = models + drawn + (["README.md"] if write_changed(folder / "README.md", build_card(folder)) else [])
     if args.json:
         print_json({"catalog": str(folder), "written": written})
     else:

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from securitynet import catalog
 
     entry = catalog.entry(args.id)
-    rows = [row for row in catalog.results(entry.dataset) if row["entry"] == entry.id]
+    rows = [row for row in catalog.results() if row["entry"] == entry.id]
     if args.json:
         print_json({"entry": entry.to_record(), "results": rows})
         return DONE
@@ -51,11 +51,10 @@ def _published(rows: list[dict[str, object]]) -> object:
     from rich.text import Text
 
     table = Table(title="published measurements", title_justify="left", box=None, header_style="bold")
-    for column in ("origin", "attack", "params", "metric", "value", "note"):
+    for column in ("origin", "dataset", "attack", "params", "metric", "value", "note"):
         table.add_column(column, justify="right" if column == "value" else "left")
     for row in rows:
         value = "-" if row["value"] is None else f"{row['value']:.6g}"
-        table.add_row(
-            *[Text(str(row[key] or "")) for key in ("origin", "attack", "params", "metric")], value, Text(str(row["reason"] or ""))
-        )
+        told = [Text(str(row[key] or "")) for key in ("origin", "dataset", "attack", "params", "metric")]
+        table.add_row(*told, value, Text(str(row["reason"] or "")))
     return table

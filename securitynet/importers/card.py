@@ -1,6 +1,6 @@
 """The catalog's card, README.md: the prose stands there; its front matter and what lies between markers is made here.
 
-The front matter declares the four configs with the features of their records. `datasets` serves a local folder from its cache as long
+The front matter declares the configs with the features of their records. `datasets` serves a local folder from its cache as long
 as the configs read the same, so each carries the sha256 of its files: another content is another config.
 """
 
@@ -20,13 +20,14 @@ from securitynet.errors import DataError
 from securitynet.importers.project import Project
 from securitynet.importers.records import entries
 from securitynet.importers.statistics import statistics
+from securitynet.paper import Paper
 from securitynet.results.row import Row
 from securitynet.schema import features_of
 
 if TYPE_CHECKING:
     import datasets
 
-RECORDS: Mapping[str, type] = {"models": Entry, "datasets": ImageDataset, "results": Row, "projects": Project}
+RECORDS: Mapping[str, type] = {"models": Entry, "papers": Paper, "datasets": ImageDataset, "results": Row, "projects": Project}
 FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 BLOCK = re.compile(r"(<!-- begin (\S+) (\S+) -->\n).*?(<!-- end \2 \3 -->)", re.DOTALL)
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))

@@ -16,13 +16,16 @@ from securitynet.download.hashes import LENGTHS
 from securitynet.entry import Entry, typed
 from securitynet.errors import DataError, SecurityNetError, UsageError
 from securitynet.importers.card import build_card, columns, digest, files_of
+from securitynet.importers.facts import names_of, unlikely, unlinked
 from securitynet.importers.figures import figures
+from securitynet.importers.papers import strayed, unsound_papers
 from securitynet.importers.records import Record, line_of
 from securitynet.importers.sound import unsound
 from securitynet.metrics.vocabulary import ACCURACY, AGREEMENT, AUC, OVERFIT_GAP, TEST_ACCURACY, TRAIN_ACCURACY
+from securitynet.paper import Paper
 from securitynet.results.row import Row
 
-KEYS = {"models": "id", "datasets": "key", "results": "row_id", "projects": "title"}
+KEYS = {"models": "id", "papers": "url", "datasets": "key", "results": "row_id", "projects": "title"}
 TYPES = {"int32": "int64", "timestamp[s]": "string"}
 ROUNDING = 1e-6 + 1e-12  # of a difference of two numbers printed with six digits, and of its own computation
 
@@ -43,7 +46,11 @@ def check(catalog: Path) -> list[str]:
     if not problems:  # what follows relies on whole records
         known = {config: {line.record[KEYS[config]] for line in lines[config]} for config in CONFIGS}
         problems += [problem for line in lines["models"] for problem in _model(line, known["datasets"])]
-        problems += list(_copies(lines["models"]))
+        papers = {line.record["url"]: Paper.from_record(line.record) for line in lines["papers"]}
+        problems += [problem for line in lines["models"] for problem in strayed(*line, papers)]
+        names = names_of(line.record for line in lines["datasets"])
+        problems += [f"{where}: {problem}" for where, record in lines["models"] for problem in unlikely(record, names)]
+        problems += list(unsound_papers(lines["papers"])) + list(_copies(lines["models"])) + list(unlinked(lines["models"]))
         problems += [problem for line in lines["results"] for problem in _row(line, known["models"], known["datasets"])]
         problems += list(_gaps(lines["results"])) + list(_names(lines["datasets"]))
     return problems + list(_card(catalog))
@@ -80,6 +87,8 @@ def _record(config: str, line: str) -> Record:
         typed(str(record[names[0]]), column.name, TYPES.get(column.dtype, column.dtype), record[column.name])
     if config == "models":
         Entry.from_record(record)
+    if config == "papers":
+        Paper.from_record(record)
     if config == "datasets":
         ImageDataset.from_record(record)
     if line != line_of(record):

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 from securitynet.entry import Entry
@@ -12,6 +18,9 @@ from securitynet.errors import SecurityNetError
 
 if TYPE_CHECKING:
     from torch import nn
+
+LIBRARIES = ("securitynet", "torch", "timm", "torchvision", "pytorchcv", "fastervit", "pytorch-ood")
+FEWEST, CHUNK = 40, 8  # networks for which other processes are worth starting; networks that one is given at a time
 
 
 @dataclass(frozen=True)
@@ -34,15 +43,62 @@ def sample(entries: Iterable[Entry], number: int | None = None, seed: int = 0, o
     return found
 
 
-def construct(entries: Iterable[Entry]) -> Iterator[Built]:
-    """Build every entry's network on the meta device, through the loaders' own constructors; yield what became of each."""
-    made: dict[tuple[Any, ...], set[int] | str] = {}
-    for entry in entries:
-        key = (entry.architecture, entry.architecture_args, entry.num_classes, entry.input_size)
-        if key not in made:
-            made[key] = _parameters(entry)
-        found = made[key]
-        yield Built(entry.id, entry.source, found if isinstance(found, str) else difference(entry, found))
+def construct(entries: Iterable[Entry], processes: int = 1) -> Iterator[Built]:
+    """Build every entry's network on the meta device, through the loaders' own constructors; yield what became of each, in order.
+
+    Equal networks are built once. With several `processes` each of them builds its share.
+    """
+    chosen = list(entries)
+    firsts = {_key(entry): entry for entry in reversed(chosen)}
+    order = list(dict.fromkeys(map(_key, chosen)))
+    with _mapped([firsts[key] for key in order], processes) as found:
+        made: dict[tuple[Any, ...], set[int] | str] = {}
+        answers = zip(order, found, strict=True)
+        for entry in chosen:
+            while _key(entry) not in made:
+                key, answer = next(answers)
+                made[key] = answer
+            count = made[_key(entry)]
+            yield Built(entry.id, entry.source, count if isinstance(count, str) else difference(entry, count))
+
+
+def _key(entry: Entry) -> tuple[Any, ...]:
+    return entry.architecture, entry.architecture_args, entry.num_classes, entry.input_size
+
+
+@contextmanager
+def _mapped(entries: list[Entry], processes: int) -> Iterator[Iterator[set[int] | str]]:
+    """The parameters of each entry in order, from this process or from several that are spawned."""
+    if processes <= 1 or len(entries) < FEWEST:
+        yield map(_parameters, entries)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_alone) as pool:
+        try:
+            yield pool.map(_parameters, entries, chunksize=CHUNK)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _alone() -> None:
+    """One process a core: none of them starts threads of its own."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def record(sources: dict[str, dict[str, int]], problems: list[str], seconds: float, processes: int) -> dict[str, Any]:
+    """Return what a check found as a JSON object, with its date and the versions of what built the networks."""
+    versions = {name: found for name in LIBRARIES if (found := _version(name)) is not None}
+    date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    facts = {"date": date, "python": python_version(), "versions": versions, "processes": processes, "seconds": round(seconds, 1)}
+    return {**facts, "sources": sources, "problems": problems}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def summary(results: Iterable[Built]) -> dict[str, dict[str, int]]:

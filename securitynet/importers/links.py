@@ -17,6 +17,7 @@ from securitynet.entry import Entry
 from securitynet.errors import UsageError
 
 TIMEOUT = 30  # seconds
+PAGES = ("text/html", "application/xhtml+xml")
 NO_HEAD = (403, 405, 501)  # answers of servers that do not know HEAD: the first byte is asked for instead
 
 
@@ -95,20 +96,22 @@ class _SameMethod(urllib.request.HTTPRedirectHandler):
 def _asked(url: str) -> tuple[bool, str]:
     if urlsplit(url).scheme not in ("http", "https"):
         return False, "no address of the web"
-    status, words = _request(url, "HEAD")
+    status, words, kind = _request(url, "HEAD")
     if status in NO_HEAD:
-        status, words = _request(url, "GET")
-    return status is not None and 200 <= status < 300, words
+        status, words, kind = _request(url, "GET")
+    if status is None or not 200 <= status < 300:
+        return False, words
+    return kind not in PAGES, f"{words}, but an HTML page, not a file of weights" if kind in PAGES else words
 
 
-def _request(url: str, method: str) -> tuple[int | None, str]:
-    """The status, if there was one, and the answer in words."""
+def _request(url: str, method: str) -> tuple[int | None, str, str]:
+    """The status, if there was one, the answer in words, the type of the content."""
     headers = {"User-Agent": "securitynet", **({"Range": "bytes=0-0"} if method == "GET" else {})}
     opener = urllib.request.build_opener(_SameMethod)
     try:
         with opener.open(urllib.request.Request(url, method=method, headers=headers), timeout=TIMEOUT) as answer:
-            return answer.status, str(answer.status)
+            return answer.status, str(answer.status), answer.headers.get_content_type()
     except urllib.error.HTTPError as error:
-        return error.code, str(error.code)
+        return error.code, str(error.code), ""
     except (OSError, ValueError) as error:
-        return None, f"unreachable: {' '.join(str(error).split())[:120]}"
+        return None, f"unreachable: {' '.join(str(error).split())[:120]}", ""

@@ -18,9 +18,11 @@ from securitynet.importers.cells import CELLS
 from securitynet.importers.derived import annotations_of, rows_of
 from securitynet.importers.flaws import flags_of
 from securitynet.importers.markdown import tables
+from securitynet.importers.papers import papers_of
 from securitynet.importers.project import Project, projects_of
 from securitynet.importers.records import Record
 from securitynet.importers.released import ORIGIN, Model, models_of
+from securitynet.paper import derived
 
 SECURITY_COLUMNS = (
     "Model Name", "Model Type", "Data Name", "Data Category", "Num Class", "Training Size",
@@ -110,6 +112,7 @@ def _entries(catalog: Path, models: Iterable[Model]) -> tuple[dict[Path, list[Re
     before: dict[Path, list[Record]] = {}
     after: dict[Path, list[Record]] = {}
     places: dict[str, tuple[Path, int]] = {}
+    papers = papers_of(catalog)
     for model in models:
         path = catalog / "models" / f"{model.entry.partition('/')[0]}.jsonl"
         if path not in before:
@@ -119,7 +122,7 @@ def _entries(catalog: Path, models: Iterable[Model]) -> tuple[dict[Path, list[Re
         if model.entry not in places:
             raise DataError(f"line {model.line}: {model.cells['Model Name']} is {model.entry}, which models/{path.name} does not have")
         _, index = places[model.entry]
-        after[path][index] = _filled(before[path][index], model)
+        after[path][index] = derived(_filled(before[path][index], model), papers)
     return before, after
 
 

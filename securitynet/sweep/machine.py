@@ -14,6 +14,11 @@ def gpus() -> int:
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def threads() -> int:
     """Return how many threads torch would use in a plain process: $OMP_NUM_THREADS, else the cores.
 
@@ -25,5 +30,4 @@ def threads() -> int:
     chosen = os.environ.get("OMP_NUM_THREADS", "")
     if chosen.isdigit() and int(chosen) and not (chosen == "1" and "TORCHELASTIC_RUN_ID" in os.environ):
         return int(chosen)
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, psutil.cpu_count(logical=False) or allowed)
+    return min(cores(), psutil.cpu_count(logical=False) or cores())

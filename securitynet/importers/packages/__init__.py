@@ -14,7 +14,9 @@ from pathlib import Path
 from securitynet.entry import Entry
 from securitynet.errors import LoadError, unknown
 from securitynet.importers import records
+from securitynet.importers.papers import papers_of
 from securitynet.importers.records import Record
+from securitynet.paper import derived
 
 WITHDRAWN = "withdrawn"  # flag of a model that its library does not list any more
 
@@ -50,7 +52,8 @@ def import_package(source: str, catalog: Path) -> PackageReport:
         raise LoadError(f"{source} is not installed; pip install {source}") from error
     path = catalog / "models" / f"{source}.jsonl"
     old = {record["id"]: record for record in records.read(path)}
-    new = {id: _merged(old.get(id, {}), stated.get(id)) for id in sorted(old.keys() | stated.keys())}
+    papers = papers_of(catalog)
+    new = {id: derived(_merged(old.get(id, {}), stated.get(id)), papers) for id in sorted(old.keys() | stated.keys())}
     changed = {id: _differing(old[id], record) for id, record in new.items() if id in old and old[id] != record}
     removed = tuple(id for id, columns in changed.items() if id not in stated and "flags" in columns)
     return PackageReport(

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from securitynet.importers.pretraining import data_of, method_of
 from securitynet.importers.records import Record
 
 DATASETS = {  # its names of the datasets: our key, classes, split that the accuracy is about
@@ -19,6 +20,13 @@ DATASETS = {  # its names of the datasets: our key, classes, split that the accu
     "CIFAR100": ("CIFAR-100", 100, "test"), "CUB-200-2011": ("CUB-200-2011", 200, "test"),
 }  # fmt: skip
 TASK = "Image Classification"
+METHODS = (
+    *("BarlowTwins", "BEiT", "BEiTv2", "BYOL", "CAE", "CLIP", "DenseCL", "EVA", "MAE", "MaskFeat", "MFF", "MILAN", "MixMIM", "MoCoV2"),
+    *("MoCoV3", "SimCLR", "SimMIM", "SimSiam", "SparK", "SwAV"),
+)
+NETWORKS = {  # how a model's name begins, and the network
+    "vit": "Vision Transformer", "resnet50": "ResNet", "swin": "Swin-Transformer", "beit": "BEiT", "convnextv2": "ConvNeXt V2",
+}  # fmt: skip
 
 
 def facts() -> Iterator[Record]:
@@ -32,7 +40,9 @@ def facts() -> Iterator[Record]:
             result = next((one for one in model.get("Results") or () if _counts(one)), None)
             if result is not None and model.get("Weights"):
                 collection: Record = collections.get(model["In Collection"]) or next(iter(collections.values()), {})
-                yield _record(model, collection) | _claim(result) | _weights(model["Weights"])
+                claim = _claim(result)
+                earlier = {"extra_data": data_of(str(model["Name"]), claim["dataset"])}
+                yield _record(model, collection) | claim | earlier | _weights(model["Weights"])
 
 
 def _index() -> Path:
@@ -51,13 +61,18 @@ def _record(model: Mapping[str, Any], collection: Mapping[str, Any]) -> Record:
         "id": f"mmpretrain/{model['Name']}",
         "source": "mmpretrain",
         "name": model["Name"],
-        "architecture": collection.get("Name"),
+        "architecture": _architecture(str(model["Name"]), str(collection.get("Name"))),
+        "pretraining": method_of(str(model["Name"])),
         "state_key": "state_dict",
         "macs": (model.get("Metadata") or {}).get("FLOPs"),
-        "paper_title": (collection.get("Paper") or {}).get("Title"),
         "purpose": "benchmark",
         "code_licence": "Apache-2.0",
     }
+
+
+def _architecture(name: str, collection: str) -> str:
+    """Return the network: a collection named for a method of pretraining holds networks of other collections."""
+    return NETWORKS.get(re.split(r"[-_]", name)[0], collection) if collection in METHODS else collection
 
 
 def _claim(result: Mapping[str, Any]) -> Record:

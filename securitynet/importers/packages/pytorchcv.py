@@ -32,7 +32,6 @@ def _record(name: str, row: Mapping[str, str]) -> Record:
         "revision": row["repo_release_tag"],
         "loader": "pytorchcv",
         "architecture": f"pytorchcv:{name}",
-        "licence": "MIT",
         "code_licence": "MIT",
         "weights_url": f"{ADDRESS}/{row['repo_release_tag']}/{file}.zip",
         "weights_file": f"{file}.zip",

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from securitynet.families import family_of
+from securitynet.importers.pretraining import method_of
 from securitynet.importers.records import Record
 
 DATASETS = {  # by number of classes; other heads are features, or classes of unpublished collections
@@ -38,7 +40,8 @@ def _identity(name: str, config: Any, family: str) -> Record:
         "name": name,
         "loader": "timm",
         "architecture": f"timm:{config.architecture}",
-        "family": family,
+        "family": family_of(family, config.architecture),
+        "pretraining": method_of(name),
         "dataset": DATASETS[config.num_classes],
         "num_classes": config.num_classes,
         "paper_url": "https://arxiv.org/abs/" + re.sub(r"^arXiv:|v\d+$", "", paper) if paper else None,
