@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import datasets
 
 RECORDS: Mapping[str, type] = {"models": Entry, "datasets": ImageDataset, "results": Row, "projects": Project}
+JSON_TEXT = {"params": "json", "versions": "json"}
 FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 BLOCK = re.compile(r"(<!-- begin (\S+) (\S+) -->\n).*?(<!-- end \2 \3 -->)", re.DOTALL)
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
@@ -43,7 +44,8 @@ class Column:
 
 def columns(config: str) -> list[Column]:
     """Return the columns of a config, in order."""
-    return [Column(one.name, one.metadata["dtype"], one.metadata["doc"]) for one in fields(RECORDS[config])]
+    types = JSON_TEXT if config == "results" else {}
+    return [Column(one.name, types.get(one.name, one.metadata["dtype"]), one.metadata["doc"]) for one in fields(RECORDS[config])]
 
 
 def features(config: str) -> datasets.Features:
@@ -133,6 +135,7 @@ def _numbers(catalog: Path) -> str:
 def _columns(config: str) -> str:
     lines = ["| column | type | meaning |", "|---|---|---|"]
     for column in columns(config):
-        dtype = f"list of {column.dtype.removeprefix('list:')}" if column.dtype.startswith("list:") else column.dtype
+        listed = column.dtype.startswith("list:")
+        dtype = f"list of {column.dtype.removeprefix('list:')}" if listed else "string (JSON)" if column.dtype == "json" else column.dtype
         lines.append(f"| `{column.name}` | {dtype} | {column.doc.replace('|', '&#124;')} |")
     return "\n".join(lines) + "\n"
