@@ -35,8 +35,17 @@ _HOME = {
     "load_model": "securitynet.loaders",
 }
 __all__ = [
-    *("Endpoint", "Entry", "Result", "Row", "SecurityNetError", "Target"),
-    *("evaluate", "list_models", "load_catalog", "load_model", "load_results"),
+    "Endpoint",
+    "Entry",
+    "Result",
+    "Row",
+    "SecurityNetError",
+    "Target",
+    "evaluate",
+    "list_models",
+    "load_catalog",
+    "load_model",
+    "load_results",
 ]
 
 

@@ -123,9 +123,7 @@ class Entry:
     loadable_reason: str | None = column("string", "why not, or why it was not tried")
     members_file: str | None = column("string", "file beside the weights with training indices and labels as trained")
     flags: tuple[str, ...] | None = column("list:string", "known irregularities of this record or of its published numbers")
-    known_by: str | None = column(
-        "json", "JSON object: how each fact was read that the publisher states nowhere in one form; column to source"
-    )
+    known_by: str | None = column("json", "JSON object: column to how its fact was read (card, config.json, labels, ...)")
     notes: str | None = column("string", "what a user should know")
     # the released table of 2024
     paper_table: str | None = column("string", "table of the release it stands in: benchmark or security")
