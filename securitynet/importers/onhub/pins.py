@@ -126,6 +126,8 @@ def reconciled(old: Record, stated: Record) -> tuple[Record, Record]:
         return old, stated
     if stated.get("weights_url") is not None and not _is_same(old, stated):
         return {**old, **dict.fromkeys(COLUMNS), "integrity": "none"}, stated
+    if place_of(old) is None and stated.get("integrity") == "full":
+        return old, stated  # the source pins its file itself
     gone = {*COLUMNS, "weights_url", "hub_id"} if place_of(old) else {*COLUMNS}
     return old, {name: value for name, value in stated.items() if name not in gone}
 
