@@ -37,7 +37,6 @@ FORMATS = {
 }
 REASON = "the record was made from the Hub's listing and the repo's small files; the weights were not opened"
 MOST_LABELS = 1000
-BACKGROUND = "background"
 
 
 def record_of(repo: Mapping[str, Any], files: Mapping[str, bytes | None], head: Head | None, families: Mapping[str, str]) -> Record:
@@ -74,8 +73,8 @@ def record_of(repo: Mapping[str, Any], files: Mapping[str, bytes | None], head: 
     say("HEAD", _hashed(repo, head))
     notes = [*found.notes, *([STATISTICS] if repo["numbers"] and record["params"] is None else []), *_unread(repo, files, config)]
     record |= {"integrity": "full" if record["weights_hash"] else "none", "loadable_reason": record["loadable_reason"] or REASON}
-    record |= {"notes": _harmless("; ".join(notes)), "flags": _flags(repo, head)}
-    record["known_by"] = json.dumps({name: source for name, source in sorted(known.items())}, separators=(",", ":"))
+    say("import", {"notes": _harmless("; ".join(notes)), "flags": _flags(repo, head)})
+    record["known_by"] = json.dumps(dict(sorted(known.items())), separators=(",", ":"))
     return {column: _sound(value) for column, value in record.items()}
 
 

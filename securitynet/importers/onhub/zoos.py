@@ -78,7 +78,6 @@ def rows(record: Record, card: str) -> Iterator[dict[str, Any]]:
         if part != "val":  # there is no metric for a part that is neither trained nor tested on
             yield Row(
                 entry=record["id"],
-                weights_sha256=record["weights_hash"] if record["hash_algorithm"] == "sha256" else None,
                 dataset=record["dataset"],
                 family="verify",
                 attack="verify",
