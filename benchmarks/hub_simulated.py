@@ -22,7 +22,11 @@ from securitynet.importers.onhub.calls import Answer, kind_of
 ENDPOINT = "https://hub.simulated"
 LIMITS, WINDOW, LATENCY = {"api": 500, "file": 3000}, 300, 0.12  # requests per window of so many seconds; seconds per request
 NAMES = {"api": "api", "file": "resolvers"}
-BASES = (("vit", "ViTForImageClassification", 86_567_656), ("swin", "SwinForImageClassification", 28_288_354), ("resnet", "ResNetForImageClassification", 25_636_712))
+BASES = (
+    ("vit", "ViTForImageClassification", 86_567_656),
+    ("swin", "SwinForImageClassification", 28_288_354),
+    ("resnet", "ResNetForImageClassification", 25_636_712),
+)
 PROCESSOR = {
     "do_normalize": True, "do_rescale": True, "do_resize": True, "image_mean": [0.5] * 3, "image_processor_type": "ViTImageProcessor",
     "image_std": [0.5] * 3, "resample": 2, "rescale_factor": 1 / 255, "size": {"height": 224, "width": 224},
