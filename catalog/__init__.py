@@ -7,7 +7,7 @@ found by its text and parsed alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from securitynet.entry import Entry
 from securitynet.errors import unknown
+from securitynet.schema import dtypes_of
 
 if TYPE_CHECKING:
     import datasets
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 CONFIGS = ("models", "datasets", "results", "projects")
 HUB_ID = "securitynet/catalog"
 JSON = ("architecture_args", "processor", "known_by", "paper_record", "params", "versions", "record")  # columns that hold JSON text
+ORDER = {name: place for place, name in enumerate(dtypes_of(Entry))}
+DECODE = json.JSONDecoder().raw_decode
 ID_START = '{"id": "'
 
 
@@ -64,8 +67,19 @@ def list_models(
 
     `dataset` may also be an alias (`cifar10`). Raises UsageError with the nearest keys for a dataset that is unknown.
     """
-    if all(wish is None for wish in (pattern, dataset, family, source, purpose)):
-        return ids()
+    return [row["id"] for row in table((), pattern, dataset=dataset, family=family, source=source, purpose=purpose)]
+
+
+def table(
+    columns: Iterable[str],
+    pattern: str | None = None,
+    *,
+    dataset: str | None = None,
+    family: str | None = None,
+    source: str | None = None,
+    purpose: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return id and some columns of the models that fit as in list_models(); the other columns are not read, which is faster."""
     wishes = {"id": pattern, "dataset": _dataset_key(dataset), "family": family, "source": source, "purpose": purpose}
     given = {name: wish.casefold() for name, wish in wishes.items() if wish is not None}
     needle = (
@@ -73,13 +87,27 @@ def list_models(
         if wishes["dataset"] is None or _is_glob(wishes["dataset"])
         else f'"dataset": {json.dumps(wishes["dataset"], ensure_ascii=False)}'
     )
+    names = sorted({"id", *columns, *given}, key=ORDER.__getitem__)
     found = []
     for line in _lines_of_models(pattern, source):
-        if needle in line:  # the others need not be parsed
-            record = json.loads(line)
-            if all(fnmatchcase((record[name] or "").casefold(), wish) for name, wish in given.items()):
-                found.append(record["id"])
+        if needle in line:  # the others need not be read
+            row = _read(line, names)
+            if all(fnmatchcase((row[name] or "").casefold(), wish) for name, wish in given.items()):
+                found.append(row)
     return found
+
+
+def _read(line: str, names: Iterable[str]) -> dict[str, Any]:
+    """Some columns of a canonical line, given in the order in which they stand there: nothing else is parsed.
+
+    No text can hold such a mark: a quote inside a text has a backslash before it.
+    """
+    row, place = {}, 0
+    for name in names:
+        mark = ID_START[:-1] if name == "id" else f', "{name}": '
+        place = line.index(mark, place) + len(mark)
+        row[name], place = DECODE(line, place)
+    return row
 
 
 def _lines_of_models(pattern: str | None, source: str | None) -> Iterator[str]:
@@ -152,11 +180,11 @@ def load_results(
 
 def _pushed(folder: Path) -> datasets.Dataset:
     """The rows of a repo of results, whatever schema their files were written under."""
+    import pyarrow.parquet
+
     from securitynet.errors import DataError
     from securitynet.results.dataset import to_dataset
     from securitynet.results.row import Row
-
-    import pyarrow.parquet
 
     shards = sorted(folder.glob("*/*.parquet"))
     if not shards:
@@ -175,11 +203,14 @@ def _loaded(folder: str, config: str) -> datasets.Dataset:
 def _folder(revision: str | None, repo: str | None) -> str:
     """The folder of the catalog that ships with the package, or of a revision of a repo."""
     ours = revision is None and repo is None
-    return str(resources.files(__name__)) if ours else _fetched(repo or HUB_ID, revision or "main")
+    return str(resources.files(__name__)) if ours else fetched(repo or HUB_ID, revision or "main")
 
 
-def _fetched(repo: str, revision: str) -> str:
-    """Return the folder of a revision; unlike load_dataset(revision=), this keeps to it without a network too."""
+def fetched(repo: str, revision: str) -> str:
+    """Return the folder of a revision of a dataset repo; unlike load_dataset(revision=), this keeps to it without a network too.
+
+    Raises DownloadError.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

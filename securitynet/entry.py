@@ -138,10 +138,8 @@ class Entry:
 
     @property
     def pin(self) -> str:
-        """How far the weights are pinned: `pinned` (by the whole hash, or by a commit on the Hub), `prefix` (of a hash) or `none`."""
-        if self.integrity == "full" or (ON_HUB.match(self.weights_url or "") and COMMIT.fullmatch(self.revision or "")):
-            return "pinned"
-        return "prefix" if self.integrity == "prefix" else "none"
+        """How far the weights are pinned: see pin()."""
+        return pin({"integrity": self.integrity, "weights_url": self.weights_url, "revision": self.revision})
 
     def to_record(self) -> dict[str, Any]:
         """Return the entry as a JSON object with every column present, lists for tuples."""
@@ -162,6 +160,13 @@ class Entry:
                 raise UsageError(f"{label}: {unknown('column', key, known)}")
             values[key] = typed(label, key, known[key], value)
         return cls(**values)
+
+
+def pin(record: Mapping[str, Any]) -> str:
+    """Return how far a record pins its weights: `pinned` (by the whole hash, or by a commit on the Hub), `prefix` (of a hash) or `none`."""
+    if record["integrity"] == "full" or (ON_HUB.match(record["weights_url"] or "") and COMMIT.fullmatch(record["revision"] or "")):
+        return "pinned"
+    return "prefix" if record["integrity"] == "prefix" else "none"
 
 
 def typed(label: str, key: str, dtype: str, value: Any) -> Any:

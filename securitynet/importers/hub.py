@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet.entry import Entry
+from securitynet.entry import Entry, pin
 from securitynet.errors import DownloadError, UsageError
 from securitynet.importers import records
-from securitynet.importers.onhub.pins import ADDRESS, COLUMNS, is_pinned, place_of
+from securitynet.importers.onhub.pins import ADDRESS, COLUMNS, place_of
 from securitynet.importers.records import Record
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def _completed(old: Record, new: Record, given: bool) -> Record:
     if not old:
         return both
     other = old["weights_file"] not in (None, new["weights_file"])  # the entry is about another file of the repo
-    pin = old if other or (is_pinned(old) and not given) else new
-    return {**both, **{column: pin[column] for column in (*COLUMNS, *ADDRESS)}}
+    kept = old if other or (pin(old) == "pinned" and not given) else new
+    return {**both, **{column: kept[column] for column in (*COLUMNS, *ADDRESS)}}
 
 
 def described(name: str, files: Files) -> Entry:

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from securitynet.cache import digest
+from securitynet.entry import pin
 from securitynet.errors import HubError, unknown
 from securitynet.importers import records
 from securitynet.importers.onhub.calls import Calls, Head
@@ -61,15 +61,9 @@ def pin_catalog(catalog: Path, calls: Calls, place: Path, source: str | None = N
             ordered = sorted(some, key=lambda record: record["id"]) if report.renamed and name == "hub" else some
             if records.write_changed(paths[name], records.text_of(ordered)):
                 report.files.append(f"models/{name}.jsonl")
-        report.state = dict(Counter(_entry(record).pin for some in models.values() for record in some))
+        report.state = dict(Counter(pin(record) for some in models.values() for record in some))
         journal.close(done=True)
     return report
-
-
-def _entry(record: Record) -> Any:
-    from securitynet.entry import Entry
-
-    return Entry.from_record(record)
 
 
 def _is_open(record: Record) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from securitynet.download.hashes import LENGTHS
-from securitynet.entry import COMMIT, ON_HUB
+from securitynet.entry import COMMIT, ON_HUB, pin
 from securitynet.importers.onhub.calls import Head
 from securitynet.importers.records import Record
 
@@ -42,11 +42,6 @@ def address_of(place: Place, revision: str) -> str:
 def at_commit(record: Mapping[str, Any]) -> bool:
     """Say whether a record's address names a commit."""
     return COMMIT.fullmatch(record["revision"] or "") is not None
-
-
-def is_pinned(record: Mapping[str, Any]) -> bool:
-    """Say whether a record's weights are pinned: by a commit on the Hub, or by a whole hash."""
-    return record["integrity"] == "full" or (at_commit(record) and place_of(record) is not None)
 
 
 def is_whole(record: Mapping[str, Any]) -> bool:
@@ -122,7 +117,7 @@ def reconciled(old: Record, stated: Record) -> tuple[Record, Record]:
     A pin of the file that the source names stays, so its part is dropped from what is stated; where the source names another
     file now, the old pin goes.
     """
-    if not old or not is_pinned(old):
+    if not old or pin(old) != "pinned":
         return old, stated
     if stated.get("weights_url") is not None and not _is_same(old, stated):
         return {**old, **dict.fromkeys(COLUMNS), "integrity": "none"}, stated
