@@ -141,6 +141,7 @@ class Calls:
             self.quota.take(kind)
             with self._count:
                 self.counts[kind] += 1
+            asked = self.quota.now()
             try:
                 answer = self.send(method, address, most)
             except OfflineModeIsEnabled as error:
@@ -149,7 +150,7 @@ class Calls:
                 if not left:
                     raise HubError(f"the Hub cannot be reached ({' '.join(str(error).split())[:120]}); run again to go on") from error
             else:
-                self.quota.learn(kind, answer.headers)
+                self.quota.learn(kind, answer.headers, asked)
                 if answer.status not in BUSY:
                     return answer
                 if answer.status == TOO_MANY:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+ROUNDED = 5.0  # seconds by which the ends of one window may differ as they are told
 MARGIN = 0.5  # seconds after a window's end: both sides round
 
 
@@ -41,18 +42,20 @@ class Quota:
             if window.left is not None:
                 window.left -= 1
 
-    def learn(self, kind: str, headers: Mapping[str, str]) -> None:
-        """Take in the headers of an answer. An older answer of the same window does not give requests back."""
+    def learn(self, kind: str, headers: Mapping[str, str], asked: float) -> None:
+        """Take in the headers of an answer to a request of that time. One of an older window says nothing any more."""
         from huggingface_hub.utils import parse_ratelimit_headers
 
         said = parse_ratelimit_headers(headers)
         if said is None:
             return
         with self._lock(kind):
-            window, ends = self._windows.setdefault(kind, Window()), self.now() + said.reset_in_seconds
-            same = ends <= window.ends + 1 and window.left is not None
-            window.left = min(window.left or 0, said.remaining) if same else said.remaining
-            window.limit, window.ends = said.limit or window.limit, max(ends, window.ends)
+            window, ends = self._windows.setdefault(kind, Window()), asked + said.reset_in_seconds
+            if window.left is None or ends > window.ends + ROUNDED:
+                window.left, window.ends = said.remaining, ends
+            elif ends >= window.ends - ROUNDED:
+                window.left = min(window.left, said.remaining)
+            window.limit = said.limit or window.limit
 
     def refused(self, kind: str, seconds: float) -> None:
         """Nothing is left for so many seconds."""
