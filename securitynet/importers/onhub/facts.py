@@ -73,7 +73,8 @@ def record_of(repo: Mapping[str, Any], files: Mapping[str, bytes | None], head: 
     say("HEAD", _hashed(repo, head))
     notes = [*found.notes, *([STATISTICS] if repo["numbers"] and record["params"] is None else []), *_unread(repo, files, config)]
     record |= {"integrity": "full" if record["weights_hash"] else "none", "loadable_reason": record["loadable_reason"] or REASON}
-    say("import", {"notes": _harmless("; ".join(notes)), "flags": _flags(repo, head)})
+    say("import", {"notes": _harmless("; ".join(notes))})
+    record["flags"] = _flags(repo, head)
     record["known_by"] = json.dumps(dict(sorted(known.items())), separators=(",", ":"))
     return {column: _sound(value) for column, value in record.items()}
 

@@ -36,6 +36,7 @@ from securitynet.importers.records import Record
 HUB = "hub"
 OURS = (HUB, *(zoo.source for zoo in zoos.ZOOS))
 OWN = ("id", "source", "name", "loadable_reason", "integrity", "flags", "known_by", "aliases", "same_weights_as", "weights_url")
+FILES = (("config.json", "config.json"), ("README.md", "model card"))  # and how their facts are known
 LINK = ("id", "source", "integrity", "hash_algorithm", "weights_hash", "hash_of", "archive_member", "same_weights_as")
 
 
@@ -129,7 +130,7 @@ class Catalog:
             return not update
         if need.method == "HEAD":
             return bool(record["integrity"] == "full")
-        return _is_read(record, "model card" if need.file == "README.md" else need.file)
+        return _is_read(record, dict(FILES).get(need.file, need.file))
 
     def take(self, repo: Mapping[str, Any], found: Found, update: bool) -> None:
         """Take in a listed repo: a record of its own, or the pins of entries that other sources have in it."""
@@ -144,10 +145,10 @@ class Catalog:
             self._put(repo["id"], _seen(old, repo["gated"]))
             return
         head = next(iter(found.heads.values()), None)
-        if old is not None and old["revision"] == repo["sha"] and _is_read(old, "config.json") and "config.json" not in found.files:
+        if old is not None and old["revision"] == repo["sha"] and any(_is_read(old, of) and file not in found.files for file, of in FILES):
             known = head is not None and head.state == "known" and not is_whole(old) and conflict(old, head) is None
             self._put(repo["id"], _seen(pinned(old, head) if known and head else old, repo["gated"]))
-            return  # its config was read by an import whose answers are not on this disk
+            return  # its files were read by an import whose answers are not on this disk
         record, zoo = record_of(repo, found.files, head, self.families), zoos.zoo_of(repo["id"])
         card = (found.files.get("README.md") or b"").decode("utf-8", "replace")
         if zoo is not None:
