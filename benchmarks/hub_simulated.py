@@ -203,6 +203,8 @@ class SimulatedHub:
         parts = unquote(urlsplit(address).path).strip("/").split("/")
         repo, revision, name = "/".join(parts[:2]), parts[3], "/".join(parts[4:])
         fate = self.changed.get(repo, "")
+        former = next((old for old, what in self.changed.items() if what == f"renamed {repo}"), None)
+        repo, fate = (former, "") if former is not None else (repo, fate)
         if fate == "gone" or repo not in self._places:
             return Answer(401, {"x-error-code": "RepoNotFound"})
         if fate.startswith("renamed"):

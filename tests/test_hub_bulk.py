@@ -38,8 +38,8 @@ def test_repos_become_records_that_pass_the_checks(tmp_path: Path) -> None:
         known = json.loads(record["known_by"])
         assert (record["id"], record["revision"]) == (f"hub/{repo}", hub.sha(repo)) and Entry.from_record(record).pin == "pinned"
         named = {name for name in known if record[name] is not None}
-        facts = {name for name in ("architecture", "num_classes", "dataset", "labels", "licence", "base_model", "claimed_accuracy", "processor")
-                 if record[name] is not None}  # fmt: skip
+        wanted = ("architecture", "num_classes", "dataset", "labels", "licence", "base_model", "claimed_accuracy", "processor")
+        facts = {name for name in wanted if record[name] is not None}
         assert facts <= named, "each fact has how it is known"
         if record["integrity"] == "full":
             assert record["weights_hash"] == hub.weights(repo) and record["weights_url"].count(hub.sha(repo)) == 1
@@ -159,7 +159,7 @@ def test_filters_say_what_is_listed_and_mark_nothing(tmp_path: Path) -> None:
     folder, hub = small(tmp_path)
     bulk(folder, hub)
     before = hub_records(folder)
-    hub.changed = {repo: "gone" for repo in list(before)[:5]}
+    hub.changed = dict.fromkeys(list(before)[:5], "gone")
     report = bulk(folder, hub, Filters(min_downloads=1000))
     assert 0 < report.listed < REPOS and report.gone == [] and hub_records(folder) == before
 
