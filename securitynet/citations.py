@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -157,7 +157,7 @@ def _software() -> str:
     return _entry("software", "securitynet", {"title": title, "author": "The securitynet developers", "version": __version__})
 
 
-def _entry(kind: str, key: str, facts: dict[str, object]) -> str:
+def _entry(kind: str, key: str, facts: Mapping[str, object]) -> str:
     lines = [f"  {name} = {{{_text(name, value)}}}" for name, value in facts.items() if value not in (None, "")]
     return f"@{kind}{{{key},\n" + ",\n".join(lines) + "\n}\n"
 

@@ -96,7 +96,8 @@ def test_many_files_of_one_repo_take_one_request(hub: Hub, tmp_path: Path, capsy
     places = [("pins-many", path) for path in content] + [("pins-one", "model.safetensors"), ("pins-none", "model.safetensors")]
     models = [
         one | {"id": f"timm/p{number}", "name": f"p{number}", "hub_id": f"securitynet/{repo}", "weights_file": path,
-               "weights_url": f"https://huggingface.co/securitynet/{repo}/resolve/main/{path}"} for number, (repo, path) in enumerate(places)
+               "weights_url": f"https://huggingface.co/securitynet/{repo}/resolve/main/{path}"}
+        for number, (repo, path) in enumerate(places)
     ]  # fmt: skip
     (folder / "models" / "timm.jsonl").write_text(records.text_of(models), encoding="utf-8")
     before = len(hub.requests)

@@ -69,13 +69,13 @@ def pinned(record: Record, head: Head) -> Record:
     if place is None or head.commit is None:
         return record
     record = renamed(record, head.repo)
-    new = {"revision": head.commit, "weights_url": address_of(Place(head.repo, place.file), head.commit)}
+    new: Record = {"revision": head.commit, "weights_url": address_of(Place(head.repo, place.file), head.commit)}
     if record["integrity"] != "full":
         whole = len(head.digest or "") == LENGTHS.get(head.algorithm or "", 0)
         new |= {"hash_algorithm": head.algorithm, "weights_hash": head.digest, "hash_of": "file"} if whole else {}
         new |= {"integrity": "full"} if whole else {}
     if record["weights_size"] is None and record["archive_member"] is None:
-        new["weights_size"] = head.size  # type: ignore[assignment]
+        new["weights_size"] = head.size
     return {**record, **new, "flags": without(record["flags"], *MARKS)}
 
 
