@@ -158,7 +158,7 @@ class Entry:
         for key, value in record.items():
             if key not in known:
                 raise UsageError(f"{label}: {unknown('column', key, known)}")
-            values[key] = typed(label, key, known[key], value)
+            values[key] = None if value is None else typed(label, key, known[key], value)
         return cls(**values)
 
 

@@ -47,9 +47,8 @@ def run(args: argparse.Namespace) -> int:
     lines = [(*COLUMNS, "pin"), *((*(_shown(row[name]) for name in COLUMNS), pin(row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     right = [name in ("params", "claimed_accuracy") for name in lines[0]]
-    for line in lines:  # a table of rich takes a second for a thousand lines
-        cells = zip(line, widths, right, strict=True)
-        sys.stdout.write("  ".join(text.rjust(width) if at_right else text.ljust(width) for text, width, at_right in cells).rstrip() + "\n")
+    form = "  ".join(f"{{:{'>' if at_right else '<'}{width}}}" for width, at_right in zip(widths, right, strict=True))
+    sys.stdout.write("".join(form.format(*line).rstrip() + "\n" for line in lines))  # a table of rich takes a second for 1,000 lines
     sys.stdout.write(f"{len(rows)} models\n")
     return DONE
 

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +43,11 @@ class Column:
     doc: str
 
 
-def columns(config: str) -> list[Column]:
+@cache
+def columns(config: str) -> tuple[Column, ...]:
     """Return the columns of a config, in order."""
     types = JSON_TEXT if config == "results" else {}
-    return [Column(one.name, types.get(one.name, one.metadata["dtype"]), one.metadata["doc"]) for one in fields(RECORDS[config])]
+    return tuple(Column(one.name, types.get(one.name, one.metadata["dtype"]), one.metadata["doc"]) for one in fields(RECORDS[config]))
 
 
 def features(config: str) -> datasets.Features:
