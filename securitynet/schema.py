@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, fields
-from functools import cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,11 +19,10 @@ def column(dtype: str, doc: str, default: Any = None, *, init: bool = True) -> A
     return field(default=default, metadata=metadata) if init else field(init=False, metadata=metadata)
 
 
-@cache
-def dtypes_of(record: type) -> Mapping[str, str]:
+def dtypes_of(record: type) -> dict[str, str]:
     """Return name -> dtype of a dataclass made of columns: string, json (text that is JSON), int32, int64, float64, bool, timestamp[s],
     or `list:` one of them."""
-    return MappingProxyType({one.name: one.metadata["dtype"] for one in fields(record)})
+    return {one.name: one.metadata["dtype"] for one in fields(record)}
 
 
 def features_of(columns: Mapping[str, str]) -> datasets.Features:
