@@ -7,22 +7,27 @@ found by its text and parsed alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet.entry import Entry
 from securitynet.errors import unknown
 from securitynet.paper import Paper
+from securitynet.schema import dtypes_of
 
 if TYPE_CHECKING:
     import datasets
 
 CONFIGS = ("models", "papers", "datasets", "results", "projects")
 HUB_ID = "securitynet/catalog"
+JSON = ("sources", "architecture_args", "processor", "known_by", "paper_record", "params", "versions", "record")  # columns that hold JSON text
+ORDER = {name: place for place, name in enumerate(dtypes_of(Entry))}
+DECODE = json.JSONDecoder().raw_decode
 ID_START = '{"id": "'
 
 
@@ -32,13 +37,17 @@ def entries() -> list[Entry]:
 
 
 def entry(id: str) -> Entry:
-    """Return the model of an id. Raises UsageError with the nearest ids where there is none."""
+    """Return the model of an id, or of one that it had before. Raises UsageError with the nearest ids where there is none."""
     start = f'{{"id": {json.dumps(id, ensure_ascii=False)}, '
     for file in _files("models"):
         if file.name == f"{id.partition('/')[0]}.jsonl":
             for line in _lines(file):
                 if line.startswith(start):
                     return _entry(line)
+    former = json.dumps(id, ensure_ascii=False)
+    for line in _lines_of_models(None, None):
+        if former in line and id in (json.loads(line)["aliases"] or ()):
+            return _entry(line)
     raise unknown("model", id, ids())
 
 
@@ -59,8 +68,19 @@ def list_models(
 
     `dataset` may also be an alias (`cifar10`). Raises UsageError with the nearest keys for a dataset that is unknown.
     """
-    if all(wish is None for wish in (pattern, dataset, family, source, purpose)):
-        return ids()
+    return [row["id"] for row in table((), pattern, dataset=dataset, family=family, source=source, purpose=purpose)]
+
+
+def table(
+    columns: Iterable[str],
+    pattern: str | None = None,
+    *,
+    dataset: str | None = None,
+    family: str | None = None,
+    source: str | None = None,
+    purpose: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return id and some columns of the models that fit as in list_models(); the other columns are not read, which is faster."""
     wishes = {"id": pattern, "dataset": _dataset_key(dataset), "family": family, "source": source, "purpose": purpose}
     given = {name: wish.casefold() for name, wish in wishes.items() if wish is not None}
     needle = (
@@ -68,13 +88,27 @@ def list_models(
         if wishes["dataset"] is None or _is_glob(wishes["dataset"])
         else f'"dataset": {json.dumps(wishes["dataset"], ensure_ascii=False)}'
     )
+    names = sorted({"id", *columns, *given}, key=ORDER.__getitem__)
     found = []
     for line in _lines_of_models(pattern, source):
-        if needle in line:  # the others need not be parsed
-            record = json.loads(line)
-            if all(fnmatchcase((record[name] or "").casefold(), wish) for name, wish in given.items()):
-                found.append(record["id"])
+        if needle in line:  # the others need not be read
+            row = _read(line, names)
+            if all(fnmatchcase((row[name] or "").casefold(), wish) for name, wish in given.items()):
+                found.append(row)
     return found
+
+
+def _read(line: str, names: Iterable[str]) -> dict[str, Any]:
+    """Some columns of a canonical line, given in the order in which they stand there: nothing else is parsed.
+
+    No text can hold such a mark: a quote inside a text has a backslash before it.
+    """
+    row, place = {}, 0
+    for name in names:
+        mark = ID_START[:-1] if name == "id" else f', "{name}": '
+        place = line.index(mark, place) + len(mark)
+        row[name], place = DECODE(line, place)
+    return row
 
 
 def _lines_of_models(pattern: str | None, source: str | None) -> Iterator[str]:
@@ -107,6 +141,12 @@ def papers() -> dict[str, Paper]:
     return {paper.url: paper for paper in found}
 
 
+def parsed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record of any config with its JSON columns (JSON) as objects, as json.loads reads them, in place of their text."""
+    texts = {name for name in JSON if isinstance(record.get(name), str)}
+    return {name: json.loads(value) if name in texts else value for name, value in record.items()}
+
+
 def load_catalog(config: str = "models", revision: str | None = None, repo: str | None = None) -> datasets.Dataset:
     """Return one config (models, papers, datasets, results or projects) as a `datasets.Dataset`.
 
@@ -115,16 +155,69 @@ def load_catalog(config: str = "models", revision: str | None = None, repo: str 
     """
     if config not in CONFIGS:
         raise unknown("config", config, CONFIGS)
+    return _loaded(_folder(revision, repo), config)
+
+
+def load_results(
+    dataset: str | None = None,
+    *,
+    entry: str | None = None,
+    family: str | None = None,
+    attack: str | None = None,
+    metric: str | None = None,
+    origin: str | None = None,
+    revision: str | None = None,
+    repo: str | None = None,
+) -> datasets.Dataset:
+    """Return measurements as a `datasets.Dataset` with the columns of Row: those that fit every glob given (case does not matter).
+
+    `dataset` may also be an alias. Without `revision` and `repo` they are the published ones that ship with the package, else
+    those of a catalog, or of a repo of results (securitynet push results), on the Hub. Raises UsageError, DownloadError, DataError.
+    """
+    folder = _folder(revision, repo)
+    shipped = any((Path(folder) / "results").glob("*.jsonl"))
+    found = _loaded(folder, "results") if shipped else _pushed(Path(folder))
+    wishes = {"dataset": _dataset_key(dataset), "entry": entry, "family": family, "attack": attack, "metric": metric, "origin": origin}
+    for name, wish in wishes.items():
+        if wish is not None:
+            fits = [place for place, value in enumerate(found[name]) if fnmatchcase((value or "").casefold(), wish.casefold())]
+            found = found.select(fits)
+    return found
+
+
+def _pushed(folder: Path) -> datasets.Dataset:
+    """The rows of a repo of results, whatever schema their files were written under."""
+    import pyarrow.parquet
+
+    from securitynet.errors import DataError
+    from securitynet.results.dataset import to_dataset
+    from securitynet.results.row import Row
+
+    shards = sorted(folder.glob("*/*.parquet"))
+    if not shards:
+        raise DataError(f"{folder}: holds neither results/*.jsonl nor Parquet files of results")
+    records = [record for shard in shards for record in pyarrow.parquet.read_table(shard).to_pylist()]
+    return to_dataset([Row.from_record(record) for record in records])
+
+
+def _loaded(folder: str, config: str) -> datasets.Dataset:
     import datasets
 
     datasets.config.USE_PARQUET_EXPORT = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # each would ask a second host
-    ours = revision is None and repo is None
-    folder = str(resources.files(__name__)) if ours else _fetched(repo or HUB_ID, revision or "main")
     return datasets.load_dataset(folder, config, split="train")
 
 
-def _fetched(repo: str, revision: str) -> str:
-    """Return the folder of a revision; unlike load_dataset(revision=), this keeps to it without a network too."""
+def _folder(revision: str | None, repo: str | None) -> str:
+    """The folder of the catalog that ships with the package, or of a revision of a repo."""
+    ours = revision is None and repo is None
+    return str(resources.files(__name__)) if ours else fetched(repo or HUB_ID, revision or "main")
+
+
+def fetched(repo: str, revision: str) -> str:
+    """Return the folder of a revision of a dataset repo; unlike load_dataset(revision=), this keeps to it without a network too.
+
+    Raises DownloadError.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

@@ -46,6 +46,10 @@ def load(entry: Entry, files: Files) -> Target:
         raise LoadError(f"{entry.id}: the entry names no loader{f' ({entry.loadable_reason})' if entry.loadable_reason else ''}")
     if entry.loader not in names():
         raise UsageError(f"{entry.id}: {unknown('loader', entry.loader, names())}")
+    if entry.source == "hub" and entry.hub_id and entry.mean is None and files.local is None:
+        from securitynet.loaders import _local
+
+        entry = _local.from_hub(f"{entry.hub_id}@{entry.revision}", _record(entry), files)  # what its record leaves open
     added = {point.name: point for point in entry_points(group=GROUP)}
     loader: Any = added[entry.loader].load() if entry.loader in added else importlib.import_module(f"{__name__}.{entry.loader}")
     target: Target = getattr(loader, "load", loader)(entry, files)

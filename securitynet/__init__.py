@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from securitynet._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from securitynet.catalog import list_models, load_catalog
+    from securitynet.catalog import list_models, load_catalog, load_results
     from securitynet.endpoint import Endpoint
     from securitynet.entry import Entry
     from securitynet.errors import SecurityNetError
@@ -31,9 +31,22 @@ _HOME = {
     "evaluate": "securitynet.evaluation",
     "list_models": "securitynet.catalog",
     "load_catalog": "securitynet.catalog",
+    "load_results": "securitynet.catalog",
     "load_model": "securitynet.loaders",
 }
-__all__ = ["Endpoint", "Entry", "Result", "Row", "SecurityNetError", "Target", "evaluate", "list_models", "load_catalog", "load_model"]
+__all__ = [
+    "Endpoint",
+    "Entry",
+    "Result",
+    "Row",
+    "SecurityNetError",
+    "Target",
+    "evaluate",
+    "list_models",
+    "load_catalog",
+    "load_model",
+    "load_results",
+]
 
 
 def __getattr__(name: str) -> Any:

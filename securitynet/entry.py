@@ -7,6 +7,7 @@ here once: the features of the dataset, the checks and the catalog's card are ma
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 
 PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
+    "json": (str,),
     "int64": (int,),
     "float64": (int, float),
     "bool": (bool,),
 }
+COMMIT = re.compile(r"[0-9a-f]{40}")
+ON_HUB = re.compile(r"https://huggingface\.co/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>[^?#]+)")
 CHOICES: dict[str, tuple[str, ...]] = {
     "output": ("logits", "probabilities", "log_probabilities"),
     "channel_order": ("RGB", "BGR"),
@@ -43,11 +47,12 @@ class Entry:
     source: str = column("string", "who published the weights", "")
     name: str = column("string", "name at the source; unique there", "")
     revision: str | None = column("string", "commit, tag or version at the source that the address is pinned to")
+    aliases: tuple[str, ...] | None = column("list:string", "former ids: names that a repo on the Hub had before it was renamed")
     same_weights_as: str | None = column("string", "id of the entry that holds the same weights, re-hosted")
     # how it is built
     loader: str | None = column("string", "module of `loaders/` that builds it")
     architecture: str | None = column("string", "`timm:NAME`, `torchvision:NAME`, `pytorchcv:NAME`, `nets:NAME` or the source's own name")
-    architecture_args: str | None = column("string", "JSON object of the constructor's arguments: numbers, booleans, registered names")
+    architecture_args: str | None = column("json", "JSON object of the constructor's arguments: numbers, booleans, registered names")
     family: str | None = column("string", "architecture family, lower case (resnet, vgg, vision_transformer, ...)")
     state_key: str | None = column("string", "key of the state dict in the checkpoint; `/` leads further in, a number into a list")
     drop_prefixes: tuple[str, ...] | None = column("list:string", "prefixes removed from the keys of the state dict, in this order")
@@ -58,6 +63,7 @@ class Entry:
     num_classes: int | None = column("int64", "outputs of the network")
     class_map: str | None = column("string", "how outputs map to the dataset's labels: identity, background-first or list", "identity")
     class_list: tuple[int, ...] | None = column("list:int64", "with class_map `list`: output index of each label of the dataset")
+    labels: tuple[str, ...] | None = column("list:string", "names of the outputs, in order, where they are not those of the dataset")
     # its input
     input_size: tuple[int, ...] | None = column("list:int64", "channels, [depth,] height, width of the network's input")
     channels: int | None = column("int64", "input channels of the network")
@@ -73,9 +79,7 @@ class Entry:
         "string", "center: shorter side to `resize`, middle cut out; squash: both sides; border: longer side, filled up; null: not stated"
     )
     interpolation: str | None = column("string", "of the resize: nearest, bilinear, bicubic, lanczos, box, hamming")
-    processor: str | None = column(
-        "string", "JSON: the library whose own transform makes the pixels, and its settings; goes before `resize`"
-    )
+    processor: str | None = column("json", "JSON: the library whose own transform makes the pixels, and its settings; goes before `resize`")
     # the publisher's claim
     claimed_accuracy: float | None = column("float64", "top-1 accuracy stated by the publisher, fraction")
     claimed_split: str | None = column("string", "split of the dataset the claim is about (test, val)")
@@ -106,7 +110,7 @@ class Entry:
     code_licence: str | None = column("string", "licence of the source's code, SPDX where possible")
     # weights
     hub_id: str | None = column("string", "model repo on the Hub")
-    base_model: str | None = column("string", "model that an adapter changes, ORG/NAME@commit")
+    base_model: str | None = column("string", "model that this one was made from, ORG/NAME; that of an adapter with @commit")
     weights_url: str | None = column("string", "address of the file")
     mirrors: tuple[str, ...] | None = column("list:string", "other addresses of the same file")
     dead_urls: tuple[str, ...] | None = column("list:string", "addresses that no longer offer it, each with why")
@@ -123,17 +127,23 @@ class Entry:
     loadable_reason: str | None = column("string", "why not, or why it was not tried")
     members_file: str | None = column("string", "file beside the weights with training indices and labels as trained")
     flags: tuple[str, ...] | None = column("list:string", "known irregularities of this record or of its published numbers")
+    known_by: str | None = column("json", "JSON object: column to how its fact was read (card, config.json, labels, ...)")
     notes: str | None = column("string", "what a user should know")
     # the released table of 2024
     paper_table: str | None = column("string", "table of the release it stands in: benchmark or security")
     paper_model_type: str | None = column("string", "Model Type as released")
     paper_run: int | None = column("int64", "training run, where the release lists several rows under one name")
-    paper_record: str | None = column("string", "the released row as JSON, every cell as printed")
+    paper_record: str | None = column("json", "the released row as JSON, every cell as printed")
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as a dict (empty where none are recorded)."""
         return json.loads(self.architecture_args) if self.architecture_args else {}
+
+    @property
+    def pin(self) -> str:
+        """How far the weights are pinned: see pin()."""
+        return pin({"integrity": self.integrity, "weights_url": self.weights_url, "revision": self.revision})
 
     def to_record(self) -> dict[str, Any]:
         """Return the entry as a JSON object with every column present, lists for tuples."""
@@ -152,18 +162,25 @@ class Entry:
         for key, value in record.items():
             if key not in known:
                 raise UsageError(f"{label}: {unknown('column', key, known)}")
-            values[key] = typed(label, key, known[key], value)
+            values[key] = None if value is None else typed(label, key, known[key], value)
         return cls(**values)
 
 
+def pin(record: Mapping[str, Any]) -> str:
+    """Return how far a record pins its weights: `pinned` (by the whole hash, or by a commit on the Hub), `prefix` (of a hash) or `none`."""
+    if record["integrity"] == "full" or (ON_HUB.match(record["weights_url"] or "") and COMMIT.fullmatch(record["revision"] or "")):
+        return "pinned"
+    return "prefix" if record["integrity"] == "prefix" else "none"
+
+
 def typed(label: str, key: str, dtype: str, value: Any) -> Any:
-    """Return `value` checked against the column's type and choices; lists become tuples, `architecture_args` and `processor` JSON text.
+    """Return `value` checked against the column's type and choices; lists become tuples, objects in JSON columns text.
 
     Raises UsageError that begins with `label` and names the column.
     """
     if value is None:
         return None
-    if key in ("architecture_args", "processor") and isinstance(value, Mapping):
+    if dtype == "json" and isinstance(value, Mapping):
         value = json.dumps(value, sort_keys=True, separators=(",", ":"))
     is_list = dtype.startswith("list:")
     kind = PYTHON_TYPES[dtype.removeprefix("list:")]

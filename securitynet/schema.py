@@ -20,15 +20,21 @@ def column(dtype: str, doc: str, default: Any = None, *, init: bool = True) -> A
 
 
 def dtypes_of(record: type) -> dict[str, str]:
-    """Return name -> dtype of a dataclass made of columns: string, int32, int64, float64, bool, timestamp[s], or `list:` one of them."""
+    """Return name -> dtype of a dataclass made of columns: string, json (text that is JSON), int32, int64, float64, bool, timestamp[s],
+    or `list:` one of them."""
     return {one.name: one.metadata["dtype"] for one in fields(record)}
 
 
 def features_of(columns: Mapping[str, str]) -> datasets.Features:
-    """Return the `datasets.Features` of columns given as name -> dtype (`list:` before the dtype of a list)."""
+    """Return the `datasets.Features` of columns given as name -> dtype (`list:` before the dtype of a list).
+
+    Columns of dtype json are strings: with a `datasets.Json` among the features, datasets 5.0 to 5.2 read every number of a JSONL
+    file with ten digits only. securitynet.catalog.parsed() gives the objects.
+    """
     from datasets import Features, List, Value
 
     def feature(dtype: str) -> object:
+        dtype = "string" if dtype == "json" else dtype
         return List(Value(dtype.removeprefix("list:"))) if dtype.startswith("list:") else Value(dtype)
 
     return Features({name: feature(dtype) for name, dtype in columns.items()})

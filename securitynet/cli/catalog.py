@@ -3,6 +3,9 @@
 examples:
   securitynet catalog import timm
   securitynet catalog import securitynet-2024 README.MD --catalog ./catalog
+  securitynet catalog import hub --catalog ./catalog --min-downloads 100
+  securitynet catalog pin timm --catalog ./catalog
+  securitynet catalog diff v0.1.0 v0.2.0
   securitynet catalog add --from-hub timm/resnet18.a1_in1k --catalog ./catalog
   securitynet catalog build --catalog ./catalog
   securitynet catalog check --catalog ./catalog
@@ -21,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from securitynet.cli import DONE, FAILED
+from securitynet.cli import DONE, FAILED, _hubcatalog
 from securitynet.cli._options import add_json, print_json
 
 HELP = "import models or published measurements into the catalog, check it, build its card"
@@ -33,14 +36,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     bring = actions.add_parser("import", help="bring in a library's models or a published table; again changes only what is new")
-    bring.add_argument("source", metavar="SOURCE", help=f"timm, torchvision, pytorchcv, mmpretrain as installed; {TABLE} with its FILE")
+    sources = f"timm, torchvision, pytorchcv, mmpretrain as installed; hub, model_j from the Hub; {TABLE} with its FILE"
+    bring.add_argument("source", metavar="SOURCE", help=sources)
     bring.add_argument("file", type=Path, nargs="?", metavar="FILE", help="Database/README.MD of TrustAIRLab/SecurityNet")
+    _hubcatalog.configure_import(bring)
+    pin = actions.add_parser("pin", help="read commit, size and sha256 of entries' weights from the Hub; goes on where it stopped")
+    _hubcatalog.configure_pin(pin)
+    diff = actions.add_parser("diff", help="say what differs between two releases of the catalog")
+    _hubcatalog.configure_diff(diff)
     check = actions.add_parser("check", help="say what is wrong with the catalog; exit code 1 where anything is")
     _configure_check(check)
     add = actions.add_parser("add", help="write the record of a repo on the Hub, and say what it still lacks")
     add.add_argument("--from-hub", required=True, metavar="ORG/NAME", help="model repo, with @revision where that matters")
     build = actions.add_parser("build", help="write what models repeat of their papers, the generated parts of README.md, the figures")
-    for action in (bring, check, add, build):
+    for action in (bring, pin, diff, check, add, build):
         action.add_argument("--catalog", type=Path, metavar="DIR", help="folder of the catalog (default: the installed one)")
         add_json(action)
 
@@ -73,6 +82,10 @@ def run(args: argparse.Namespace) -> int:
         return action(args, folder)
     if args.action in ("add", "build"):
         return (_add if args.action == "add" else _build)(args, folder)
+    if args.action in ("pin", "diff"):
+        return (_hubcatalog.run_pin if args.action == "pin" else _hubcatalog.run_diff)(args, folder, _say)
+    if args.source == _hubcatalog.HUB or args.source in _hubcatalog.ZOOS:
+        return _hubcatalog.run_import(args, folder, _say)
     return _import_table(args, folder) if args.source == TABLE else _import_package(args, folder)
 
 
@@ -89,7 +102,7 @@ def _import_package(args: argparse.Namespace, folder: Path) -> int:
     from securitynet.importers.packages import import_package, names
 
     if args.source not in names():
-        raise unknown("source", args.source, [*names(), TABLE])
+        raise unknown("source", args.source, [*names(), TABLE, _hubcatalog.HUB, *_hubcatalog.ZOOS])
     if args.file is not None:
         raise UsageError(f"{args.source} is read from the installed library; it takes no FILE")
     report = import_package(args.source, folder)

@@ -13,6 +13,12 @@ from securitynet.cli._options import add_json, print_json
 
 HELP = "show one model's record and published measurements"
 
+PINS = {
+    "pinned": "pinned: by a whole hash, or by a commit on the Hub",
+    "prefix": "prefix: only the first digits of a hash are known, which is no pin",
+    "none": "none: whatever lies at the address is taken",
+}
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -27,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     entry = catalog.entry(args.id)
     rows = [row for row in catalog.results() if row["entry"] == entry.id]
     if args.json:
-        print_json({"entry": entry.to_record(), "results": rows})
+        print_json({"entry": entry.to_record(), "pin": entry.pin, "results": rows})
         return DONE
     from rich.console import Console
     from rich.table import Table
@@ -39,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     for key, value in entry.to_record().items():
         if value is not None and key != "paper_record":
             record.add_row(key, Text(", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+    record.add_row("pin", PINS[entry.pin])
     console = Console()
     console.print(record)
     if rows:

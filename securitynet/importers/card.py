@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import datasets
 
 RECORDS: Mapping[str, type] = {"models": Entry, "papers": Paper, "datasets": ImageDataset, "results": Row, "projects": Project}
+JSON_TEXT = {"params": "json", "versions": "json"}
 FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 BLOCK = re.compile(r"(<!-- begin (\S+) (\S+) -->\n).*?(<!-- end \2 \3 -->)", re.DOTALL)
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
@@ -42,9 +44,11 @@ class Column:
     doc: str
 
 
-def columns(config: str) -> list[Column]:
+@cache
+def columns(config: str) -> tuple[Column, ...]:
     """Return the columns of a config, in order."""
-    return [Column(one.name, one.metadata["dtype"], one.metadata["doc"]) for one in fields(RECORDS[config])]
+    types = JSON_TEXT if config == "results" else {}
+    return tuple(Column(one.name, types.get(one.name, one.metadata["dtype"]), one.metadata["doc"]) for one in fields(RECORDS[config]))
 
 
 def features(config: str) -> datasets.Features:
@@ -134,6 +138,7 @@ def _numbers(catalog: Path) -> str:
 def _columns(config: str) -> str:
     lines = ["| column | type | meaning |", "|---|---|---|"]
     for column in columns(config):
-        dtype = f"list of {column.dtype.removeprefix('list:')}" if column.dtype.startswith("list:") else column.dtype
+        listed = column.dtype.startswith("list:")
+        dtype = f"list of {column.dtype.removeprefix('list:')}" if listed else "string (JSON)" if column.dtype == "json" else column.dtype
         lines.append(f"| `{column.name}` | {dtype} | {column.doc.replace('|', '&#124;')} |")
     return "\n".join(lines) + "\n"

@@ -17,7 +17,8 @@ TEXT, FILL, REST = "#24292f", "#3b6ea5", "#9aa7b4"
 
 def figures(catalog: Path) -> dict[str, str]:
     """Return the text of each figure by its path inside the catalog."""
-    return {"figures/models.svg": draw({title: counts_of(entries(catalog), column) for title, column in PANELS.items()})}
+    models = entries(catalog)
+    return {"figures/models.svg": draw({title: counts_of(models, column) for title, column in PANELS.items()})}
 
 
 PANELS = {

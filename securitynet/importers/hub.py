@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet.entry import Entry
+from securitynet.entry import Entry, pin
 from securitynet.errors import DownloadError, UsageError
 from securitynet.importers import records
+from securitynet.importers.onhub.pins import ADDRESS, COLUMNS, place_of
+from securitynet.importers.records import Record
 
 if TYPE_CHECKING:
     from securitynet.download import Files
@@ -20,21 +22,58 @@ WANTED = {  # what a record should say, and in which column
     "licence": "licence of the weights", "purpose": "benchmark, security or other", "train_size": "images it was trained on",
     "threat_model": "`none` for standard training", "paper_url": "link to its paper",
 }  # fmt: skip
+PIN = "securitynet catalog pin reads commit and hash of the file that the record names"
 
 
 def add_from_hub(name: str, catalog: Path, files: Files) -> tuple[Entry, list[str]]:
-    """Write the record of `ORG/NAME[@revision]` to models/ORG.jsonl; return it, and which facts it still lacks, in words.
+    """Write the record of `ORG/NAME[@revision]`; return it, and which facts it still lacks, in words.
 
-    A record of that id keeps what it says: only its null columns are filled. Raises UsageError, DownloadError, LoadError.
+    Where a model of the catalog has this repo, its record is completed: it keeps what it says, only null columns are filled, and its
+    pin stays as a whole unless a revision is given, or is set as a whole. Another repo gets a record in models/ORG.jsonl.
+    Raises UsageError, DownloadError, LoadError.
     """
     entry = described(name, files)
-    path = catalog / "models" / f"{entry.source}.jsonl"
-    known = {record["id"]: record for record in records.read(path)}
-    old = {column: value for column, value in known.get(entry.id, {}).items() if value is not None}
-    known[entry.id] = Entry.from_record({**entry.to_record(), **old}).to_record()
-    records.write_changed(path, records.text_of(known[id] for id in sorted(known)))
-    written = Entry.from_record(known[entry.id])
-    return written, [f"{column}: {words}" for column, words in WANTED.items() if getattr(written, column) is None]
+    known = _known(entry, catalog)
+    if known is None:
+        path, old = catalog / "models" / f"{entry.source}.jsonl", {}
+    else:
+        path, old = catalog / "models" / f"{known['source']}.jsonl", known
+        entry = replace(entry, id=old["id"], source=old["source"], name=old["name"])
+    written = Entry.from_record(_completed(old, entry.to_record(), "@" in name))
+    lines = [written.to_record() if record["id"] == written.id else record for record in records.read(path)]
+    if known is None:
+        lines = sorted([*lines, written.to_record()], key=lambda record: str(record["id"]))
+    records.write_changed(path, records.text_of(lines))
+    missing = [f"{column}: {words}" for column, words in WANTED.items() if getattr(written, column) is None]
+    return written, missing + ([f"pin: {PIN}"] if written.pin != "pinned" else [])
+
+
+def _known(entry: Entry, catalog: Path) -> Record | None:
+    """The record that has the repo of an entry, whatever its source. Raises UsageError where several have."""
+    paths = sorted((catalog / "models").glob("*.jsonl"))
+    found = [record for path in paths for record in records.read(path) if entry.hub_id in (record["hub_id"], _repo(record))]
+    if len(found) > 1:
+        same = [record for record in found if record["weights_file"] == entry.weights_file]
+        if len(same) != 1:
+            some = ", ".join(record["id"] for record in found[:3])
+            raise UsageError(f"{entry.hub_id}: {len(found)} models of the catalog are in it ({some}, ...); use securitynet catalog pin")
+        found = same
+    return found[0] if found else None
+
+
+def _repo(record: Record) -> str | None:
+    place = place_of(record)
+    return place.repo if place else None
+
+
+def _completed(old: Record, new: Record, given: bool) -> Record:
+    """The old record with its null columns filled. What belongs to a pin comes from one of the two as a whole."""
+    both = {**new, **{column: value for column, value in old.items() if value is not None}}
+    if not old:
+        return both
+    other = old["weights_file"] not in (None, new["weights_file"])  # the entry is about another file of the repo
+    kept = old if other or (pin(old) == "pinned" and not given) else new
+    return {**both, **{column: kept[column] for column in (*COLUMNS, *ADDRESS)}}
 
 
 def described(name: str, files: Files) -> Entry:

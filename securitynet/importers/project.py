@@ -42,7 +42,7 @@ class Project:
     remark: str | None = column("string", "what else is known about its weights")
     flags: tuple[str, ...] | None = column("list:string", "paper_link_is_code, bad_url, no_weights")
     origin: str | None = column("string", "release that lists it")
-    record: str | None = column("string", "the released row as JSON, every cell as printed")
+    record: str | None = column("json", "the released row as JSON, every cell as printed")
 
     def classified_as(self, known: Mapping[str, Any]) -> Project:
         """Return the project with what a record of it knows beyond the release."""

@@ -14,8 +14,9 @@ COUNTED: dict[str, Callable[[Entry], bool]] = {
     "opened here": lambda entry: entry.loadable is True,
     "re-hosted": lambda entry: entry.same_weights_as is not None,
     "with a claim": lambda entry: entry.claimed_accuracy is not None,
-    "whole hash": lambda entry: entry.integrity == "full",
-    "part of a hash": lambda entry: entry.integrity == "prefix",
+    "pinned": lambda entry: entry.pin == "pinned",
+    "prefix of a hash": lambda entry: entry.pin == "prefix",
+    "not pinned": lambda entry: entry.pin == "none",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 import yaml
 from starlette.responses import JSONResponse, Response
@@ -70,9 +71,9 @@ def info(call: Call) -> Response:
 
 
 def listing(call: Call) -> Response:
-    """List public repos of a kind by author, text and tags."""
+    """List public repos of a kind by author, text, task and tags, page by page; `expand` picks keys."""
     kind, query = call.params["kind"], call.query
-    found = []
+    found, expand = [], query.getlist("expand")
     for repo in list(call.hub.repos.values()):
         if repo.kind != kind or repo.private or query.get("author", repo.namespace) != repo.namespace:
             continue
@@ -80,10 +81,16 @@ def listing(call: Call) -> Response:
         tags = {*described["tags"], described.get("library_name"), described.get("pipeline_tag")}
         if query.get("search", "").lower() not in repo.id.lower() or not set(query.getlist("filter")) <= tags:
             continue
-        if kind == "models" and not query.get("full"):
+        if query.get("pipeline_tag", described.get("pipeline_tag")) != described.get("pipeline_tag"):
+            continue
+        if kind == "models" and not query.get("full") and not expand:
             del described["siblings"]
-        found.append(described)
-    return JSONResponse(sorted(found, key=lambda one: one["id"])[: int(query.get("limit", 1000))])
+        found.append({key: described[key] for key in ("_id", "id", *expand) if key in described} if expand else described)
+    found.sort(key=lambda one: one["id"])
+    start, size = int(query.get("cursor", 0)), int(query.get("limit", 1000))
+    rest = urlencode([(key, value) for key, value in query.multi_items() if key != "cursor"] + [("cursor", str(start + size))])
+    more = {"Link": f'<{call.base}api/{kind}?{rest}>; rel="next"'} if start + size < len(found) else {}
+    return JSONResponse(found[start : start + size], headers=more)
 
 
 def auth_check(call: Call) -> Response:

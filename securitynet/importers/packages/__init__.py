@@ -14,6 +14,7 @@ from pathlib import Path
 from securitynet.entry import Entry
 from securitynet.errors import LoadError, unknown
 from securitynet.importers import records
+from securitynet.importers.onhub.pins import reconciled
 from securitynet.importers.papers import papers_of
 from securitynet.importers.records import Record
 from securitynet.paper import derived
@@ -67,10 +68,11 @@ def import_package(source: str, catalog: Path) -> PackageReport:
 
 
 def _merged(old: Record, stated: Record | None) -> Record:
-    """What the library states goes before what was there; what it leaves open stays."""
+    """What the library states goes before what was there; what it leaves open stays, and so does a pin of the file that it names."""
     flags = [flag for flag in old.get("flags") or () if flag != WITHDRAWN]
     if stated is None:
         return Entry.from_record({**old, "flags": [*flags, WITHDRAWN]}).to_record()
+    old, stated = reconciled(old, stated)
     known = {key: value for key, value in stated.items() if value is not None}
     return Entry.from_record({**old, "flags": flags or None, **known}).to_record()
 

@@ -1,0 +1,176 @@
+"""catalog import hub at full size, on a simulated Hub with a simulated clock that enforces the limits without a token.
+
+usage: python benchmarks/catalog_hub.py [--repos 20000] [--kills 5] [--listing labels|reduced] [--records 25000]
+
+Four things are measured: (1) one import: simulated minutes, requests, CPU seconds, memory; (2) the same, killed with SIGKILL so
+many times, must end with the same bytes; (3) a second import of the same state must change no byte; (4) with so many records:
+`list`, `load_catalog()` and `check`. `--listing reduced`: the listing's configs do not name the classes, so that every config.json
+is read, and hashes only of as many repos as the budget has left. Everything happens in a temporary copy of the catalog.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hub_simulated import ENDPOINT, Clock, SimulatedHub
+
+CATALOG = Path(__file__).parents[1] / "catalog"
+SHOWN = ("simulated_minutes", "requests", "cpu_seconds", "files")
+CLI = """
+import sys
+from pathlib import Path
+from securitynet import catalog
+FOLDER = Path(sys.argv.pop(1))
+catalog.resources = type("Resources", (), {"files": staticmethod(lambda name: FOLDER)})
+"""
+
+
+def say(*words: object) -> None:
+    """Write a line; objects as JSON."""
+    sys.stdout.write(" ".join(json.dumps(one) if isinstance(one, dict) else str(one) for one in words) + "\n")
+    sys.stdout.flush()
+
+
+def one(folder: Path, args: argparse.Namespace, kill: int | None = None) -> dict[str, Any]:
+    """Run one import in this process; SIGKILL it at a request."""
+    from securitynet.importers.onhub.bulk import import_hub
+    from securitynet.importers.onhub.calls import Calls
+    from securitynet.importers.onhub.listed import Filters
+    from securitynet.importers.onhub.quota import Quota
+
+    lines = (CATALOG / "models" / "timm.jsonl").read_text(encoding="utf-8").splitlines()
+    known = sorted({record["hub_id"] for record in map(json.loads, lines)} - {None})
+    clock = Clock()
+    hub = SimulatedHub(args.repos, tuple(known[: args.repos // 13]), labels=args.listing == "labels", clock=clock)
+    hub.die = lambda number: os.kill(os.getpid(), signal.SIGKILL) if number == kill else None
+    report = import_hub(folder / "catalog", Calls(hub.send, Quota(clock.now, clock.sleep), ENDPOINT), folder / "state", Filters())
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "simulated_minutes": round(clock.now() / 60, 2),
+        "requests": dict(hub.counts),
+        "refused": hub.refused,
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+        "peak_mb": round(used.ru_maxrss / 1024),
+        "report": {name: len(value) if isinstance(value, list) else value for name, value in asdict(report).items() if name != "files"},
+        "files": report.files,
+    }
+
+
+def fresh(folder: Path) -> Path:
+    """Return a folder with a copy of the catalog, and nothing that was read."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(CATALOG, folder / "catalog", ignore=shutil.ignore_patterns("builtin", "__pycache__"))
+    return folder
+
+
+def content(folder: Path) -> str:
+    """Return the sha256 over all records of a folder."""
+    hasher = hashlib.sha256()
+    for path in sorted((folder / "catalog").glob("*/*.jsonl")):
+        hasher.update(path.name.encode() + b"\0" + path.read_bytes())
+    return hasher.hexdigest()
+
+
+def child(folder: Path, args: argparse.Namespace, kill: int | None = None) -> dict[str, Any] | None:
+    """Run one import in a process of its own; None where it was killed."""
+    command = [sys.executable, __file__, "--repos", str(args.repos), "--listing", args.listing, "--folder", str(folder)]
+    done = subprocess.run([*command, *(["--kill", str(kill)] if kill else [])], capture_output=True, text=True)
+    if done.returncode == -signal.SIGKILL:
+        return None
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def enlarged(folder: Path, number: int) -> None:
+    """Add simulated records until there are so many."""
+    path = folder / "catalog" / "models" / "hub.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    there = sum(file.read_bytes().count(b"\n") for file in path.parent.glob("*.jsonl"))
+    sources = [json.loads(line) for line in lines[: max(0, number - there)]]
+    copies = [json.dumps({**record, "id": f"{record['id']}-copy", "name": f"{record['name']}-copy", "same_weights_as": None,
+                          "weights_hash": hashlib.sha256(record["id"].encode()).hexdigest() if record["weights_hash"] else None,
+                          "hash_algorithm": "sha256" if record["weights_hash"] else None},
+                         ensure_ascii=False) for record in sources]  # fmt: skip
+    path.write_text("".join(f"{line}\n" for line in sorted(lines + copies, key=lambda line: json.loads(line)["id"])), encoding="utf-8")
+
+
+def timed(folder: Path, code: str, *arguments: str) -> float:
+    """Return the seconds that a process with this catalog takes, its start included."""
+    start = time.perf_counter()
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
+    done = subprocess.run(
+        [sys.executable, "-c", CLI + code, str(folder / "catalog"), *arguments], capture_output=True, text=True, env=environment
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:] + done.stdout[-2000:])
+    return round(time.perf_counter() - start, 2)
+
+
+def commands(folder: Path) -> dict[str, float]:
+    """Return the seconds of what people do with a catalog of this size."""
+    run = "from securitynet.cli import main\nraise SystemExit(main(sys.argv[1:]))"
+    where = str(folder / "catalog")
+    timed(folder, run, "catalog", "build", "--catalog", where)
+    load = "import securitynet, time\nprint(len(securitynet.load_catalog()))"
+    return {
+        "list": timed(folder, run, "list"),
+        "list --dataset": timed(folder, run, "list", "--dataset", "CIFAR-10"),
+        "load_catalog(), first": timed(folder, load),
+        "load_catalog(), again": timed(folder, load),
+        "check": timed(folder, run, "catalog", "check", "--catalog", where),
+    }
+
+
+def main() -> None:
+    """Run it and print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repos", type=int, default=20_000)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--records", type=int, default=25_000)
+    parser.add_argument("--listing", choices=("labels", "reduced"), default="labels")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--kill", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.folder:
+        say(one(args.folder, args, args.kill))
+        return
+    with tempfile.TemporaryDirectory() as place:
+        whole = fresh(Path(place) / "whole")
+        first = child(whole, args)
+        assert first is not None
+        same = content(whole)
+        again = child(whole, args)
+        assert again is not None
+        say("one import:", first)
+        say("again:", {name: again[name] for name in SHOWN}, "no byte changed" if content(whole) == same else "DIFFERENT")
+        killed, total = fresh(Path(place) / "killed"), sum(first["requests"].values())
+        moments = sorted(random.Random(1).sample(range(1, total), args.kills))
+        for before, moment in zip([0, *moments], moments, strict=False):
+            assert child(killed, args, max(1, moment - before)) is None, "it was to be killed"
+        last = child(killed, args)
+        assert last is not None
+        ended = "the same bytes" if content(killed) == same else "DIFFERENT"
+        say(f"killed after requests {moments}, then:", {name: last[name] for name in SHOWN}, ended)
+        if args.records:
+            enlarged(whole, args.records)
+            say(f"seconds with {args.records} records:", commands(whole))
+
+
+if __name__ == "__main__":
+    main()
