@@ -158,7 +158,7 @@ class Entry:
         """
         label = record.get("id") or "record without an id"
         known = dtypes_of(cls)
-        values = {}
+        values: dict[str, Any] = {}
         for key, value in record.items():
             if key not in known:
                 raise UsageError(f"{label}: {unknown('column', key, known)}")
