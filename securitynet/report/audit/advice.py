@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from securitynet.report.audit.contents import Contents
 from securitynet.report.audit.place import Places
 from securitynet.report.audit.severity import HIGH, LEVELS, LOW, MEDIUM, UNKNOWN, UNSEEN
 
-ORDER = ("files", "verify", "backdoor", "membership", "stealing")  # of equally severe risks, whose advice comes first
+ORDER = ("verify", "backdoor", "membership", "stealing", "files")  # of equally severe risks, whose advice comes first
+PIN = "Pin the weights: name the commit (hf-hub:ORG/NAME@COMMIT), or record the full sha256 in the entry."
 TEXTS = {
     ("files", HIGH): "Do not load it. Ask the publisher for the weights as safetensors, without code.",
-    ("files", MEDIUM): "Load it with securitynet or torch.load(weights_only=True) only, and pin the commit or the full sha256.",
+    ("files", MEDIUM): "Load it with securitynet or torch.load(weights_only=True) only, and read any code before you run it.",
     ("files", UNSEEN): "Audit the files themselves: give the file, the folder or hf-hub:ORG/NAME.",
     ("verify", HIGH): "Do not use it before the cause is mended: no other number about this model counts.",
     ("verify", UNKNOWN): "State the accuracy and its split (claimed_accuracy), so that others can verify it.",
@@ -41,14 +43,20 @@ class Advice:
     reference: str | None = None
 
 
-def advice(severities: dict[str, str], places: Places, tried: str | None = None) -> tuple[Advice, ...]:
-    """Return what to do, the most useful thing first; `tried`: what the defences that were tried came to."""
+def advice(severities: dict[str, str], contents: Contents, places: Places, tried: str | None = None) -> tuple[Advice, ...]:
+    """Return what to do, the most useful thing first; `tried`: what the defences that were tried came to.
+
+    Files of high severity come before all else: nothing may be loaded.
+    """
     found = []
-    for risk in sorted(ORDER, key=lambda one: (LEVELS.index(severities[one]), ORDER.index(one))):
+    for risk in sorted(
+        ORDER, key=lambda one: (LEVELS.index(severities[one]), -1 if (one, severities[one]) == ("files", HIGH) else ORDER.index(one))
+    ):
         severity = severities[risk]
         if severity == LOW or (risk, severity) not in TEXTS:
             continue
-        found.append(Advice(risk, severity, TEXTS[risk, severity], _reference(risk, severity, places, tried)))
+        text = PIN if risk == "files" and severity == MEDIUM and not contents.pinned else TEXTS[risk, severity]
+        found.append(Advice(risk, severity, text, _reference(risk, severity, places, tried)))
     return tuple(found)
 
 

@@ -23,7 +23,7 @@ from securitynet.report.stealing_charts import Chart, stealing_charts
 from securitynet.report.triggers import Detection, detections
 from securitynet.results.evidence import read_evidence
 from securitynet.results.headline import headline
-from securitynet.results.row import now
+from securitynet.results.row import Row, now
 
 REFUSE, REVIEW, ADMIT = "Do not admit", "Review before use", "Admit"
 PROVENANCE = ("weights_sha256", "dataset", "dataset_revision", "manifest", "seed", "device", "date", "versions", "origin")
@@ -118,7 +118,7 @@ def audit_of(saved: Saved, contents: Contents, tried: Sequence[Tried] = (), fail
     accuracy = facts["verify"].accuracy
     return Audit(
         saved.entry.id, next((row.dataset for row in rows if row.dataset), saved.entry.dataset), now(), decision, because,
-        _risks(facts, levels, saved, failure), advice(levels, place, best_of(tried)), contents, place, tuple(tried), failure,
+        _risks(facts, levels, saved, failure), advice(levels, contents, place, best_of(tried)), contents, place, tuple(tried), failure,
         tuple(dict.fromkeys(row.attack for row in rows if row.status == "failed")), _facts(saved), _provenance(saved), roc_drawing([(label, evidence_of[key]) for label, key in keys.items() if key in evidence_of]),
         tuple(stealing_charts(rows, accuracy)), tuple(detections(saved)) if rows else (),
     )  # fmt: skip
@@ -154,8 +154,7 @@ def _risks(facts: Mapping[str, Any], levels: Mapping[str, str], saved: Saved, fa
 def _details(risk: str, fact: Any, saved: Saved) -> tuple[str, ...]:
     """What a reviewer may want to know beyond the reason: notes, the whole judgement, why numbers are missing."""
     own = [row for row in saved.rows if (row.family or row.attack.partition("/")[0]) == risk]
-    missing = dict.fromkeys(f"{row.attack.partition('/')[2]}: {row.reason}" for row in own if row.value is None and row.reason)
-    said = [f"not measured: {one}" for one in list(missing)[:12]]
+    said = _missing(own)
     if risk == "verify":
         said = [str(note) for note in saved.verify.get("notes") or ()]
     if risk == "backdoor" and fact is not None:
@@ -163,6 +162,15 @@ def _details(risk: str, fact: Any, saved: Saved) -> tuple[str, ...]:
     if risk == "files":
         said = list(fact.notes)
     return tuple(said)
+
+
+def _missing(rows: Sequence[Row]) -> list[str]:
+    """Why numbers are missing: each reason once, with the attacks that it is about."""
+    named: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.value is None and row.reason:
+            named.setdefault(row.reason, {})[row.attack.partition("/")[2].replace("_", " ")] = None
+    return [f"not measured ({', '.join(attacks)}): {reason}" for reason, attacks in named.items()]
 
 
 def _facts(saved: Saved) -> tuple[tuple[str, str], ...]:

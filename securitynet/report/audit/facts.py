@@ -249,7 +249,9 @@ def _why_not(rows: Sequence[Row], measured: bool) -> str:
     if measured:
         return f"nothing was measured at {BUDGET:,} queries or fewer"
     named = [row.reason for row in rows if row.metric == CONTROL_AGREEMENT and row.value is None and row.reason]
-    return next(iter([*named, *(row.reason for row in rows if row.reason and row.value is None)]), "no control was trained beside the copies")
+    return next(
+        iter([*named, *(row.reason for row in rows if row.reason and row.value is None)]), "no control was trained beside the copies"
+    )
 
 
 def backdoor(rows: Sequence[Row], entry: Entry) -> BackdoorVerdict | None:

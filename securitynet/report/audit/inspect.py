@@ -131,7 +131,13 @@ def _of_hub(repo_id: str, revision: str | None, inside: str, entry: Entry | None
 def _listing(repo_id: str, revision: str | None, files: Files) -> tuple[str | None, list[_Listed], str | None]:
     """The commit that a revision means, and its files; from the cache, with a note, where the Hub is not to be or cannot be asked."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
     from huggingface_hub.utils import httpx
 
     trouble = "no network is to be used"
@@ -231,6 +237,8 @@ def _pinned(contents: Contents, entry: Entry) -> Contents:
 def _hashed(contents: Contents, entry: Entry) -> Contents:
     """The same with the recorded hash, and whether the weights have another: archives and other algorithms are checked on download."""
     known = contents.weights[0].sha256 if len(contents.weights) == 1 else None
-    compared = known is not None and (entry.hash_algorithm or "sha256") == "sha256" and not (entry.archive_member and entry.hash_of == "member")
+    compared = (
+        known is not None and (entry.hash_algorithm or "sha256") == "sha256" and not (entry.archive_member and entry.hash_of == "member")
+    )
     differs = compared and not (known or "").startswith((entry.weights_hash or "").lower())
     return replace(contents, integrity=entry.integrity, recorded=entry.weights_hash, differs=differs)

@@ -26,7 +26,16 @@ def markdown(audit: Audit) -> str:
     parts += [f"## Among public models{f' on {escaped(audit.places.dataset)}' if audit.places.dataset else ''}", _places(audit)]
     parts += [part for one in audit.risks for part in _risk(audit, one)]
     if audit.tried:
-        names = ("defence", "accuracy", "AUC of the strongest attack", "attack", "agreement of the copy", "above the control", "accuracy of the copy", "queries")
+        names = (
+            "defence",
+            "accuracy",
+            "AUC of the strongest attack",
+            "attack",
+            "agreement of the copy",
+            "above the control",
+            "accuracy of the copy",
+            "queries",
+        )
         lines = [
             (one.defence, str(one.accuracy), str(one.auc), one.attack or "–", str(one.agreement), str(one.excess), str(one.copy_accuracy),
              f"{one.queries:,}" if one.queries else one.reason or "–")

@@ -9,6 +9,8 @@ from securitynet.report.audit.pickles import DANGEROUS
 from securitynet.report.audit.severity import HIGH, LOW, MEDIUM, NO_LEAK, UNSEEN
 from securitynet.results.verdict import BackdoorVerdict
 
+CLEAN = "known to be clean"  # by the record, which needs no mention
+
 
 def of_files(one: Contents, severity: str) -> str:
     """Return why the files have their severity."""
@@ -79,26 +81,29 @@ def of_stealing(one: Copied, severity: str) -> str:
         return "no stealing attack was run"
     if one.blocked is not None:
         return f"no verdict: {one.blocked}"
-    value, queries = 100 * (one.value or 0.0), f"{one.budget or 0:,} queries"
-    interval = "no interval" if one.low is None or one.high is None else f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"
-    said = f"a copy made with {queries} agrees with the model {value:+.1f} points ({interval}) more than one trained on true labels"
+    queries = f"{one.budget or 0:,} queries"
+    gain = f"{100 * (one.value or 0.0):+.1f} points"
+    ends = "no interval" if one.low is None or one.high is None else f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"
     if severity in (HIGH, MEDIUM):
-        return said if one.agreement is None else f"{said}, on {one.agreement:.1%} of unseen images"
+        agreed = "" if one.agreement is None else f": {one.agreement:.1%} of unseen images"
+        return f"a copy made with {queries} agrees with the model on {gain} more than one trained on true labels ({ends}){agreed}"
+    nothing = one.high is not None and one.high < 0
+    said = f"a copy made with {queries} gains {'nothing over' if nothing else gain + ' over'} true labels ({gain + ', ' if nothing else ''}{ends})"
     if severity == LOW:
-        return f"the model's outputs teach hardly more than true labels: {value:+.1f} points of agreement ({interval}) with {queries}"
-    if not one.asked:
-        return f"{said.replace(' more than', ' against')}; {BUDGET:,} queries were not measured"
-    return f"{said.replace(' more than', ' against')}: too few images to tell"
+        return said
+    return f"{said}; too few images to tell" if one.asked else f"{said}; {BUDGET:,} queries were not measured"
 
 
 def of_backdoor(one: BackdoorVerdict | None, severity: str) -> str:
     """Return the judgement in short; the whole of it stands among the details."""
     if one is None:
         return "no detector was run"
-    start = one.reason.partition(" (")[0]
-    trigger = f"; {one.trigger}" if one.trigger is not None and str(one.trigger) not in start else ""
+    start = one.reason.partition(" (")[0].removesuffix(", which says little")
+    found = one.trigger
+    trigger = "" if found is None else f"; a trigger of {found.share:.1%} of the image turns {found.success:.0%} of other images"
     word = {HIGH: "it looks backdoored", LOW: "no trigger of the kinds looked for"}.get(severity, "cannot tell")
-    return f"{word}: {start}{trigger}{f'; {one.known}' if one.known else ''}"
+    known = f"; {one.known}" if one.known and one.known != CLEAN else ""
+    return f"{word}: {start.partition('; a trigger')[0]}{trigger}{known}"
 
 
 def _short(attack: str | None) -> str:
