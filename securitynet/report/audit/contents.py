@@ -148,5 +148,5 @@ def read_file(path: Path, name: str, weights: bool = False) -> File:
     if scanned is None:
         return File(name, size, found, digest, weights=weights)
     if found == ARCHIVE and scanned.trouble is not None and not scanned.imports:
-        return File(name, size, found, digest, trouble=f"an archive that was not unpacked", weights=weights)
+        return File(name, size, found, digest, trouble="an archive that was not unpacked", weights=weights)
     return File(name, size, found, digest, scanned.imports, scanned.trouble, weights)

@@ -147,12 +147,12 @@ def _of_rows(numbers: Sequence[Row], rate: tuple[float | None, float | None, str
     bounded = [(low, row) for low, row in ends if low is not None]
     highs = [row.ci_high for row in areas]
     high = max((one for one in highs if one is not None), default=None) if None not in highs else None
-    if not bounded:
-        named = max(areas, key=lambda row: row.value or 0.0, default=None)
-        about = (AUC, named.attack, named.value) if named else (None, None, None)
-        return Leak(True, None, len(areas), *rate, *about, None, 0.5, high)
-    low, row = max(bounded, key=lambda one: one[0])
-    return Leak(True, None, len(areas), *rate, AUC, row.attack, row.value, low, 0.5, high)
+    first = Leak(True, None, len(areas), *rate, high=high)
+    if bounded:
+        low, row = max(bounded, key=lambda one: one[0])
+        return replace(first, metric=AUC, attack=row.attack, value=row.value, low=low)
+    named = max(areas, key=lambda row: row.value or 0.0, default=None)
+    return first if named is None else replace(first, metric=AUC, attack=named.attack, value=named.value)
 
 
 def widened(row: Row, count: int) -> float | None:

@@ -9,7 +9,7 @@ leak less than it than its accuracy and overfitting suggest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,15 +128,13 @@ def places(rows: Sequence[Row], entry: Entry, seed: int = 0) -> Places:
         points[purpose] = list(zip(lines["entry"], columns[2], strict=True))
         found.append(_place(purpose, columns, (accuracy, gap, row), seed))
     trend = {name: float(stats.spearmanr(lines[GAP], lines[MEASURE]).statistic) for name, lines in groups.items() if len(lines) >= FEWEST}
-    others = {one for one in table.frame["origin"]}
+    others = set(table.frame["origin"])
     note = None if row.origin in others else "measured here by the same definition; theirs by the authors of the study of 2024"
     return Places(record.key, tuple(found), _picture(row, points), None, row.value, note, trend)
 
 
 def _published(dataset: str, own: set[str]) -> Measured:
     """The published measurements of a dataset that have all three numbers, without the model's own."""
-    from dataclasses import replace
-
     from securitynet import catalog
 
     table = measured(Row.from_record(record) for record in catalog.results(dataset)).without()
@@ -160,9 +158,8 @@ def _place(purpose: str, columns: list[Floats], own: tuple[Row | None, Row | Non
     matrix = np.column_stack(columns)
     residual = rank_residual(matrix, mine)
     rng = np.random.default_rng(seed)
-    drawn = [
-        rank_residual(matrix[rng.integers(n, size=n)], mine + [0.0, 0.0, error * rng.standard_normal()]) for _ in range(RESAMPLES)
-    ]  # fmt: skip
+    own_error = np.asarray([0.0, 0.0, error])
+    drawn = [rank_residual(matrix[rng.integers(n, size=n)], mine + own_error * rng.standard_normal()) for _ in range(RESAMPLES)]
     low, high = (float(end) for end in np.quantile(drawn, (0.025, 0.975)))
     return Place(purpose, n, lower, residual, low, high)
 

@@ -86,9 +86,10 @@ def of_stealing(one: Copied, severity: str) -> str:
     ends = "no interval" if one.low is None or one.high is None else f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"
     if severity in (HIGH, MEDIUM):
         agreed = "" if one.agreement is None else f": {one.agreement:.1%} of unseen images"
-        return f"a copy made with {queries} agrees with the model on {gain} more than one trained on true labels ({ends}){agreed}"
+        return f"a copy made with {queries} agrees with the model {gain[1:]} more often ({ends}) than one trained on true labels{agreed}"
     nothing = one.high is not None and one.high < 0
-    said = f"a copy made with {queries} gains {'nothing over' if nothing else gain + ' over'} true labels ({gain + ', ' if nothing else ''}{ends})"
+    much = f"nothing over true labels ({gain}, {ends})" if nothing else f"{gain} over true labels ({ends})"
+    said = f"a copy made with {queries} gains {much}"
     if severity == LOW:
         return said
     return f"{said}; too few images to tell" if one.asked else f"{said}; {BUDGET:,} queries were not measured"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from securitynet.report.audit.contents import Contents
-from securitynet.report.audit.facts import BUDGET, Copied, Leak, Verified
+from securitynet.report.audit.facts import BUDGET, Copied, Leak
 from securitynet.results.verdict import BackdoorVerdict
 
 HIGH, MEDIUM, LOW, UNKNOWN, UNSEEN = LEVELS = ("high", "medium", "low", "not known", "not looked at")
