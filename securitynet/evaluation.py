@@ -19,13 +19,13 @@ from securitynet.attacks.resolve import Named, named, resolve
 from securitynet.attacks.run import FULL, Ran, not_run, run, spoiled
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
 from securitynet.controls.measured import Controls
-from securitynet.controls.twins import Twins, without_twins
+from securitynet.controls.twins import Twins, without_canaries, without_twins
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.transform import Transform
 from securitynet.inputs import Data, Defence, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
-from securitynet.metrics.vocabulary import ACCURACY, QUERIES
+from securitynet.metrics.vocabulary import ACCURACY, BY_COINS, QUERIES
 from securitynet.processes import agreed
 from securitynet.results.headline import doubtful
 from securitynet.results.result import Result
@@ -116,6 +116,7 @@ class Subject:
         target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), asked={})
         images = images_of(data, target, options)
         splits = draw(images, Transform.of(target.entry), target.num_classes, options.seed, options.samples)
+        splits = without_canaries(splits, target.folder, Transform.of(target.entry))
         splits, twins = without_twins(splits, target.cache)
         return cls(target, splits, Accelerator(), options, twins)
 
@@ -138,7 +139,10 @@ class Subject:
         found = [row for attack in attacks for row in done.rows(attack)]
         controls = self._controls(context, store, found, attacks, done.spoiled)
         doubt = doubtful([*found, *controls], store.evidence.values())
-        rows += [suspect(row, doubt) if doubt and row.family == "membership" else row for row in (*controls, *found)]
+        rows += [
+            suspect(row, doubt) if doubt and row.family == "membership" and row.metric not in BY_COINS else row
+            for row in (*controls, *found)
+        ]
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
         bill, unexpected = target.meter.bill, tuple(done.unexpected)
