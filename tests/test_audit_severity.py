@@ -28,7 +28,7 @@ def found(folder: Path, risk: str, rows: list[Row], arrays: list[dict[str, np.nd
 
 
 PLANTED = [  # twenty results: risk, severity, rows, contents
-    ("verify", "low", lambda: [], SAFE),
+    ("verify", "low", list, SAFE),
     ("membership", "high", lambda: membership(6000, 0.0, 0.05, scores=False)[0], SAFE),
     ("membership", "high", lambda: membership(6000, 3.0, scores=False)[0], SAFE),
     ("membership", "medium", lambda: membership(2000, 0.5, scores=False)[0] + REFERENCE, SAFE),
@@ -36,7 +36,7 @@ PLANTED = [  # twenty results: risk, severity, rows, contents
     ("membership", "not known", lambda: membership(300, 0.0, scores=False)[0], SAFE),
     ("membership", "not known", lambda: membership(2000, 0.3, scores=False)[0] + shifted(), SAFE),
     ("membership", "not known", lambda: [suspect(row, "shift") for row in membership(6000, 3.0, scores=False)[0]], SAFE),
-    ("membership", "not looked at", lambda: [], SAFE),
+    ("membership", "not looked at", list, SAFE),
     ("stealing", "high", lambda: stealing(5000, 0.9, 0.8), SAFE),
     ("stealing", "medium", lambda: stealing(5000, 0.9, 0.87), SAFE),
     ("stealing", "low", lambda: stealing(5000, 0.8, 0.81), SAFE),
@@ -47,7 +47,7 @@ PLANTED = [  # twenty results: risk, severity, rows, contents
     ("backdoor", "high", lambda: backdoor(0.004), SAFE),
     ("backdoor", "low", lambda: backdoor(0.4), SAFE),
     ("backdoor", "not known", lambda: backdoor(0.4, calibrated=False), SAFE),
-    ("files", "low", lambda: [], SAFE),
+    ("files", "low", list, SAFE),
 ]
 
 
