@@ -6,6 +6,7 @@ python benchmarks/audit_place.py [--models 20 47] [--trials 250]
 from __future__ import annotations
 
 import argparse
+import sys
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def main() -> None:
             drawn = [rank_residual(models[rng.integers(n, size=n)], mine) for _ in range(RESAMPLES)]
             low, high = interval(drawn, n)
             held += low <= rank_residual(everybody, mine) <= high
-        print(f"{n} models: {held} of {args.trials} intervals ({held / args.trials:.1%})")
+        sys.stdout.write(f"{n} models: {held} of {args.trials} intervals ({held / args.trials:.1%})" + "\n")
 
 
 if __name__ == "__main__":
