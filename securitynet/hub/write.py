@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from securitynet.errors import HubError, UsageError
 from securitynet.hub.errors import Trouble
+from securitynet.tokens import said
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -201,4 +202,4 @@ def _commit(remote: Remote, change: Change, head: str, create_pr: bool = False) 
     except ValueError as error:  # the Hub's check of the card
         if getattr(error, "response", None) is not None:
             raise
-        raise HubError(f"{remote.id}: the Hub refuses the card ({' '.join(str(error).split())[:200]})") from error
+        raise HubError(f"{remote.id}: the Hub refuses the card ({said(' '.join(str(error).split()), token_of(remote))})") from None
