@@ -21,16 +21,16 @@ def explained(source: str, offline: bool) -> Iterator[None]:
 
     try:
         yield
-    except errors.GatedRepoError as error:
+    except errors.GatedRepoError:
         raise _gated(source) from None
-    except errors.RepositoryNotFoundError as error:
+    except errors.RepositoryNotFoundError:
         raise DataError(f"{source}: no such file or folder, and no such dataset on the Hub; a private one needs HF_TOKEN") from None
-    except errors.RevisionNotFoundError as error:
+    except errors.RevisionNotFoundError:
         raise DataError(f"{source}: the dataset has no such revision; leave out @REVISION for the latest") from None
-    except errors.LocalEntryNotFoundError as error:
+    except errors.LocalEntryNotFoundError:
         remedy = "run once without --offline" if offline else "check the network"
         raise DownloadError(f"{source}: not completely in the cache, and the Hub was not asked or did not answer; {remedy}") from None
-    except errors.HFValidationError as error:
+    except errors.HFValidationError:
         raise DataError(f"{source}: no such file or folder, and no valid dataset id") from None
     except (DatasetsError, FileNotFoundError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, DatasetNotFoundError) and " gated " in str(error):  # the cause behind it is not kept

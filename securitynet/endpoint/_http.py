@@ -55,10 +55,8 @@ class Http:
             return array(content)
         try:
             found = json.loads(content)
-        except ValueError as error:
-            raise EndpointError(
-                f"{self.url}: its answer is neither JSON nor .npy: {self._said(content, 80)}"
-            ) from None
+        except ValueError:
+            raise EndpointError(f"{self.url}: its answer is neither JSON nor .npy: {self._said(content, 80)}") from None
         return found if self.answer is None else _below(found, self.answer, self.url)
 
     def post(self, url: str, data: bytes | None, kind: str = "application/x-npy") -> bytes:
