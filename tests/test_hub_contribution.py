@@ -157,7 +157,7 @@ def test_a_whole_push_onto_files_of_others_asks(hub: Hub, publisher: str, theirs
         push_model(target, repo, annotation={}, create_pr=True)
     assert not hub.repo("models", repo).discussions
     assert main(["push", "model", "builtin/digits-regular", "--to", repo, "--create-pr", "--cache-dir", str(tmp_path)]) == 2
-    wish = push_model(target, repo, annotation={}, create_pr=True, replace=True)
+    wish = push_model(target, repo, annotation={}, create_pr=True, replace=True, token=publisher)
     now = files_of(hub, repo, f"refs/pr/{wish.pull_request}")
     assert "pytorch_model.bin" not in now and now["training/log.txt"] == theirs["training/log.txt"]
     assert "securitynet" in json.loads(now["config.json"]) and files_of(hub, repo) == before

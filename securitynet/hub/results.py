@@ -135,7 +135,6 @@ def _family(shard: str) -> str:
 
 def _present(remote: Remote, head: str) -> _Present:
     """Read the ids of all rows at a commit. Raises HubError for a repo that holds something else than results."""
-    import pyarrow.parquet
     from pyarrow import ArrowException
 
     names = [path for path in remote.paths(head) if path.endswith((".parquet", ".jsonl", ".json", ".csv"))]
@@ -147,12 +146,24 @@ def _present(remote: Remote, head: str) -> _Present:
     folder, found = remote.folder(head, [ALL]), set()
     for name in names:
         try:
-            table = pyarrow.parquet.ParquetFile(folder / name)
-            _check_columns(remote, name, table.schema_arrow.names)
-            found |= _ids(table)
-        except (ArrowException, OSError) as error:
-            raise HubError(f"{remote.id}: {name} cannot be read ({' '.join(str(error).split())[:120]}); it must be mended first") from error
+            found |= _ids_of(remote, name, folder / name)
+        except (ArrowException, OSError):  # a copy that is no link into the cache has no hash to be checked by
+            (folder / name).unlink(missing_ok=True)
+            try:
+                found |= _ids_of(remote, name, remote.again(name, head))
+            except (ArrowException, OSError) as error:
+                text = " ".join(str(error).split())[:120]
+                raise HubError(f"{remote.id}: {name} cannot be read ({text}); it must be mended first") from error
     return _Present(frozenset(found), frozenset(names))
+
+
+def _ids_of(remote: Remote, name: str, path: Path) -> set[str]:
+    """The ids of a shard's rows."""
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as table:
+        _check_columns(remote, name, table.schema_arrow.names)
+        return _ids(table)
 
 
 def _check_columns(remote: Remote, name: str, present: Sequence[str]) -> None:

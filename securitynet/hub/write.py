@@ -106,6 +106,13 @@ class Remote:
         except LocalEntryNotFoundError as error:  # the line was cut; what matters is the cause
             raise (error.__cause__ if isinstance(error.__cause__, Exception) else error) from None
 
+    def again(self, path: str, revision: str) -> Path:
+        """Return where a file at a commit lies, fetched anew whatever the cache holds."""
+        from huggingface_hub import hf_hub_download
+
+        options = {"repo_type": self.kind, "revision": revision, "token": self.token, "force_download": True}
+        return Path(hf_hub_download(self.id, path, **options))
+
     def paths(self, revision: str) -> list[str]:
         """Return the paths of all files at a commit."""
         return list(self.api.list_repo_files(self.id, repo_type=self.kind, revision=revision))
