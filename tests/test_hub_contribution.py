@@ -12,6 +12,7 @@ import torch
 import yaml
 from hub import Hub
 from hub.store import User
+from test_hub_push_catalog import small  # noqa: F401 - a fixture
 
 from securitynet import evaluate
 from securitynet.cards import BEGIN, END
@@ -208,13 +209,15 @@ def test_eval_yaml_names_a_framework_of_the_hub(hub: Hub, measured: tuple[Result
 
 
 def test_contribute_proposes_the_results_too(
-    hub: Hub, measured: tuple[Result, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hub: Hub,
+    measured: tuple[Result, Path],
+    small: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from importlib import resources
-
     result, folder = measured
     catalog, community = "tester/contribution-catalog", "tester/contribution-community"
-    push_catalog(Path(str(resources.files("securitynet.catalog"))), catalog)
+    push_catalog(small, catalog)
     push_results([row for row in result.rows if row.family == "verify"][:1], community)
     record = load_model("builtin/digits-overfit").entry.to_record()
     changed = {"id": "somebody/mine", "source": "somebody", "name": "mine", "loader": "checkpoint", "hub_id": "somebody/mine"}

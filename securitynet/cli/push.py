@@ -1,4 +1,4 @@
-"""Push to the Hub: models, results of evaluations, the catalog, metrics for `evaluate`.
+"""Push to the Hub: models, results of evaluations, the catalog, a leaderboard, metrics for `evaluate`.
 
 The token is that of `hf auth login` or of HF_TOKEN; it is never an option, so that it stays out of the shell's history. What is there
 already is not written twice, and a push that was cut off can be repeated.
@@ -10,6 +10,7 @@ examples:
   securitynet push results rows.jsonl --to ORG/results --create-pr
   securitynet push results results/resnet20 --to-model ORG/resnet20 --create-pr
   securitynet push catalog --to ORG/catalog
+  securitynet push board leaderboard/ --to ORG/leaderboard
   securitynet push metric membership_leakage --to ORG/membership_leakage
 """
 
@@ -28,7 +29,7 @@ from securitynet.errors import UsageError
 if TYPE_CHECKING:
     from securitynet.hub import Pushed
 
-HELP = "push models, results, the catalog or a metric to the Hub"
+HELP = "push models, results, the catalog, a leaderboard or a metric to the Hub"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,14 +52,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     catalog = actions.add_parser("catalog", help="card and records of the catalog, tagged with the version")
     catalog.add_argument("--catalog", type=Path, metavar="DIR", help="its folder (default: the installed one)")
     catalog.add_argument("--tag", metavar="NAME", help="default: v and the version of this package")
+    board = actions.add_parser("board", help="a folder of `securitynet leaderboard`, as a static Space")
+    board.add_argument("folder", type=Path, metavar="DIR", help="the folder")
     metric = actions.add_parser("metric", help="a module for `evaluate`, as a Space of the same name")
     metric.add_argument("name", metavar="NAME", help="membership_leakage, prediction_agreement, surrogate_fidelity, backdoor_detection")
     for action in (model, results):
         words = "the publishers of models that the results call backdoored know of it"
         action.add_argument("--disclosed", action="store_true", help=words)
-    for action in (model, results, metric):
+    for action in (model, results, board, metric):
         action.add_argument("--create-pr", action="store_true", help="open a pull request instead of writing")
-    for action in (model, results, catalog, metric):
+    for action in (model, results, catalog, board, metric):
         _shared(action, required=action is not results)
 
 
@@ -70,7 +73,7 @@ def _shared(action: argparse.ArgumentParser, required: bool) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Push, and say what was done."""
-    actions = {"model": _model, "results": _results, "catalog": _catalog, "metric": _metric}
+    actions = {"model": _model, "results": _results, "catalog": _catalog, "board": _board, "metric": _metric}
     report(args, *actions[args.what](args))
     return DONE
 
@@ -145,6 +148,12 @@ def _catalog(args: argparse.Namespace) -> list[Pushed]:
 
     folder = args.catalog or Path(str(resources.files("securitynet.catalog")))
     return [push_catalog(folder, args.to, tag=args.tag, private=args.private)]
+
+
+def _board(args: argparse.Namespace) -> list[Pushed]:
+    from securitynet.hub.board import push_board
+
+    return [push_board(args.folder, args.to, create_pr=args.create_pr, private=args.private)]
 
 
 def _metric(args: argparse.Namespace) -> list[Pushed]:

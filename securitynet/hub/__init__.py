@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from securitynet.hub.board import push_board
     from securitynet.hub.catalog import contribute, push_catalog
     from securitynet.hub.contribution import push_evaluation
     from securitynet.hub.metric import push_metric
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 _HOME = {
     "Pushed": "securitynet.hub.write",
     "contribute": "securitynet.hub.catalog",
+    "push_board": "securitynet.hub.board",
     "push_catalog": "securitynet.hub.catalog",
     "push_evaluation": "securitynet.hub.contribution",
     "push_metric": "securitynet.hub.metric",
     "push_model": "securitynet.hub.model",
     "push_results": "securitynet.hub.results",
 }
-__all__ = ["Pushed", "contribute", "push_catalog", "push_evaluation", "push_metric", "push_model", "push_results"]
+__all__ = ["Pushed", "contribute", "push_board", "push_catalog", "push_evaluation", "push_metric", "push_model", "push_results"]
 
 
 def __getattr__(name: str) -> Any:

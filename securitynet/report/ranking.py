@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -133,8 +133,3 @@ def _ends(row: Row) -> tuple[float, ...]:
 def described(metric: Metric) -> dict[str, Any]:
     """Return what the page says of a metric: its title, sentence, unit and direction."""
     return {name: getattr(metric, name) for name in ("title", "sentence", "unit", "better", "whole", "headline")}
-
-
-def without_spaces(one: Ranking) -> Ranking:
-    """Return a ranking whose numbers have the digits that a page shows."""
-    return replace(one, standings=tuple(replace(own, value=float(f"{own.value:.6g}")) for own in one.standings))
