@@ -39,6 +39,7 @@ class Finding:
 
     `miss` is the test's share of the chance of a false finding. `value` and `low` are None where the sizes give no such test
     (`miss` is 0 then), or no attack has a score for it; `reason` says so. `n` members and `m` non-members were measured.
+    `high`, of the AUCs: the highest upper end of the 95 % intervals of all attacks.
     """
 
     metric: str
@@ -52,6 +53,7 @@ class Finding:
     value: float | None = None
     low: float | None = None
     reason: str | None = None
+    high: float | None = None
 
     @property
     def found(self) -> bool:
@@ -230,8 +232,8 @@ def _area(family: Sequence[Candidate], miss: float) -> Finding:
     limits = lower_limits(areas, miss)
     best = int(np.argmax(limits))
     sizes = len(areas[best].members), len(areas[best].non_members)
-    low = max(0.0, limits[best])
-    return Finding(AUC, None, miss, 0.5, *sizes, family[best].attack, family[best].params, areas[best].value, low)
+    low, high = max(0.0, limits[best]), min(1.0, max(one.centre + 1.96 * one.error for one in areas))
+    return Finding(AUC, None, miss, 0.5, *sizes, family[best].attack, family[best].params, areas[best].value, low, high=high)
 
 
 def _rate(family: Sequence[Candidate], fpr: float, miss: float, sizes: tuple[int, int]) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
     from securitynet.entry import Entry
     from securitynet.hub import Pushed
+    from securitynet.report.audit import Audit
     from securitynet.target import Outputs
     from securitynet.verify import Verdict
 
@@ -99,6 +101,12 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """Return the headline: the verdict, where the model stands among published ones, and one sentence on what it means."""
         return summarise(self.entry, self.rows, self.verdict, self.evidence.values())
+
+    def audit(self, model: str | os.PathLike[str] | None = None, offline: bool = False) -> Audit:
+        """Return the admission report; `model` says where the files are, if not where the entry says. See report.audit."""
+        from securitynet.audit import audit_result
+
+        return audit_result(self, model, offline)
 
     def to_json(self) -> dict[str, Any]:
         """Return entry, verify, rows, summary and bill as one JSON object."""
