@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from securitynet.cache import replacing
-from securitynet.metrics.vocabulary import sentence_of
+from securitynet.metrics.vocabulary import sentence_of, title_of
 from securitynet.report import libraries
 from securitynet.report.measured import KEYS, Measured, titles_of
 from securitynet.report.scatter import scatter
@@ -43,7 +43,7 @@ def render(template: str, **values: Any) -> str:
     environment = Environment(
         loader=PackageLoader("securitynet", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["link"] = link
+    environment.filters |= {"link": link, "metric": title_of}
     environment.policies["json.dumps_kwargs"] = {}  # Bokeh's parts refer to those before them, so nothing is sorted
     scripts = {"script": Markup(_text("script.html.j2"))}
     if "ranking" in values:
