@@ -70,7 +70,7 @@ def render_macros(mark: Mark) -> str:
 def test_the_band_that_is_drawn_is_the_one_that_is_computed() -> None:
     rng = np.random.default_rng(0)
     members, others = rng.normal(0.7, 1, 500), rng.normal(0, 1, 400)
-    scored = Scored("membership/loss", "{}", "loss", members, others, np.arange(500), np.arange(400), False)
+    scored = Scored("membership/loss", "{}", "loss", members, others, np.arange(500), np.arange(400))
     drawn = roc_drawing([("loss", scored)])
     assert drawn is not None
     points = [tuple(map(float, part.split())) for part in drawn.lines[0].band.strip("MZ").split("L")]
@@ -112,7 +112,7 @@ def test_what_a_comparison_comes_to() -> None:
 
 def test_what_luck_alone_shows() -> None:
     """By enumeration of all orders of three members and two non-members; by simulation for two groups."""
-    orders = [[one for one in itertools.takewhile(bool, order)] for order in set(itertools.permutations([1, 1, 1, 0, 0]))]
+    orders = [list(itertools.takewhile(bool, order)) for order in set(itertools.permutations([1, 1, 1, 0, 0]))]
     chances = np.bincount([len(order) for order in orders], minlength=4) / len(orders)
     assert most_alone([(3, 2)], 0.85) == int(np.searchsorted(np.cumsum(chances), 0.85))
     rng, sizes = np.random.default_rng(0), [(60, 40), (30, 50)]
