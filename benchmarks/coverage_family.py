@@ -23,6 +23,8 @@ def cases() -> Iterator[Case]:
                 yield Case("crossed.crossed_auc", about, linear(n, m, d, features))
         for d, s in LEAKS:
             yield Case("simultaneous.lower_limits", f"{n}+{m}, d' {d:g}, 15 attacks, 97.5 %", joint(n, m, d, s), exact=True)
+            for shift in (0.0, 0.2):
+                yield Case("simultaneous.beyond", f"{n}+{m}, d' {d:g}, shift {shift:g}, out-model of two fits", outside(n, m, d, s, shift))
             yield Case("operating.lower_end", f"{n}+{m}, d' {d:g}, FPR 0.01, 97.5 %", ends(n, m, d, s), exact=True)
 
 
@@ -51,6 +53,29 @@ def joint(n: int, m: int, d: float, s: float, attacks: int = 15) -> Draw:
             areas.append(simultaneous.area(d + s * inside, outside))
         limits = simultaneous.lower_limits(areas, 0.025)
         yield 0.0, max(limits) - float(stats.norm.cdf(d / math.hypot(1, s))), 1.0
+
+    return draw
+
+
+def outside(n: int, m: int, d: float, s: float, shift: float) -> Draw:
+    """An image's difficulty moves the model and two out-models, each on its own scale; a shift makes members easier for all three.
+
+    Each out-model scores the half that it did not hold. The leak, d, is the model's alone.
+    """
+
+    def draw(rng: np.random.Generator) -> Iterator[Triple]:
+        easy = shift + rng.standard_normal(n), rng.standard_normal(m)
+        own = [0.6 * part + 0.8 * rng.standard_normal(len(part)) for part in easy]
+        mine = simultaneous.area(d + s * own[0], own[1])
+        held, parts, truths = (rng.random(n) < 0.5, rng.random(m) < 0.5), [], []
+        for masks in (held, (~held[0], ~held[1])):
+            weight, scale = rng.uniform(0.2, 0.8), rng.uniform(0.5, 2)
+            scores = [scale * (weight * part + math.sqrt(1 - weight**2) * rng.standard_normal(len(part))) for part in easy]
+            parts.append(simultaneous.weighted_area(scores[0], scores[1], masks))
+            truths.append(stats.norm.cdf(weight * shift / math.sqrt(2)))
+        found = simultaneous.beyond(mine, simultaneous.halved(parts))
+        truth = float(stats.norm.cdf((d + s * 0.6 * shift) / math.hypot(1, s)) - np.mean(truths))
+        yield truth, found.centre - 1.96 * found.error, found.centre + 1.96 * found.error
 
     return draw
 

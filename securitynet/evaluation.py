@@ -19,7 +19,7 @@ from securitynet.attacks.resolve import Named, named, resolve
 from securitynet.attacks.run import FULL, Ran, not_run, run, spoiled
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
 from securitynet.controls.measured import Controls
-from securitynet.controls.twins import Twins, without_twins
+from securitynet.controls.twins import Twins, without_canaries, without_twins
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.transform import Transform
 from securitynet.inputs import Data, Defence, Model, Options, defended, images_of, target_of
@@ -116,6 +116,7 @@ class Subject:
         target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), asked={})
         images = images_of(data, target, options)
         splits = draw(images, Transform.of(target.entry), target.num_classes, options.seed, options.samples)
+        splits = without_canaries(splits, target.folder, Transform.of(target.entry))
         splits, twins = without_twins(splits, target.cache)
         return cls(target, splits, Accelerator(), options, twins)
 

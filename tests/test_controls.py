@@ -138,6 +138,24 @@ def test_twins_are_found_counted_and_left_out() -> None:
     assert rest.members.indices.tolist() == rest.non_members.indices.tolist() == list(range(30, 200))
     clean = splits_of((photographs(200, 0), labels), (photographs(200, 2), labels))
     assert without_twins(clean, cache)[0] is clean
+    same = without_twins(splits_of((images[:90], labels[:90]), (images[:100], labels[:100])), cache)[0]
+    assert same.members is None and same.non_members is None and "every training image" in str(same.missing) and same.manifest
+
+
+def test_images_of_few_pixels_are_compared_for_equality_only() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (400, 2, 2), dtype=np.uint8)
+    labels = rng.integers(0, 3, 400)
+    pixels[200] = pixels[0]
+    splits = draw(
+        ImageSet("some", ArrayImages(pixels[:200], labels[:200]), ArrayImages(pixels[200:], labels[200:])), Transform((1, 2, 2)), 3
+    )
+    rest, found = without_twins(splits, ArrayCache(None))
+    assert found is not None and not any(mask.any() for mask in found.near)
+    assert rest.members is not None and 0 not in rest.members.indices and len(rest.members) >= 195
+    seen = blind(rest)
+    assert [one.reason for one in seen["compression"]] == ["the images are too small for it"] * 2
+    assert all(one.value is not None for name in ("layout", "tone", "spectrum") for one in seen[name])
 
 
 def test_weighted_areas_are_those_of_repeated_samples() -> None:

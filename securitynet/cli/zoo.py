@@ -2,13 +2,15 @@
 
 `zoo build` trains each model from its recipe, checks that what is planted is there, and writes model folders and records in
 the layout of the catalog. On one machine the bytes are always the same. `zoo plant` trains a clean and a backdoored twin on
-images at hand, checks that they are equally accurate and that the trigger works, and writes two model folders that state
-the truth; without --data, on the digits.
+given images, checks that they are equally accurate and that the trigger works, and writes two model folders that state
+the truth; without --data, on the digits. With --canaries it trains one model instead, of whose training set a fair coin per canary
+decided: `evaluate DIR/NAME --attacks membership/canaries` then gives a lower bound on the epsilon of the training.
 
 examples:
   securitynet zoo build
   securitynet zoo build digits-regular digits-overfit --output /tmp/zoo
   securitynet zoo plant my-blended --poison blended --target 3
+  securitynet zoo plant my-canaries --canaries 300
   securitynet zoo plant shirts --poison wanet --data fashion-mnist/ --dataset Fashion-MNIST --mean 0.5 --std 0.5
 """
 
@@ -51,6 +53,8 @@ def _configure_plant(plant: argparse.ArgumentParser) -> None:
     plant.add_argument("--seed", type=int, default=0)
     plant.add_argument("--data", metavar="PATH|HUB-ID", help="images to train on (default: the digits)")
     plant.add_argument("--output", default="planted", type=Path, metavar="DIR", help="folder for NAME/ and NAME-clean/ (default: planted)")
+    plant.add_argument("--canaries", type=int, metavar="N", help="hold out N training images as canaries; no backdoor is planted")
+    plant.add_argument("--canary-kind", default="mislabelled", metavar="KIND", help="mislabelled, natural or blank (default: mislabelled)")
     add_record(plant)
     add_json(plant)
 
@@ -78,6 +82,8 @@ def _plant(args: argparse.Namespace) -> int:
     from securitynet.poisons import Poisoning
     from securitynet.zoo.twins import Planting, described, images_for, plant
 
+    if args.canaries is not None:
+        return _with_canaries(args)
     poisoning = Poisoning(rate=args.rate, target=args.target, mode=args.mode, decoys=args.decoys)
     planting = Planting(poison=args.poison, strength=args.strength, poisoning=poisoning)
     planting = replace(planting, recipe=replace(planting.recipe, epochs=args.epochs, seed=args.seed))
@@ -89,4 +95,19 @@ def _plant(args: argparse.Namespace) -> int:
     for twin in twins:
         words = f"accuracy {twin.accuracy:.4f}  the trigger works on {twin.success:.1%}"
         sys.stdout.write(f"{args.output / twin.entry.name!s:40} {words}\n")
+    return DONE
+
+
+def _with_canaries(args: argparse.Namespace) -> int:
+    from securitynet.zoo.canaried import plant_canaries
+    from securitynet.zoo.twins import Planting, described, images_for
+
+    recipe = replace(Planting().recipe, epochs=args.epochs, seed=args.seed, weight_decay=0.0)
+    entry = described(args.name, record_of(args))
+    options = {"count": args.canaries, "kind": args.canary_kind, "progress": sys.stderr.isatty()}
+    entry, folder = plant_canaries(entry, images_for(entry, args.data), recipe, args.output, **options)
+    if args.json:
+        print_json([entry.to_record()])
+        return DONE
+    sys.stdout.write(f"{folder!s:40} accuracy {entry.claimed_accuracy:.4f}\nsecuritynet evaluate {folder} --attacks membership/canaries\n")
     return DONE

@@ -80,6 +80,8 @@ def by_view(members: Array, non_members: Array, seed: int) -> list[Estimate]:
     if min(map(len, sides)) < FEWEST:
         reason = f"needs {FEWEST} images of each group, of the same classes"
         return [Estimate(metric, None, 0, reason=reason) for metric in (AUC, SHIFT_P_VALUE)]
+    if not members.shape[1]:
+        return [Estimate(metric, None, 0, reason="the images are too small for it") for metric in (AUC, SHIFT_P_VALUE)]
     known = tuple(rng.permutation(len(side)) < len(side) // 2 for side in sides)
     fits = []
     for masks in (known, tuple(~mask for mask in known)):

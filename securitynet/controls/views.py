@@ -50,13 +50,16 @@ def spectrum(pixels: Pixels) -> Array:
 
 
 def compression(pixels: Pixels) -> Array:
-    """Statistics of 8 x 8 cosine transforms of brightness and colours, and of edges by their place in the block: JPEG and the like."""
+    """Statistics of 8 x 8 cosine transforms of brightness and colours, and of edges by their place in the block: JPEG and the like.
+
+    There are no features where a side has less than 3 pixels.
+    """
     scaled = 255 * pixels.astype(np.float64)
     planes = [scaled.mean(axis=1)]
     if scaled.shape[1] == 3:
         brightness = np.tensordot(scaled, (0.299, 0.587, 0.114), axes=(1, 0))
         planes = [brightness, scaled[:, 2] - brightness, scaled[:, 0] - brightness]
-    return np.column_stack([part for plane in planes for part in (*_blocks(plane), *_edges(plane))])
+    return np.column_stack([np.empty((len(pixels), 0)), *(part for plane in planes for part in (*_blocks(plane), *_edges(plane)))])
 
 
 def _blocks(plane: Array) -> list[Array]:

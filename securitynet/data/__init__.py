@@ -131,7 +131,7 @@ class Splits:
     def manifest(self) -> str:
         """sha256 over what every split holds: content, order and labels."""
         parts = (self.members, self.non_members, self.queries, self.test)
-        return digest(self.membership, [part and [part.name, part.digest, _content(part.labels)] for part in parts])
+        return digest(self.membership, [part if part is None else [part.name, part.digest, _content(part.labels)] for part in parts])
 
 
 def draw(images: ImageSet, transform: Pixels, num_classes: int, seed: int = 0, samples: int | None = DEFAULT_SAMPLES) -> Splits:

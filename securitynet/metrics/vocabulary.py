@@ -31,6 +31,7 @@ CROSS_ENTROPY, BRIER = "cross_entropy", "brier"
 ROBUST_ACCURACY = "robust_accuracy"
 SHIFT_P_VALUE, TWINS, NEAR_TWINS = "shift_p_value", "twins", "near_twins"
 AUC_REWEIGHTED, OUT_MODEL_AUC, AUC_BEYOND = "auc_reweighted", "out_model_auc", "auc_beyond_out_model"
+EPSILON, MU, CANARIES_RIGHT = "epsilon", "mu", "canaries_right"
 
 
 def tpr_at_fpr(fpr: float) -> str:
@@ -150,6 +151,18 @@ MEMBERSHIP = (
     Metric(
         AUC_BEYOND, "AUC beyond the out-model", "membership", OUTCOME, "lower",
         "The AUC minus that of the same attack on the out-model, paired: what the model's memory adds to a shift of the data.", POINTS,
+    ),
+    Metric(
+        EPSILON, "epsilon, at least", "membership", OUTCOME, "lower",
+        "Lower bound on the epsilon of the training, from canaries that a coin put in.", NATS, headline=True,
+    ),
+    Metric(
+        MU, "mu, at least", "membership", OUTCOME, "lower",
+        "Lower bound on mu of the training, from the same canaries, if it is a Gaussian mechanism.", PLAIN,
+    ),
+    Metric(
+        CANARIES_RIGHT, "canaries guessed rightly", "membership", OUTCOME, "lower",
+        "Share of the guessed canaries whose coin was guessed; 0.5 is chance.",
     ),
 )  # fmt: skip
 STEALING = (

@@ -10,7 +10,7 @@ import numpy as np
 
 from securitynet.catalog import results as published
 from securitynet.data.dataset import find
-from securitynet.metrics.vocabulary import AGREEMENT, AUC, EXCESS_AGREEMENT, NEAR_TWINS, TWINS
+from securitynet.metrics.vocabulary import AGREEMENT, AUC, EPSILON, EXCESS_AGREEMENT, NEAR_TWINS, TWINS
 from securitynet.results.evidence import Arrays
 from securitynet.results.headline import MISS, PRIORS, Finding, Headline, headline
 from securitynet.results.separation import SHIFTED, Separation
@@ -77,7 +77,9 @@ def _place(row: Row) -> dict[str, Any] | None:
 def _together(rows: Sequence[Row], cause: str | None, found: Headline | None, backdoor: BackdoorVerdict | None) -> str:
     """One sentence per family that ran; nothing is said of the others."""
     asked = found is not None or cause or backdoor is None or any(row.family == "membership" for row in rows)
-    sentences = [_meaning(rows, cause, found), *_left_out(rows)] if asked else []
+    canaries = [f"{row.reason}." for row in rows if row.metric == EPSILON and row.value is not None]
+    silent = canaries and found is None and cause is None and _stolen(rows) is None
+    sentences = [*([] if silent else [_meaning(rows, cause, found)]), *_left_out(rows), *canaries] if asked else []
     if backdoor is not None:
         sentences.append(SENTENCES[backdoor.word])
     return " ".join(sentences)

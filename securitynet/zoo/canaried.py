@@ -1,0 +1,71 @@
+"""A network trained here with canaries: some training images are held out, and coins decide which of them are put in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from securitynet import canaries, modelrepo
+from securitynet.data import ArrayImages, ImageSet, Split, draw
+from securitynet.data.transform import Transform
+from securitynet.entry import Entry
+from securitynet.errors import DataError, UsageError
+from securitynet.loaders._architectures import build_network
+from securitynet.target import build
+from securitynet.training import Recipe, seeded, train
+
+
+def plant_canaries(
+    entry: Entry, images: ImageSet, recipe: Recipe, directory: Path, *, count: int = 1000, kind: str = "mislabelled", progress: bool = False
+) -> tuple[Entry, Path]:
+    """Hold out `count` training images as canaries, train `entry`'s network on the others and the included ones, write its folder.
+
+    Returns the record, with the accuracy on test images as its claim, and the folder, which holds canaries.safetensors. Raises
+    DataError where training or test images are missing; UsageError where so many cannot be held out.
+    """
+    splits = draw(images, Transform.of(entry), entry.num_classes or 0, recipe.seed, None)
+    members, test = splits.members, splits.test
+    if members is None or test is None:
+        raise DataError(f"{entry.id}: planting needs training and test images ({splits.missing})")
+    if not canaries.FEWEST <= count < len(members):
+        raise UsageError(f"{entry.id}: {count} canaries of {len(members)} training images: at least {canaries.FEWEST}, and fewer than all")
+    chosen = np.sort(np.random.default_rng([recipe.seed, 7]).choice(len(members), count, replace=False))
+    raw = np.stack([np.asarray(members.images[int(index)]) for index in members.indices[chosen]])
+    drawn = canaries.draw(raw, members.labels[chosen], classes=entry.num_classes, count=count, kind=kind, seed=recipe.seed)
+    rest = np.setdiff1d(np.arange(len(members)), chosen)
+    held = Split("canaries", ArrayImages(drawn.images, drawn.labels), np.flatnonzero(drawn.included), drawn.labels[drawn.included], members.transform)
+    pixels = torch.cat([members.pixels(rest), held.pixels(np.arange(len(held)))])
+    labels = torch.from_numpy(np.concatenate([members.labels[rest], held.labels]))
+    described, folder = _trained(entry, pixels, labels, test, recipe, directory, progress)
+    drawn.save(folder / canaries.FILE)
+    return described, folder
+
+
+def _trained(
+    entry: Entry, pixels: torch.Tensor, labels: torch.Tensor, test: Split, recipe: Recipe, directory: Path, progress: bool
+) -> tuple[Entry, Path]:
+    from accelerate import Accelerator
+
+    from securitynet.hub.modelfiles import write_files
+
+    with seeded(recipe.seed):
+        network = modelrepo.create(entry) if (entry.architecture or "").startswith("timm:") else build_network(entry)
+    target = build(entry, network)
+    network.requires_grad_(True)
+    train(target.module, pixels, labels, recipe, Accelerator(), progress=progress)
+    device = next(target.module.parameters()).device
+    with torch.inference_mode():
+        parts = np.array_split(np.arange(len(test)), max(1, len(test) // 256))
+        right = [(target.module(test.pixels(part).to(device)).argmax(1).cpu().numpy() == test.labels[part]) for part in parts]
+    accuracy = float(np.concatenate(right).mean())
+    network.cpu().requires_grad_(False)
+    facts: dict[str, object] = {"claimed_accuracy": accuracy, "claimed_split": "test", "claim_source": "model card"}
+    facts |= {"train_size": len(labels), "params": modelrepo.parameters(network), "backdoor": "none", "flags": ("planted:canaries",)}
+    described = replace(entry, **facts)  # type: ignore[arg-type]
+    folder = directory / entry.name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_files(folder, replace(target, entry=described, folder=folder))
+    return described, folder
