@@ -158,7 +158,9 @@ def draw(images: Any, labels: Any, *, classes: int | None = None, count: int = 1
     pool, known, rng = np.asarray(images), np.asarray(labels).astype(np.int64), np.random.default_rng(seed)
     total = classes or int(known.max(initial=-1)) + 1
     if not FEWEST <= count <= len(pool) or len(pool) != len(known) or total < 2:
-        raise UsageError(f"{count} canaries of {total} classes from {len(pool)} images with {len(known)} labels: at least {FEWEST}, one image each")
+        raise UsageError(
+            f"{count} canaries of {total} classes from {len(pool)} images with {len(known)} labels: at least {FEWEST}, one image each"
+        )
     chosen = np.sort(rng.choice(len(pool), count, replace=False))
     held, own = pool[chosen], known[chosen]
     if kind == "mislabelled":

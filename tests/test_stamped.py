@@ -85,7 +85,7 @@ def test_the_page_is_harmless_and_whole(tmp_path: Path) -> None:
     sources = re.findall(r'src="data:image/png;base64,([^"]*)"', page)
     assert len(sources) == 1 + 2 * (2 + 2 * 3)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(sources[1])))), np.asarray(gallery.found[0].mask))
-    assert "not verified" in page and "severity not-known" in page
+    assert "not verified" in page and "severity not-looked-at" in page
     assert "a doubt" in page and gallery.found[0].success in page and "intersection over union with the true trigger 1.00" in page
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from securitynet.metrics.vocabulary import AUC, OUTCOME, TEST_ACCURACY, VOCABULARY, Metric, tpr_at_fpr
+from securitynet.metrics.vocabulary import AUC, FLAGGED, OUTCOME, TEST_ACCURACY, VOCABULARY, Metric, tpr_at_fpr
 from securitynet.results.labels import labels_of
 from securitynet.results.row import Row
 
 BESIDE: Mapping[str, tuple[str, ...]] = {AUC: (tpr_at_fpr(0.01), tpr_at_fpr(0.001))}  # an AUC never stands alone
+FAMILIES = ("membership", "stealing", "backdoor")  # in the order in which a page offers them
 Key = tuple[str, str, str, int | None, str]  # dataset, attack, params, budget, origin
 
 
@@ -79,7 +80,11 @@ def rankings(rows: Iterable[Row]) -> list[Ranking]:
         if sound:
             standings = _ranked(sound, VOCABULARY[metric].better == "higher", columns)
             found.append(Ranking(dataset, label, family, metric, origin, names, standings, tuple(left_out)))
-    return sorted(found, key=lambda one: (-len(one.standings), one.dataset, one.attack, one.metric, one.origin))
+    return sorted(found, key=lambda one: (-len(one.standings), one.dataset, _place(one.family), one.attack, one.metric, one.origin))
+
+
+def _place(family: str) -> int:
+    return FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)
 
 
 def rows_of(rows: Iterable[Row], metric: str) -> list[Row]:
@@ -90,7 +95,7 @@ def rows_of(rows: Iterable[Row], metric: str) -> list[Row]:
 
 def _is_ranked(row: Row) -> bool:
     metric = VOCABULARY.get(row.metric)
-    ranks = metric is not None and metric.role == OUTCOME and metric.better is not None
+    ranks = metric is not None and metric.role == OUTCOME and metric.better is not None and metric.name != FLAGGED  # yes or no
     return ranks and row.status in ("ok", "suspect") and not row.attack.startswith(("control/", "verify")) and row.family != "detection"
 
 

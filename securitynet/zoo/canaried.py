@@ -36,7 +36,9 @@ def plant_canaries(
     raw = np.stack([np.asarray(members.images[int(index)]) for index in members.indices[chosen]])
     drawn = canaries.draw(raw, members.labels[chosen], classes=entry.num_classes, count=count, kind=kind, seed=recipe.seed)
     rest = np.setdiff1d(np.arange(len(members)), chosen)
-    held = Split("canaries", ArrayImages(drawn.images, drawn.labels), np.flatnonzero(drawn.included), drawn.labels[drawn.included], members.transform)
+    held = Split(
+        "canaries", ArrayImages(drawn.images, drawn.labels), np.flatnonzero(drawn.included), drawn.labels[drawn.included], members.transform
+    )
     pixels = torch.cat([members.pixels(rest), held.pixels(np.arange(len(held)))])
     labels = torch.from_numpy(np.concatenate([members.labels[rest], held.labels]))
     described, folder = _trained(entry, pixels, labels, test, recipe, directory, progress)
