@@ -52,7 +52,8 @@ def push_evaluation(
 
 def _about(remote: Remote, rows: tuple[Row, ...], head: str) -> tuple[str, tuple[Row, ...]]:
     """The sha256 of weights that the repo has at `head`, and the rows about them."""
-    kept, groups = remote.hashes(head), {}
+    kept = remote.hashes(head)
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.weights_sha256 or "", []).append(row)
     fitting = [weights for weights, own in groups.items() if weights and _has(remote, kept, weights, own[0].entry)]

@@ -123,10 +123,11 @@ def _ranked(rows: Sequence[Row], higher: bool, columns: Sequence[Mapping[Any, fl
     for row, value, (low, high) in zip(rows, values, ends, strict=True):
         rank = 1 + int(np.searchsorted(ordered, value, side="left"))
         surely_better, surely_worse = int(np.searchsorted(highs, low)), len(rows) - int(np.searchsorted(lows, high, side="right"))
-        allowed = (1 + surely_better, len(rows) - surely_worse) if _ends(row) else (None, None)
+        best, worst = (1 + surely_better, len(rows) - surely_worse) if _ends(row) else (None, None)
         further = tuple(column.get(_model(row)) for column in columns)
-        facts = (row.n, (row.date or "").partition("T")[0] or None, row.weights_sha256)
-        found.append(Standing(row.entry, rank, *allowed, float(row.value or 0.0), row.ci_low, row.ci_high, *facts, further))
+        date, number = (row.date or "").partition("T")[0] or None, float(row.value or 0.0)
+        ends_of = row.ci_low, row.ci_high
+        found.append(Standing(row.entry, rank, best, worst, number, *ends_of, row.n, date, row.weights_sha256, further))
     return tuple(sorted(found, key=lambda one: (one.rank, one.entry)))
 
 
