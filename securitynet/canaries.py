@@ -48,7 +48,8 @@ class Audit(NamedTuple):
             return f"{found}: no epsilon above 0 is shown; that is no proof of privacy"
         return (
             f"{found}: this training is not ({self.epsilon:.2f}, {self.delta:g})-differentially private for these canaries "
-            f"({self.level:.0%} confidence). If it is a Gaussian mechanism, mu is at least {self.mu:.2f} and epsilon {self.gaussian_epsilon:.2f}"
+            f"({self.level:.0%} confidence). If it is a Gaussian mechanism, mu is at least {self.mu:.2f}, "
+            f"epsilon {self.gaussian_epsilon:.2f}"
         )
 
 

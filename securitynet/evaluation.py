@@ -25,7 +25,7 @@ from securitynet.data.transform import Transform
 from securitynet.inputs import Data, Defence, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
-from securitynet.metrics.vocabulary import ACCURACY, QUERIES
+from securitynet.metrics.vocabulary import ACCURACY, BY_COINS, QUERIES
 from securitynet.processes import agreed
 from securitynet.results.headline import doubtful
 from securitynet.results.result import Result
@@ -139,7 +139,10 @@ class Subject:
         found = [row for attack in attacks for row in done.rows(attack)]
         controls = self._controls(context, store, found, attacks, done.spoiled)
         doubt = doubtful([*found, *controls], store.evidence.values())
-        rows += [suspect(row, doubt) if doubt and row.family == "membership" else row for row in (*controls, *found)]
+        rows += [
+            suspect(row, doubt) if doubt and row.family == "membership" and row.metric not in BY_COINS else row
+            for row in (*controls, *found)
+        ]
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
         bill, unexpected = target.meter.bill, tuple(done.unexpected)

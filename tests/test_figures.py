@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from securitynet.entry import Entry
 from securitynet.report import figures
@@ -87,7 +88,49 @@ def test_figure_1_counts(table: Measured) -> None:
         for axes in figure.axes
     ]
     assert (shown[1]["resnet"], shown[1]["preresnet"], shown[2]["resnet"], shown[2]["vgg"]) == (48, 40, 46, 38)
+    assert figure.get_suptitle() == "Statistics of 529 attacked models"
+    assert figure.axes[5].get_xlabel() == "models (n 529; 9 of 22 shown)"
     assert (shown[5]["ImageNet-1k"], shown[5]["CIFAR-10"], sum(shown[0].values())) == (117 + 20, 47 + 72, 24)
+
+
+def test_figure_2_has_common_axes_fits_and_counts(table: Measured) -> None:
+    figure = figures.stealing_figure(table)
+    assert figure is not None and len({(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}) == 1
+    [axes] = [one for one in figure.axes if one.get_title(loc="left") == "CIFAR-100"]
+    lines = table.frame[(table.frame["dataset"] == "CIFAR-100") & (table.frame["purpose"] == "benchmark")]
+    expected = stats.linregress(lines[TEST], lines[STEALING])
+    [drawn_line] = axes.lines
+    assert np.polyfit(*drawn_line.get_data(), 1) == pytest.approx([expected.slope, expected.intercept])
+    [label] = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert label.startswith(f"benchmark: rho {stats.spearmanr(lines[TEST], lines[STEALING]).statistic:+.2f} [") and label.endswith(", n 45")
+
+
+def test_fits_leave_out_what_is_known_to_be_wrong(table: Measured) -> None:
+    figure = figures.stealing_figure(table)
+    assert figure is not None
+    legends = {axes.get_title(loc="left"): [text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes}
+    assert len(drawn(figure)[f"ImageNet-1k|benchmark|{TEST}|{STEALING}"]) == 117 and legends["ImageNet-1k"][0].endswith(", n 116")
+    assert legends["bloodmnist"] == ["other: n 6"]  # too few for a line
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_no_label_is_cut_and_none_covers_another(table: Measured, name: str) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = figures.FIGURES[name](table)
+    assert figure is not None
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    page, renderer = figure.bbox, canvas.get_renderer()
+    for axes in (one for one in figure.axes if one.axison):
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
+            boxes = [label.get_window_extent(renderer) for place, label in ticks if low <= place <= high and label.get_text()]
+            assert boxes and all(page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1 for box in boxes)
+            assert not any(first.overlaps(second) for number, first in enumerate(boxes) for second in boxes[:number])
+    captions = [text.get_window_extent(renderer) for axes in figure.axes for text in axes.texts if ": " in text.get_text()]
+    assert not any(first.overlaps(second) for number, first in enumerate(captions) for second in captions[:number])
 
 
 def test_files_are_written_and_do_not_change(table: Measured, tmp_path: Path) -> None:

@@ -218,3 +218,20 @@ def test_axe_finds_nothing_serious(tab: Any) -> None:
     marks(tab)
     found = axe.Axe().run(tab).response["violations"]
     assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_of_the_claims(browser: Any, tmp_path: Path, width: int) -> None:
+    from securitynet.report.claims import study
+    from securitynet.report.claims.page import write_study
+    from securitynet.report.measured import published_rows
+
+    given = [row for row in published_rows("zhang2024") if row.dataset == "CUB-200-2011"]
+    write_study(study(given), tmp_path, given)
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    with opened(browser, tmp_path / "index.html", width) as tab:
+        assert tab.evaluate("document.documentElement.scrollWidth") == width and not [
+            one for one in tab.noted if not one.startswith("data:")
+        ]
+        tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert axe.Axe().run(tab).response["violations"] == []

@@ -54,7 +54,8 @@ def _show(found: Findings, everything: bool) -> None:
     from securitynet.report.hypotheses import DEFINITION, FINDING, NOTHING, UNTESTED
 
     console = Console()
-    console.print(Text(f"{len(found.of(FINDING))} findings in the measurements of {found.models} models", style="bold"))
+    count = len(found.of(FINDING))
+    console.print(Text(f"{count} finding{'' if count == 1 else 's'} in the measurements of {found.counts.sentence}", style="bold"))
     for kind, title in KINDS.items():
         tests = [one for one in found.tests if one.kind == kind]
         console.print(Text(f"\n{title}: {len(found.of(FINDING, kind))} of {len(tests)} tests", style="bold"))

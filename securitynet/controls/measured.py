@@ -19,7 +19,7 @@ from securitynet.controls.twins import Twins
 from securitynet.errors import SecurityNetError, Skipped
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.simultaneous import Area, beyond
-from securitynet.metrics.vocabulary import ACCURACY, AUC, AUC_BEYOND, AUC_REWEIGHTED, NEAR_TWINS, OUT_MODEL_AUC, TWINS
+from securitynet.metrics.vocabulary import ACCURACY, AUC, AUC_BEYOND, AUC_REWEIGHTED, BY_COINS, NEAR_TWINS, OUT_MODEL_AUC, TWINS
 from securitynet.processes import agreed
 from securitynet.results.evidence import Arrays, Key, by_attack
 from securitynet.results.headline import Candidate, headline
@@ -57,7 +57,7 @@ class Controls:
 
     def rows(self, found: Sequence[Row], attacks: Sequence[Named]) -> list[Row]:
         """Return the rows of the controls that `found` calls for, the rows of the attacks: none without a number about membership."""
-        ours = [row for row in found if row.family == "membership" and row.value is not None]
+        ours = [row for row in found if row.family == "membership" and row.value is not None and row.metric not in BY_COINS]
         if not ours:
             return []
         rows = [*self._twins(), *self._blind()]

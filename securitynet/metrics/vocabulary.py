@@ -32,6 +32,7 @@ ROBUST_ACCURACY = "robust_accuracy"
 SHIFT_P_VALUE, TWINS, NEAR_TWINS = "shift_p_value", "twins", "near_twins"
 AUC_REWEIGHTED, OUT_MODEL_AUC, AUC_BEYOND = "auc_reweighted", "out_model_auc", "auc_beyond_out_model"
 EPSILON, MU, CANARIES_RIGHT = "epsilon", "mu", "canaries_right"
+BY_COINS = (EPSILON, MU, CANARIES_RIGHT)  # coins decided who is a member: a difference of members and non-members is no doubt
 
 
 def tpr_at_fpr(fpr: float) -> str:

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scipy import stats
-
 from securitynet.metrics.vocabulary import ACCURACY, AUC
-from securitynet.report.hypotheses import FEWEST, untestable
+from securitynet.report.counts import counts_of
+from securitynet.report.hypotheses import untestable
 from securitynet.report.identities import definition
 from securitynet.report.measured import GAP, TEST, Measured, in_words, parts_of
-from securitynet.report.panels import BLUE, bars, chance, dress, legend_above, panels, scatter, shared_legend
+from securitynet.report.panels import BLUE, bars, captions, chance, dress, fit, legend_above, panels, scatter, shared_legend
 from securitynet.report.roc import COLOURS, drawable, write_figure
 
 if TYPE_CHECKING:
@@ -27,6 +26,10 @@ if TYPE_CHECKING:
     from securitynet.entry import Entry
 
 MARKERS = {"benchmark": ("o", BLUE), "security": ("^", "#D55E00"), "other": ("s", "#009E73"), "unstated": ("D", "#CC79A7")}
+FITTED = (
+    "Lines: least squares with a 95 % band; rho: Spearman's with a 95 % interval; both leave out clusters of related models one at a time. "
+    "Models whose published numbers are known to be wrong are drawn and not fitted."
+)
 SHOWN_BARS, SHOWN_PANELS = 9, 12
 CURVES = ("membership/correctness", "membership/modified_entropy", "membership/mlp")
 
@@ -53,16 +56,23 @@ def statistics_figure(table: Measured) -> Figure | None:
     types = _types(list(entries.values()))
     kinds = {purpose: [one for one in entries.values() if one.purpose == purpose] for purpose in ("benchmark", "security")}
     shown = (
-        ("a  Year of the paper", "model types", sorted(_counted(types, lambda one: one.year).items())),
-        ("b  Benchmark models", "models", _top(_counted(kinds["benchmark"], _type))),
-        ("c  Security models", "models", _top(_counted(kinds["security"], _type))),
-        ("d  Country", "model types", _top(Counter(country for one in types for country in one.countries or ()))),
-        ("e  Venue", "model types", _top(_counted(types, lambda one: one.venue))),
-        ("f  Dataset", "models", _top(Counter(measured["dataset"]))),
+        ("a  Year of the paper", ("model types", _stated(types, "year")), sorted(_counted(types, lambda one: one.year).items())),
+        ("b  Benchmark models", ("models", len(kinds["benchmark"])), _by_size(_counted(kinds["benchmark"], _type))),
+        ("c  Security models", ("models", len(kinds["security"])), _by_size(_counted(kinds["security"], _type))),
+        (
+            "d  Country",
+            ("model types", _stated(types, "countries")),
+            _by_size(Counter(one for kind in types for one in kind.countries or ())),
+        ),
+        ("e  Venue", ("model types", _stated(types, "venue")), _by_size(_counted(types, lambda one: one.venue))),
+        ("f  Dataset", ("models", len(measured)), _by_size(Counter(measured["dataset"]))),
     )
-    figure, axes = panels(len(shown), 3, (11, 6.2), f"Statistics of {len(entries)} measured models")
-    for one, (title, unit, counts) in zip(axes, shown, strict=True):
-        bars(one, title, unit, counts)
+    counted = counts_of(table)
+    others = "" if counted.attacked == counted.models else f" (of {counted.models:,} measured)"
+    figure, axes = panels(len(shown), 3, (11, 6.4), f"Statistics of {counted.attacked:,} attacked models{others}")
+    for one, (title, (unit, n), counts) in zip(axes, shown, strict=True):
+        left = f"; {SHOWN_BARS} of {len(counts)} shown" if len(counts) > SHOWN_BARS else ""
+        bars(one, title, f"{unit} (n {n}{left})", counts[:SHOWN_BARS])
     return figure
 
 
@@ -80,8 +90,12 @@ def _counted(entries: Sequence[Entry], read: Callable[[Entry], object]) -> Count
     return Counter(str(value) for one in entries if (value := read(one)) is not None)
 
 
-def _top(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:SHOWN_BARS]
+def _stated(entries: Sequence[Entry], name: str) -> int:
+    return sum(getattr(one, name) is not None for one in entries)
+
+
+def _by_size(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def stealing_figure(table: Measured) -> Figure | None:
@@ -93,12 +107,13 @@ def stealing_figure(table: Measured) -> Figure | None:
     datasets = _datasets(table, TEST, [y])
     wrong = sorted(set(_datasets(whole, TEST, [y])) - set(datasets))
     notes = [f"Not drawn, because their published accuracies are known to be wrong: {', '.join(wrong)}."] if wrong else []
-    figure, axes = panels(len(datasets), min(len(datasets), 4), None, "Stealing accuracy against target accuracy", notes)
+    notes.append(FITTED)
+    figure, axes = panels(len(datasets), min(len(datasets), 4), None, "Stealing accuracy against target accuracy", notes, common=True)
     for one, dataset in zip(axes, datasets, strict=True):
         lines = table.frame[table.frame["dataset"] == dataset]
         for purpose, own in lines.groupby("purpose", sort=True):
             marker, colour = MARKERS.get(str(purpose), MARKERS["unstated"])
-            scatter(one, own, TEST, y, (colour, marker), f"{purpose}{_rho(own, TEST, y)}")
+            scatter(one, own, TEST, y, (colour, marker), f"{purpose}: {fit(one, own, TEST, y, colour)}")
         dress(one, dataset, in_words(TEST), in_words(y))
         legend_above(one)
     return figure
@@ -117,11 +132,13 @@ def attacks_figure(table: Measured) -> Figure | None:
     datasets = _datasets(table, GAP, curves)
     figure, axes = panels(len(curves), min(len(curves), 4), None, "AUC against overfitting level, by attack", _notes(table, datasets))
     for one, y in zip(axes, curves, strict=True):
+        found: list[str] = []
         for number, dataset in enumerate(datasets):
             own = table.frame[table.frame["dataset"] == dataset]
-            _kinds(one, own, y, (COLOURS[number % len(COLOURS)], "osD^v"[number // len(COLOURS) % 5], dataset))
+            found += _kinds(one, own, y, (COLOURS[number % len(COLOURS)], "osD^v"[number // len(COLOURS) % 5], dataset))
         chance(one)
         dress(one, in_words(y).removesuffix(" AUC"), in_words(GAP), "AUC", "by definition 0.5 + level / 2" if definition(GAP, y) else None)
+        captions(one, found)
     shared_legend(figure, axes)
     return figure
 
@@ -137,11 +154,13 @@ def datasets_figure(table: Measured) -> Figure | None:
         notes.append("CUB-200-2011: drawn over the true level; the published panel had minus the target accuracy on this axis.")
     figure, axes = panels(len(datasets), min(len(datasets), 3), None, "AUC against overfitting level, by dataset", notes)
     for one, dataset in zip(axes, datasets, strict=True):
+        found: list[str] = []
         for number, y in enumerate(curves):
             own = table.frame[table.frame["dataset"] == dataset]
-            _kinds(one, own, y, (COLOURS[number % len(COLOURS)], "osD^v"[number % 5], in_words(y).removesuffix(" AUC")))
+            found += _kinds(one, own, y, (COLOURS[number % len(COLOURS)], "osD^v"[number % 5], in_words(y).removesuffix(" AUC")))
         chance(one)
         dress(one, dataset, in_words(GAP), "AUC")
+        captions(one, found)
     shared_legend(figure, axes)
     return figure
 
@@ -166,21 +185,21 @@ def _notes(table: Measured, datasets: Sequence[str]) -> list[str]:
     lines = {dataset: table.frame[table.frame["dataset"] == dataset] for dataset in datasets}
     flat = [name for name, own in lines.items() if "same number" in (untestable(own[own[GAP].notna()], GAP, _curves(table)[0]) or "")]
     hollow = ["Hollow: security models."] if (table.frame["purpose"] == "security").any() else []
-    return hollow + [f"{name}: all models state the same train accuracy, so the level is only minus the target accuracy." for name in flat]
+    return [FITTED, *hollow] + [
+        f"{name}: all models state the same train accuracy, so the level is only minus the target accuracy." for name in flat
+    ]
 
 
-def _rho(lines: pd.DataFrame, x: str, y: str) -> str:
-    both = lines[lines[x].notna() & lines[y].notna()]
-    if len(both) < FEWEST or both[x].nunique() < 3 or both[y].nunique() < 3:
-        return f" (n {len(both)})"
-    return f" (rho {stats.spearmanr(both[x], both[y]).statistic:+.2f}, n {len(both)})"
-
-
-def _kinds(axes: Axes, lines: pd.DataFrame, y: str, style: tuple[str, str, str]) -> None:
-    """Draw one curve's points over the overfitting level; those of security models hollow."""
+def _kinds(axes: Axes, lines: pd.DataFrame, y: str, style: tuple[str, str, str]) -> list[str]:
+    """Draw one curve's points over the overfitting level, and their line; those of security models hollow. Return the correlations."""
     colour, marker, label = style
+    found: list[str] = []
+    lines = lines[lines[GAP].notna() & lines[y].notna()]
     for purpose, own in lines.groupby("purpose", sort=True):
         scatter(axes, own, GAP, y, (colour, marker), label if purpose != "security" else "_" + label)
+        name = f"    {purpose} models" if purpose in ("security", "other") and found else label
+        found.append(f"{name}: {fit(axes, own, GAP, y, colour)}")
+    return [f"{label}: a definition, n {len(lines)}"] if definition(GAP, y) and len(lines) else found
 
 
 FIGURES: Mapping[str, Callable[[Measured], Figure | None]] = {

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from securitynet.report.counts import Counts, counts_of
 from securitynet.report.hypotheses import DEFINITION, FINDING, NOTHING, UNTESTED, Tested, correlations
 from securitynet.report.measured import BROKEN, Measured, measured, published_rows
 from securitynet.report.metadata import equal_overfitting, metadata_effects, security_effects, variant_effects
@@ -41,7 +42,7 @@ METHODS = (
 class Findings:
     """All tests with their verdicts, what pooling would wrongly say, and the numbers behind."""
 
-    models: int
+    counts: Counts
     tests: tuple[Tested, ...]
     pooled: tuple[Pooled, ...]
     regressions: tuple[dict[str, Any], ...]
@@ -66,7 +67,7 @@ class Findings:
         """Return everything as one JSON object."""
         verdicts = {"findings": FINDING, "no_findings": NOTHING, "definitions": DEFINITION, "not_tested": UNTESTED}
         return {
-            "models": self.models,
+            **self.counts.to_record(),
             "sentences": self.sentences,
             "warnings": self.warnings,
             "methods": list(METHODS),
@@ -87,7 +88,7 @@ def findings(rows: Iterable[Row] | Measured | None = None, metadata: pd.DataFram
     related = correlations(table)
     tests = (*related, *security_effects(table), *variant_effects(table), *metadata_effects(table, metadata))
     return Findings(
-        len(table.frame),
+        counts_of(table),
         tests,
         tuple(pooled(table, related)),
         tuple(regressions(table)),

@@ -159,11 +159,11 @@ def _columns() -> frozenset[str]:
     return frozenset(dtypes_of(Row))
 
 
-def published_rows() -> list[Row]:
-    """Return the measurements that ship with the catalog."""
+def published_rows(origin: str | None = None) -> list[Row]:
+    """Return the measurements that ship with the catalog, of one origin or of all."""
     from securitynet import catalog
 
-    return [Row.from_record(record) for record in catalog.results()]
+    return [Row.from_record(record) for record in catalog.results() if origin in (None, record["origin"])]
 
 
 def load_rows(paths: Sequence[Path]) -> list[Row]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from securitynet.report.fits import fitted
 from securitynet.report.roc import _matplotlib
 
 if TYPE_CHECKING:
@@ -18,16 +20,19 @@ if TYPE_CHECKING:
 BLUE, GREY, INK = "#0072B2", "#5F6368", "#1A1A1A"
 
 
-def panels(count: int, columns: int, size: tuple[float, float] | None, title: str, notes: Sequence[str] = ()) -> tuple[Figure, list[Axes]]:
-    """Return a figure of `count` panels with a title, notes below it, and its axes."""
+def panels(
+    count: int, columns: int, size: tuple[float, float] | None, title: str, notes: Sequence[str] = (), common: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `count` panels with a title, notes below it, and its axes, all of one range where they are `common`."""
     rows = math.ceil(count / columns)
-    figure = _matplotlib()(figsize=size or (max(5.5, 3.6 * columns), 0.9 + 3.1 * rows), dpi=150, layout="constrained")
-    grid = np.asarray(figure.subplots(rows, columns, squeeze=False)).ravel()
+    figure = _matplotlib()(figsize=size or (max(5.5, 3.7 * columns), 0.9 + 3.1 * rows), dpi=150, layout="constrained")
+    grid = np.asarray(figure.subplots(rows, columns, squeeze=False, sharex=common, sharey=common)).ravel()
     for spare in grid[count:]:
         spare.set_axis_off()
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     if notes:
-        figure.supxlabel("\n".join(notes), x=0.01, ha="left", fontsize=8, color=GREY)
+        letters = int(17 * figure.get_figwidth())
+        figure.supxlabel("\n".join(textwrap.fill(note, letters) for note in notes), x=0.01, ha="left", fontsize=8, color=GREY)
     return figure, list(grid[:count])
 
 
@@ -44,6 +49,27 @@ def scatter(axes: Axes, lines: pd.DataFrame, x: str, y: str, style: tuple[str, s
         drawn.set_gid(f"{points['dataset'].iloc[0]}|{points['purpose'].iloc[0]}|{x}|{y}")
 
 
+def fit(axes: Axes, lines: pd.DataFrame, x: str, y: str, colour: str) -> str:
+    """Draw the line of y on x with its 95 % band, where there is one; return the correlation and n as text."""
+    found, text = fitted(lines, x, y)
+    if found is not None:
+        axes.plot(found.x, found.line, color=colour, linewidth=1.2, zorder=3)
+        axes.fill_between(found.x, found.low, found.high, color=colour, alpha=0.15, linewidth=0, zorder=1)
+    return text
+
+
+def captions(axes: Axes, lines: Sequence[str]) -> None:
+    """Write lines between title and axes, where they cover no point."""
+    axes.set_title(axes.get_title(loc="left"), fontsize=10, loc="left", fontweight="bold", parse_math=False, pad=6 + 8.4 * len(lines))
+    drawn = axes.annotate(
+        "\n".join(lines), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", fontsize=7, color=GREY, parse_math=False
+    )
+    drawn.set_in_layout(False)
+    figure = axes.figure.get_figure(root=True)
+    if figure is not None:
+        figure.set_figheight(max(figure.get_figheight(), 3.6 + 0.12 * len(lines)))
+
+
 def chance(axes: Axes) -> None:
     """Draw the line of an attack that knows nothing."""
     axes.axhline(0.5, color="#888888", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
@@ -56,7 +82,8 @@ def dress(axes: Axes, title: str, x: str, y: str, note: str | None = None) -> No
         axes.text(0.02, 0.97, note, transform=axes.transAxes, fontsize=7.5, color=GREY, va="top")
     axes.set_xlabel(x, fontsize=8.5)
     axes.set_ylabel(y, fontsize=8.5)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=8, labelbottom=True, labelleft=True)
+    axes.locator_params(nbins=5, steps=[1, 2, 5, 10])
     axes.margins(0.06)
     axes.grid(color="#E4E6E8", linewidth=0.6)
     _clean(axes)
@@ -85,12 +112,14 @@ def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 def bars(axes: Axes, title: str, unit: str, counts: Sequence[tuple[str, int]]) -> None:
     """Draw counts as horizontal bars, first on top."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_title(title, fontsize=10, loc="left", fontweight="bold")
     if not counts:
         axes.text(0.5, 0.5, "none", ha="center", va="center", color=GREY, transform=axes.transAxes)
         axes.set_axis_off()
         return
-    names = [name if len(name) < 18 else f"{name[:16]}…" for name, _ in counts]
+    names = [name for name, _ in counts]
     drawn = axes.barh(range(len(counts)), [count for _, count in counts], color=BLUE, height=0.7)
     axes.bar_label(drawn, padding=3, fontsize=8, color=INK)
     axes.set_yticks(range(len(counts)), names, fontsize=8, parse_math=False)
@@ -98,4 +127,5 @@ def bars(axes: Axes, title: str, unit: str, counts: Sequence[tuple[str, int]]) -
     axes.set_xlabel(unit, fontsize=8)
     axes.set_xlim(0, 1.15 * max(count for _, count in counts))
     axes.tick_params(axis="x", labelsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     _clean(axes)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from securitynet.report.hypotheses import Tested
 from securitynet.report.identities import definition
 from securitynet.report.measured import Measured, in_words
-from securitynet.report.statistics import correlate
+from securitynet.report.statistics import correlate, fisher_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +51,7 @@ def _pooled(frame: pd.DataFrame, key: tuple[str, str, str, str], tests: list[Tes
     lines = lines[lines[x].notna() & lines[y].notna()]
     whole = correlate(lines[x].to_numpy(float), lines[y].to_numpy(float), resamples=0).spearman
     within = tuple(float(one.to_record()["spearman"]) for one in tests)
-    weights = np.asarray([one.n - 3 for one in tests], dtype=float)
-    mean = float(np.tanh(np.average(np.arctanh(np.clip(within, -0.999999, 0.999999)), weights=weights)))
+    mean = fisher_mean(within, [one.n - 3 for one in tests])
     opposite = sum(rho * whole < 0 for rho in within)
     warning = None
     if whole * mean < 0 and abs(mean) > 0.1 and 2 * opposite > len(within):

@@ -80,6 +80,11 @@ def _interval(values: Floats) -> tuple[float | None, float | None]:
     return float(low), float(high)
 
 
+def fisher_mean(rhos: Sequence[float], weights: Sequence[float]) -> float:
+    """Return the mean of correlations by Fisher's z, weighted (n - 3 where nothing else is held equal)."""
+    return float(np.tanh(np.average(np.arctanh(np.clip(rhos, -0.999999, 0.999999)), weights=weights)))
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """Return p-values adjusted for the number of tests by Holm (1979): the chance of any false finding stays below the level."""
     values = np.asarray(p, dtype=np.float64)
