@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +95,7 @@ def without_canaries(splits: Splits, folder: Path | None, transform: Pixels) -> 
     held = load(path)
     canaries = Split("canaries", ArrayImages(held.images, held.labels), np.arange(len(held)), held.labels, transform)
     codes = np.concatenate([_codes(pixels) for pixels in _chunks(canaries)])
-    rest = {}
+    rest: dict[str, Any] = {}
     for name in ("members", "non_members", "queries", "test"):
         part = getattr(splits, name)
         if part is not None and len(part):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from securitynet import canaries
+from securitynet import canaries as planted
 from securitynet.data import ArrayImages, Split
 from securitynet.data.transform import Transform
 from securitynet.errors import Skipped
@@ -33,9 +33,9 @@ class CanaryEvidence:
     """What guesses about `canaries`, on which the model returned `logits` [m, classes], show."""
 
     family: ClassVar[str] = "membership"
-    canaries: canaries.Canaries
+    canaries: planted.Canaries
     logits: np.ndarray
-    found: canaries.Audit
+    found: planted.Audit
 
     @property
     def queries(self) -> int:
@@ -59,15 +59,15 @@ class CanaryEvidence:
 class Canaries:
     """Guesses a share `guessed` of the canaries, half of it included and half not, by log-odds of the trained label; at `delta`."""
 
-    guessed: float = canaries.GUESSED
-    delta: float = canaries.DELTA
+    guessed: float = planted.GUESSED
+    delta: float = planted.DELTA
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> CanaryEvidence:
         """Return what the guesses show. Raises Skipped where the model's folder holds no canaries."""
-        path = None if target.folder is None else target.folder / canaries.FILE
+        path = None if target.folder is None else target.folder / planted.FILE
         if path is None or not path.exists():
-            raise Skipped(f"no {canaries.FILE} beside the model: epsilon is defined only where coins decided what was trained on")
-        held = canaries.load(path)
+            raise Skipped(f"no {planted.FILE} beside the model: epsilon is defined only where coins decided what was trained on")
+        held = planted.load(path)
         images = ArrayImages(held.images, held.labels)
         split = Split("canaries", images, np.arange(len(held)), held.labels, Transform.of(target.entry))
         logits = query(target, split, accelerator).logits
