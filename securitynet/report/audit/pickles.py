@@ -52,7 +52,7 @@ def scan(path: Path) -> Scan:
             start = file.read(14)
         found = [] if start.startswith(b"PK") else [_plain(path, start.endswith(MAGIC))]
         if zipfile.is_zipfile(path):
-            found += [_stream(io.BytesIO(content), ".pkl") for content in _members(path)]
+            found += [_stream(io.BytesIO(content)) for content in _members(path)]
         elif start.startswith(b"PK"):
             found.append(Scan(trouble="begins as a zip archive and is none"))
     except _TooMuch as error:
@@ -68,7 +68,7 @@ def _plain(path: Path, legacy: bool) -> Scan:
     if not legacy and path.stat().st_size > MOST_BYTES:
         raise _TooMuch(f"a pickle of {path.stat().st_size:,} bytes was not read")
     with path.open("rb") as file:
-        return _stream(file, ".pt" if legacy else ".pkl", OF_LEGACY if legacy else MOST_STEPS)
+        return _stream(file, legacy)
 
 
 def _members(path: Path) -> Iterator[bytes]:
@@ -111,11 +111,14 @@ def _steps(stream: IO[bytes], before: int) -> int:
     return count
 
 
-def _stream(stream: IO[bytes], suffix: str, most: int = MOST_STEPS) -> Scan:
-    """What picklescan finds in a stream of pickles. It keeps all steps in memory, so they are counted before."""
-    from picklescan.scanner import scan_bytes
+def _stream(stream: IO[bytes], legacy: bool = False) -> Scan:
+    """What picklescan finds in a stream of pickles. It keeps all steps in memory, so they are counted before.
 
-    count, whole = 0, 0
+    Its own choice of a format is not used: it takes a pickle with an archive behind it for the archive.
+    """
+    from picklescan.scanner import scan_pickle_bytes, scan_pytorch
+
+    count, whole, most = 0, 0, OF_LEGACY if legacy else MOST_STEPS
     try:
         while whole < most and stream.read(1):
             stream.seek(-1, 1)
@@ -124,7 +127,7 @@ def _stream(stream: IO[bytes], suffix: str, most: int = MOST_STEPS) -> Scan:
         pass  # picklescan reads what there is up to the damage
     stream.seek(0)
     with _silent():
-        found = scan_bytes(stream, "file", suffix)
+        found = scan_pytorch(stream, "file") if legacy else scan_pickle_bytes(stream, "file")
     imports = {Import(shown(f"{one.module}.{one.name}", LONGEST), _kind(one.module, one.name, one.safety.value)) for one in found.globals}
     trouble = "a damaged pickle, read up to the damage" if found.scan_err or not whole else None
     return Scan(tuple(imports), trouble)
