@@ -223,12 +223,13 @@ def fetched(repo: str, revision: str) -> str:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     from securitynet.errors import DownloadError
+    from securitynet.tokens import said
 
     try:
         return snapshot_download(repo, repo_type="dataset", revision=revision)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DownloadError(f"revision {revision!r} of {repo} cannot be fetched ({reason}); check its name and the network") from error
+        reason = said(" ".join(str(error).split()))
+        raise DownloadError(f"revision {revision!r} of {repo} cannot be fetched ({reason}); check its name and the network") from None
 
 
 def _dataset_key(name: str | None) -> str | None:

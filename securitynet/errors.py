@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import ClassVar
 
+from securitynet.tokens import hidden
+
 LONGEST = 480  # characters of a message: names in foreign files may have a million
 HIDDEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # Unicode's categories of what is not seen, or moves what is
 
@@ -31,12 +33,12 @@ def _escaped(letter: str) -> str:
 class SecurityNetError(Exception):
     """Base of every error that the package raises on purpose. Its text is one line for a person.
 
-    Whatever foreign text goes into it, it is short and free of control characters: see shown().
+    Whatever foreign text goes into it, it is short, free of control characters, and holds no token: see shown(), tokens.hidden().
     """
 
     def __init__(self, *parts: object) -> None:
         """Keep the parts, texts as they may be shown."""
-        super().__init__(*(shown(part) if isinstance(part, str) else part for part in parts))
+        super().__init__(*(shown(hidden(part)) if isinstance(part, str) else part for part in parts))
 
 
 class UsageError(SecurityNetError):

@@ -115,6 +115,32 @@ def test_of_two_writers_of_the_same_rows_one_pushed_them(hub: Hub, monkeypatch: 
     assert sorted(loaded(repo, "membership", late.commit)["row_id"]) == sorted(one.row_id for one in part)
 
 
+def turn_over(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0xFF
+    path.resolve().chmod(0o644)
+    path.resolve().write_bytes(content)
+
+
+@pytest.mark.parametrize(("place", "linked"), [(8, True), (-20, True), (-20, False)])  # in the rows, which may still parse; in the footer
+def test_a_damaged_shard_in_the_cache_is_fetched_again(hub: Hub, place: int, linked: bool) -> None:
+    """The ids in it would be wrong, or nothing could be pushed any more."""
+    from huggingface_hub import snapshot_download
+
+    repo = f"securitynet/results-damaged-{abs(place)}-{linked}"
+    push_results([row(number) for number in range(50)], repo)
+    folder = Path(snapshot_download(repo, repo_type="dataset"))
+    (cached,) = folder.glob("*/*.parquet")
+    whole = cached.read_bytes()
+    if not linked:  # as on file systems without links
+        cached.unlink()
+        cached.write_bytes(whole)
+    turn_over(cached, place)
+    again = push_results([row(number) for number in range(51)], repo)
+    assert again.rows == 1 and sorted(loaded(repo, "membership", again.commit)["row_id"]) == sorted(row(n).row_id for n in range(51))
+    assert cached.read_bytes() == whole
+
+
 def readme(repo: str) -> str:
     """The card as it lies there."""
     from huggingface_hub import hf_hub_download

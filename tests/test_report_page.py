@@ -224,7 +224,7 @@ def test_render_needs_every_value() -> None:
     from jinja2 import UndefinedError
 
     with pytest.raises(UndefinedError):
-        render("leaderboard.html.j2", models=1)
+        render("board.html.j2", models=1)
 
 
 def test_a_brace_in_the_name_of_an_attack_is_part_of_it() -> None:

@@ -55,7 +55,7 @@ def shown(folder: Path) -> tuple[TriggerGallery, Target, Trigger]:
         splits=splits,
         evidence={"x": evidence, "y": {"scores": np.zeros(3)}},
         rows=(),
-        verdict=SimpleNamespace(cause="a doubt"),
+        verdict=SimpleNamespace(status="suspect", cause="a doubt", notes=()),
     )
     return trigger_gallery(result, target, images=3), target, found
 
@@ -85,6 +85,7 @@ def test_the_page_is_harmless_and_whole(tmp_path: Path) -> None:
     sources = re.findall(r'src="data:image/png;base64,([^"]*)"', page)
     assert len(sources) == 1 + 2 * (2 + 2 * 3)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(sources[1])))), np.asarray(gallery.found[0].mask))
+    assert "not verified" in page and "severity not-looked-at" in page
     assert "a doubt" in page and gallery.found[0].success in page and "intersection over union with the true trigger 1.00" in page
 
 

@@ -18,6 +18,7 @@ from types import ModuleType
 
 from securitynet._version import __version__
 from securitynet.errors import SecurityNetError, UsageError, shown
+from securitynet.tokens import hidden
 
 DONE, FAILED, USAGE, SUSPECT, SUSPICIOUS = 0, 1, 2, 3, 4
 EPILOG = """examples:
@@ -87,17 +88,17 @@ def _report(message: str, code: int, verbose: int) -> int:
         import traceback
 
         for line in traceback.format_exc().splitlines():
-            sys.stderr.write(f"{shown(line)}\n")
+            sys.stderr.write(f"{shown(hidden(line))}\n")
     if is_main_process():
-        sys.stderr.write(f"securitynet: {shown(' '.join(message.split()))}\n")
+        sys.stderr.write(f"securitynet: {shown(hidden(' '.join(message.split())))}\n")
     return code
 
 
 class _Shown(logging.Formatter):
-    """Foreign names in the log move no cursor and fill no screen."""
+    """Foreign names in the log move no cursor and fill no screen; no token is among them."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return shown(super().formatMessage(record))
+        return shown(hidden(super().formatMessage(record)))
 
 
 def _log(verbose: int) -> None:

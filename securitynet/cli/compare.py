@@ -110,3 +110,4 @@ def _show(one: Comparison) -> None:
     console.print(table)
     if one.missing:
         console.print(Text(f"only one of both has: {', '.join(one.missing)}", style="dim"))
+    console.print(Text(one.conclusion, style="bold"))

@@ -1,9 +1,10 @@
-"""Build the leaderboard: a static page, models x attacks, with filters by dataset, type, licence and year.
+"""Build the leaderboard: a static page that ranks models by dataset and attack, with intervals, filters, and all rows as CSV and Parquet.
 
 The folder can be pushed as a static Space as it is.
 
 example:
   securitynet leaderboard --rows results.jsonl --output leaderboard/
+  securitynet push board leaderboard/ --to ORG/leaderboard
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from securitynet.cli import DONE
 from securitynet.cli._options import add_json, print_json
 
-HELP = "build a static page of models and attacks"
+HELP = "build a static page that ranks models by dataset and attack"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -7,35 +7,39 @@ from collections.abc import Iterator
 
 from securitynet.download.hub import OUTAGES
 from securitynet.errors import DataError, DownloadError
+from securitynet.tokens import said
 
 
 @contextlib.contextmanager
 def explained(source: str, offline: bool) -> Iterator[None]:
-    """Turn errors of `datasets` and `huggingface_hub` about `source` into DataError or DownloadError, one line each."""
+    """Turn errors of `datasets` and `huggingface_hub` about `source` into DataError or DownloadError, one line each.
+
+    What caused them is not shown: a server may repeat the token that it was sent.
+    """
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub import errors
 
     try:
         yield
-    except errors.GatedRepoError as error:
-        raise _gated(source) from error
-    except errors.RepositoryNotFoundError as error:
-        raise DataError(f"{source}: no such file or folder, and no such dataset on the Hub; a private one needs HF_TOKEN") from error
-    except errors.RevisionNotFoundError as error:
-        raise DataError(f"{source}: the dataset has no such revision; leave out @REVISION for the latest") from error
-    except errors.LocalEntryNotFoundError as error:
+    except errors.GatedRepoError:
+        raise _gated(source) from None
+    except errors.RepositoryNotFoundError:
+        raise DataError(f"{source}: no such file or folder, and no such dataset on the Hub; a private one needs HF_TOKEN") from None
+    except errors.RevisionNotFoundError:
+        raise DataError(f"{source}: the dataset has no such revision; leave out @REVISION for the latest") from None
+    except errors.LocalEntryNotFoundError:
         remedy = "run once without --offline" if offline else "check the network"
-        raise DownloadError(f"{source}: not completely in the cache, and the Hub was not asked or did not answer; {remedy}") from error
-    except errors.HFValidationError as error:
-        raise DataError(f"{source}: no such file or folder, and no valid dataset id") from error
+        raise DownloadError(f"{source}: not completely in the cache, and the Hub was not asked or did not answer; {remedy}") from None
+    except errors.HFValidationError:
+        raise DataError(f"{source}: no such file or folder, and no valid dataset id") from None
     except (DatasetsError, FileNotFoundError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, DatasetNotFoundError) and " gated " in str(error):  # the cause behind it is not kept
-            raise _gated(source) from error
-        raise DataError(f"{source}: the dataset cannot be read ({_first(error)})") from error
+            raise _gated(source) from None
+        raise DataError(f"{source}: the dataset cannot be read ({said(error)})") from None
     except (errors.HTTPError, OSError) as error:
         raise DownloadError(
-            f"{source}: the Hub did not answer ({_first(error)}); check the network, try --offline, or give --data PATH"
-        ) from error
+            f"{source}: the Hub did not answer ({said(error)}); check the network, try --offline, or give --data PATH"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -48,7 +52,7 @@ def outage() -> Iterator[list[str]]:
     try:
         yield reasons
     except (httpx.TransportError, OfflineModeIsEnabled, ConnectionError) as error:
-        reasons.append(_first(error))
+        reasons.append(said(error))
     except HfHubHTTPError as error:
         if error.response is None or error.response.status_code not in OUTAGES:
             raise
@@ -58,9 +62,3 @@ def outage() -> Iterator[list[str]]:
 def _gated(source: str) -> DataError:
     page = f"https://huggingface.co/datasets/{source.partition(':')[0].partition('@')[0]}"
     return DataError(f"{source}: gated on the Hub; accept its terms at {page} and set HF_TOKEN, or give --data PATH")
-
-
-def _first(error: Exception) -> str:
-    """The first line of an error, not too long."""
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return line if len(line) <= 200 else line[:200] + " ..."

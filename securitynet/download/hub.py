@@ -9,6 +9,7 @@ from typing import Any
 
 from securitynet.download.hubcache import COMMIT, known_file, note_absent, sound
 from securitynet.errors import DownloadError
+from securitynet.tokens import said
 
 log = logging.getLogger(__name__)
 OUTAGES = (408, 429, 500, 502, 503, 504)
@@ -59,7 +60,7 @@ class Repo:
                 trouble = f"{error.__cause__ or error}"
         known = None if pinned else known_file(self.id, name, self.revision)
         if known is None:
-            text = f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {' '.join(trouble.split())[:240]}"
+            text = f"{self.label}: {name} of {self.id} is not in the Hub's cache, and {said(trouble, most=240)}"
             raise Unreachable(text, transient=not (self.offline or is_offline_mode()))
         if not self.offline:
             log.info("%s: %s comes from the Hub's cache: %s", self.label, name, trouble)
@@ -99,7 +100,7 @@ class Repo:
             note_absent(self.id, name, self.revision)
             return None
         except (httpx.HTTPError, HFValidationError, ValueError) as error:
-            raise self._refused(error) from error
+            raise self._refused(error) from None  # a server may repeat the token
 
     def _trouble(self, name: str, absent: list[str] | None = None) -> str | None:
         """Say why the Hub cannot be asked, None where it can. The client itself would try, and complain, for half a minute.
@@ -122,12 +123,12 @@ class Repo:
                 absent.append(name)
         except HfHubHTTPError as error:
             if error.response is None or error.response.status_code not in OUTAGES:
-                raise self._refused(error) from error
+                raise self._refused(error) from None  # a server may repeat the token
             return f"the Hub answers {error.response.status_code}; run again later"
         except httpx.TransportError as error:
-            return f"the Hub cannot be reached ({' '.join(str(error).split())[:200]}); check the network and run again"
+            return f"the Hub cannot be reached ({said(error)}); check the network and run again"
         except (httpx.HTTPError, httpx.InvalidURL, HFValidationError, ValueError, OSError) as error:
-            raise self._refused(error) from error
+            raise self._refused(error) from None  # a server may repeat the token
         return None
 
     def weights(self) -> Path:
@@ -153,8 +154,7 @@ class Repo:
         for kind, reason in reasons:
             if isinstance(error, kind):
                 return DownloadError(f"{self.label}: the repo {self.id} {reason}")
-        cause = " ".join(str(error).split())[:200]
-        return DownloadError(f"{self.label}: the Hub refuses {self.id} ({cause})")
+        return DownloadError(f"{self.label}: the Hub refuses {self.id} ({said(' '.join(str(error).split()))})")
 
 
 def _silent() -> Any:

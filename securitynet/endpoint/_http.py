@@ -18,9 +18,11 @@ import numpy as np
 
 from securitynet.endpoint._sender import Refused
 from securitynet.errors import EndpointError, UsageError, shown
+from securitynet.tokens import said
 
 BUSY = (429, 502, 503, 504)
 LARGEST = 2**28  # bytes of one answer
+SHOWN = 4096  # bytes of an answer that are looked at for an error; secrets are taken out before it is cut for people
 BODIES = ("npy", "png")
 
 
@@ -30,7 +32,7 @@ class Http:
 
     `body`: npy (an array of the batch: uint8 [n, h, w] or [n, h, w, c], or float32 [n, c, h, w]) or png (one image, so one
     request per image). The answer is JSON or an .npy array; `answer` leads to it in JSON, such as `outputs.0.scores`.
-    `headers` may hold a key; they are shown nowhere. `timeout` in seconds.
+    `headers` may hold a key; they are shown nowhere, also where the address repeats them. `timeout` in seconds.
     """
 
     url: str
@@ -53,10 +55,8 @@ class Http:
             return array(content)
         try:
             found = json.loads(content)
-        except ValueError as error:
-            raise EndpointError(
-                f"{self.url}: its answer is neither JSON nor .npy: {shown(content[:80].decode(errors='replace'))}"
-            ) from error
+        except ValueError:
+            raise EndpointError(f"{self.url}: its answer is neither JSON nor .npy: {self._said(content, 80)}") from None
         return found if self.answer is None else _below(found, self.answer, self.url)
 
     def post(self, url: str, data: bytes | None, kind: str = "application/x-npy") -> bytes:
@@ -67,12 +67,25 @@ class Http:
                 content: bytes = response.read(LARGEST + 1)
         except urllib.error.HTTPError as error:
             with error:
-                raise _refusal(url, error) from error
+                raise self._refusal(url, error) from None  # it may repeat the key
         except HTTPException as error:
             raise ConnectionError(f"{url}: the connection broke off ({type(error).__name__})") from error
         if len(content) > LARGEST:
             raise EndpointError(f"{url}: its answer has more than {LARGEST} bytes")
         return content
+
+    def _refusal(self, url: str, error: urllib.error.HTTPError) -> Exception:
+        text, reason = self._said(error.read(SHOWN), 160), self._said(str(error.reason), 80)
+        if error.code in BUSY:
+            return Refused(f"{url}: {error.code} {reason} {text}".strip(), _wait(error.headers.get("Retry-After")))
+        moved = f"; it moved to {self._said(error.headers['Location'], 120)}" if error.headers.get("Location") else ""
+        return EndpointError(f"{url}: {error.code} {reason}{moved} {text}".strip())
+
+    def _said(self, words: bytes | str, most: int) -> str:
+        """Return the beginning of what the address says, without the values of the headers."""
+        text = words[:SHOWN].decode(errors="replace") if isinstance(words, bytes) else words
+        secrets = [part for value in self.headers.values() for part in (value, *value.split())]
+        return shown(said(" ".join(text.split()), *secrets, most=most)) if text.strip() else ""
 
 
 def npy(images: np.ndarray) -> bytes:
@@ -104,14 +117,6 @@ def _opener() -> urllib.request.OpenerDirector:
     for kind in kinds:
         opener.add_handler(kind())
     return opener
-
-
-def _refusal(url: str, error: urllib.error.HTTPError) -> Exception:
-    text = shown(error.read(400).decode(errors="replace"), 160)
-    if error.code in BUSY:
-        return Refused(f"{url}: {error.code} {error.reason} {text}".strip(), _wait(error.headers.get("Retry-After")))
-    moved = f"; it moved to {shown(error.headers['Location'], 120)}" if error.headers.get("Location") else ""
-    return EndpointError(f"{url}: {error.code} {error.reason}{moved} {text}".strip())
 
 
 def _wait(stated: str | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Pushing to the Hub: models, results, the catalog, metrics. Everything that is pushed is one commit, or one pull request.
+"""Pushing to the Hub: models, results, the catalog, metrics, the board. Everything that is pushed is one commit, or one pull request.
 
 What is there already is not written twice, what another writer adds meanwhile is kept, and a call that was cut off can be repeated.
 """
@@ -9,7 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from securitynet.hub.board import push_board
     from securitynet.hub.catalog import contribute, push_catalog
+    from securitynet.hub.contribution import push_evaluation
     from securitynet.hub.metric import push_metric
     from securitynet.hub.model import push_model
     from securitynet.hub.results import push_results
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
 _HOME = {
     "Pushed": "securitynet.hub.write",
     "contribute": "securitynet.hub.catalog",
+    "push_board": "securitynet.hub.board",
     "push_catalog": "securitynet.hub.catalog",
+    "push_evaluation": "securitynet.hub.contribution",
     "push_metric": "securitynet.hub.metric",
     "push_model": "securitynet.hub.model",
     "push_results": "securitynet.hub.results",
 }
-__all__ = ["Pushed", "contribute", "push_catalog", "push_metric", "push_model", "push_results"]
+__all__ = ["Pushed", "contribute", "push_board", "push_catalog", "push_evaluation", "push_metric", "push_model", "push_results"]
 
 
 def __getattr__(name: str) -> Any:

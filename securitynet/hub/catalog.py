@@ -85,7 +85,7 @@ def contribute(record: Mapping[str, Any] | Path, repo_id: str = HUB_ID, *, token
     `record`: columns of an entry, or a JSON file of them; columns left out take their defaults. The merged catalog is checked first.
     The same record again gives the pull request that is open, or nothing where it was merged. Raises UsageError, DataError, HubError.
     """
-    entry = _entry(record)
+    entry = entry_of(record)
     line, path = line_of(entry.to_record()), f"models/{entry.source}.jsonl"
     remote = Remote(repo_id, "dataset", None, token)
 
@@ -104,7 +104,8 @@ def contribute(record: Mapping[str, Any] | Path, repo_id: str = HUB_ID, *, token
     return write(remote, plan, create_pr=True)
 
 
-def _entry(record: Mapping[str, Any] | Path) -> Entry:
+def entry_of(record: Mapping[str, Any] | Path) -> Entry:
+    """Return the entry of a record, or of a JSON file of one. Raises UsageError where it is none, or its id is not source/name."""
     if isinstance(record, Path):
         try:
             value = json.loads(record.read_text(encoding="utf-8"))

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from securitynet.errors import HubError, SecurityNetError, UsageError
+from securitynet.tokens import hidden, said
 
 BUSY = (408, 429, 500, 502, 503, 504)
 OVERTAKEN = (409, 412)
-MOST = 200  # characters of a server's own words
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,9 @@ class Trouble:
         from huggingface_hub.errors import HFValidationError
 
         kind = UsageError if isinstance(self.error, HFValidationError) else HubError
-        text = f"{repo}: {self._cause(repo)}"
-        return kind(text.replace(token, "***") if token else text)
+        return kind(hidden(f"{repo}: {self._cause(repo, token)}", token))
 
-    def _cause(self, repo: str) -> str:
+    def _cause(self, repo: str, token: str | None) -> str:
         from huggingface_hub.errors import OfflineModeIsEnabled
 
         owner = repo.partition("/")[0]
@@ -72,8 +71,8 @@ class Trouble:
             return known[self.status]
         if self.passes:
             answer = f"answers {self.status}" if self.status else "cannot be reached, or the line was cut"
-            return f"the Hub {answer} ({_words(self.error)}); run again, nothing is written twice"
-        return f"the Hub refuses ({_words(self.error)})"
+            return f"the Hub {answer} ({_words(self.error, token)}); run again, nothing is written twice"
+        return f"the Hub refuses ({_words(self.error, token)})"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -94,8 +93,7 @@ def _wait(headers: object) -> float | None:
     return float(stated) if stated.isdigit() else None
 
 
-def _words(error: Exception) -> str:
+def _words(error: Exception, token: str | None) -> str:
     """The server's own words where it gave some, else the client's first line."""
-    stated = getattr(error, "server_message", None) or next((line for line in str(error).splitlines() if line.strip()), "")
-    line = " ".join(str(stated).split()) or type(error).__name__
-    return line if len(line) <= MOST else line[:MOST] + " ..."
+    stated = getattr(error, "server_message", None)
+    return said(" ".join(str(stated).split()) if stated else error, token)

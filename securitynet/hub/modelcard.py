@@ -1,4 +1,4 @@
-"""The card of a model repo: front matter, prose once, results between markers; and `.eval_results/securitynet.yaml`."""
+"""The card of a model repo: front matter, prose once, results between markers."""
 
 from __future__ import annotations
 
@@ -6,33 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from securitynet.cards import block_of, render, with_block
-from securitynet.catalog import HUB_ID
+from securitynet.cards import render
 from securitynet.data.dataset import find
 from securitynet.entry import Entry
 from securitynet.errors import HubError
 from securitynet.hub import frontmatter
-from securitynet.metrics.vocabulary import (
-    ACCURACY,
-    AGREEMENT,
-    ANOMALY_INDEX,
-    AUC,
-    FLAGGED,
-    OVERFIT_GAP,
-    P_VALUE,
-    TEST_ACCURACY,
-    TRAIN_ACCURACY,
-    TRIGGER_SUCCESS,
-    tpr_at_fpr,
-)
-from securitynet.results.curves import largest
-from securitynet.results.row import Row
+from securitynet.hub.evaluation import SOURCE, Evaluation
 
-SOURCE = {"name": "SecurityNet", "url": f"https://huggingface.co/datasets/{HUB_ID}"}
-HEADLINES = (
-    *(TRAIN_ACCURACY, TEST_ACCURACY, OVERFIT_GAP, AUC, tpr_at_fpr(0.01), tpr_at_fpr(0.001), ACCURACY, AGREEMENT),
-    *(P_VALUE, ANOMALY_INDEX, TRIGGER_SUCCESS, FLAGGED),
-)
 KNOWN = (
     "apache-2.0 mit bsd bsd-2-clause bsd-3-clause isc zlib unlicense cc cc0-1.0 cc-by-2.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 "
     "cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 "
@@ -44,35 +24,22 @@ LICENCES = frozenset(KNOWN.split())  # the Hub's names of licences
 
 @dataclass(frozen=True)
 class Card:
-    """What the card of a model is made from. `form` is timm, transformers or own; `meaning` and `cause` come from the result."""
+    """What the card of a model is made from. `form` is timm, transformers or own."""
 
     repo: str
     entry: Entry
     form: str
-    weights: str
-    rows: tuple[Row, ...] = ()
-    meaning: str | None = None
-    cause: str | None = None
-
-    def _shown(self) -> list[Row]:
-        """The rows that a card shows: the headlines, of stealing those of the largest budget."""
-        return [row for row in largest(self.rows) if row.metric in HEADLINES and row.value is not None]
+    evaluation: Evaluation
 
     def text(self, present: str | None) -> str:
         """Return README.md: `present` with block and model-index made anew, or a whole card where there is none. Raises HubError."""
         known = present if present and present.strip() else None
         text = known or frontmatter.updated(render("model", self._values()), self._general())
         index = frontmatter.read(text, self.repo).get("model-index")
-        if self.rows or known is None or not self._is_of_these(known):
-            whole = with_block(text, render("model_block", self._block()))
-            if whole is None:
-                raise HubError(f"{self.repo}: README.md has not one pair of securitynet:begin and securitynet:end; mend it first")
+        if self.evaluation.rows or known is None or not self.evaluation.is_of_these(known):
+            whole = self.evaluation.within(text)
             text = frontmatter.updated(whole, made) if (made := self._index(index)) else whole
         return text
-
-    def _is_of_these(self, present: str) -> bool:
-        """Whether the block that is there is about these weights."""
-        return self.weights in (block_of(present) or "")
 
     def _values(self) -> dict[str, Any]:
         dataset = find(self.entry.dataset)
@@ -80,12 +47,6 @@ class Card:
         return {"repo": self.repo, "name": self.repo.partition("/")[2], "entry": self.entry, "dataset": title, "form": self.form} | {
             "facts": _facts(self.entry)
         }
-
-    def _block(self) -> dict[str, Any]:
-        shown = self._shown()
-        first = shown[0] if shown else None
-        stated = {"dataset": first and first.dataset, "date": first and (first.date or "").partition("T")[0]}
-        return {**stated, "repo": self.repo, "weights": self.weights, "rows": shown, "meaning": self.meaning, "cause": self.cause}
 
     def _general(self) -> dict[str, Any]:
         dataset, tags = find(self.entry.dataset), ["image-classification", "securitynet", "security", "privacy"]
@@ -103,7 +64,7 @@ class Card:
         kept = [result for one in models for result in one["results"] if (result.get("source") or {}).get("name") != SOURCE["name"]]
         if not kept and self.entry.claimed_accuracy is not None:
             kept = [self._result([_metric("accuracy", self.entry.claimed_accuracy)], self.entry.claimed_split)]
-        shown = [row for row in self._shown() if row.status == "ok"]
+        shown = [row for row in self.evaluation.shown() if row.status == "ok"]
         if shown:
             metrics = [_metric(f"{row.attack} {row.metric}", row.value) for row in shown]
             kept = [*kept, {**self._result(metrics, "members and non-members"), "source": dict(SOURCE)}]
@@ -117,26 +78,6 @@ class Card:
             "dataset": {**named, **({"split": split} if split else {})},
             "metrics": metrics,
         }
-
-    def eval_results(self) -> bytes | None:
-        """Return `.eval_results/securitynet.yaml`, None where nothing was measured."""
-        import yaml
-        from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-
-        entries = [
-            EvalResultEntry(
-                dataset_id=HUB_ID,
-                task_id=f"{row.attack}/{row.metric}",
-                value=row.value,
-                date=row.date,
-                source_url=SOURCE["url"],
-                source_name=SOURCE["name"],
-                notes=f"on {row.dataset}, n = {row.n}, weights {self.weights[:12]}, params {row.params}",
-            )
-            for row in self._shown()
-            if row.status == "ok"
-        ]
-        return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False).encode() if entries else None
 
 
 def licence(stated: str | None) -> dict[str, Any]:

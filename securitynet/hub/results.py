@@ -14,6 +14,8 @@ from uuid import uuid4
 
 from securitynet.errors import DataError, HubError, UsageError
 from securitynet.hub import frontmatter
+from securitynet.hub.benchmark import FILE as EVAL_YAML
+from securitynet.hub.benchmark import eval_yaml
 from securitynet.hub.write import Change, Pushed, Remote, write
 from securitynet.results.dataset import to_dataset
 from securitynet.results.row import ADDED, Row, row_features
@@ -25,17 +27,27 @@ if TYPE_CHECKING:
 SHARD = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)/[^/]+\.parquet")
 FAMILY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 ALL = "*/*.parquet"
+COMMUNITY = "securitynet/results"  # the dataset repo that everybody may add to
 
 
 def push_results(
-    rows: Iterable[Row], repo_id: str, *, create_pr: bool = False, token: str | None = None, private: bool | None = None
+    rows: Iterable[Row],
+    repo_id: str,
+    *,
+    create_pr: bool = False,
+    framework: str | None = None,
+    token: str | None = None,
+    private: bool | None = None,
 ) -> Pushed:
     """Add rows to a dataset repo of results, which is created where it is missing; return what was done.
 
     A row that is there already is not written again, also where it was written under an older schema; where all are, there is no
-    commit. Rows that others add at the same time are kept. Raises UsageError, DataError, HubError.
+    commit. Rows that others add at the same time are kept. With `framework`, an id of the Hub's own list, `eval.yaml` makes the repo a
+    benchmark of the Hub; by default none is written. Raises UsageError, DataError, HubError.
     """
+    rows = list(rows)
     wanted = _by_family({row.row_id: row for row in rows}.values())
+    further = {} if framework is None else {EVAL_YAML: eval_yaml(repo_id, rows, framework)}
     mark = uuid4().hex[:8]  # the shards of this call are its own: another writer's same rows at the same time are another file
     added: dict[str, int] = {}  # rows by shard
 
@@ -43,15 +55,16 @@ def push_results(
         present = _present(remote, head)
         new = {family: [row for row in group if not present.rows & set(row.known_ids)] for family, group in wanted.items()}
         new = {f"{family}/{digest(group)[:24]}-{mark}.parquet": group for family, group in new.items() if group}
+        known = all(remote.read(path, head) == content for path, content in further.items())
         if not new:  # shards of an earlier try are there where it arrived and only its answer was lost
             added.update(dict.fromkeys(added.keys() - present.shards, 0))
-            return None
+            return None if known else Change(f"Add {EVAL_YAML} of framework {framework}", further)
         added.clear()
         added.update({path: len(group) for path, group in new.items()})
         readme = card(remote.id, remote.read("README.md", head), sorted({*map(_family, present.shards), *map(_family, new)}))
         together = digest([row for group in new.values() for row in group])
         title = f"Add {sum(added.values())} rows of {', '.join(map(_family, new))} ({together[:12]})"
-        return Change(title, {path: shard(group) for path, group in new.items()} | {"README.md": readme.encode()})
+        return Change(title, {path: shard(group) for path, group in new.items()} | {"README.md": readme.encode()} | further)
 
     remote = Remote(repo_id, "dataset", private, token)
     return replace(write(remote, plan, create_pr=create_pr), rows=sum(added.values()))
@@ -68,6 +81,15 @@ def read_results(path: Path) -> list[Row]:
         return read_rows(file)
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: not rows as JSON lines ({' '.join(str(error).split())[:120]})") from error
+
+
+def meaning_of(path: Path) -> str | None:
+    """Return the sentence of a saved result's summary.json on what it means, None where there is none."""
+    try:
+        meaning = json.loads((path / "summary.json").read_text(encoding="utf-8")).get("meaning")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return meaning if isinstance(meaning, str) and meaning else None
 
 
 def _by_family(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -113,7 +135,6 @@ def _family(shard: str) -> str:
 
 def _present(remote: Remote, head: str) -> _Present:
     """Read the ids of all rows at a commit. Raises HubError for a repo that holds something else than results."""
-    import pyarrow.parquet
     from pyarrow import ArrowException
 
     names = [path for path in remote.paths(head) if path.endswith((".parquet", ".jsonl", ".json", ".csv"))]
@@ -125,12 +146,24 @@ def _present(remote: Remote, head: str) -> _Present:
     folder, found = remote.folder(head, [ALL]), set()
     for name in names:
         try:
-            table = pyarrow.parquet.ParquetFile(folder / name)
-            _check_columns(remote, name, table.schema_arrow.names)
-            found |= _ids(table)
-        except (ArrowException, OSError) as error:
-            raise HubError(f"{remote.id}: {name} cannot be read ({' '.join(str(error).split())[:120]}); it must be mended first") from error
+            found |= _ids_of(remote, name, folder / name)
+        except (ArrowException, OSError):  # a copy that is no link into the cache has no hash to be checked by
+            (folder / name).unlink(missing_ok=True)
+            try:
+                found |= _ids_of(remote, name, remote.again(name, head))
+            except (ArrowException, OSError) as error:
+                text = " ".join(str(error).split())[:120]
+                raise HubError(f"{remote.id}: {name} cannot be read ({text}); it must be mended first") from error
     return _Present(frozenset(found), frozenset(names))
+
+
+def _ids_of(remote: Remote, name: str, path: Path) -> set[str]:
+    """The ids of a shard's rows."""
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as table:
+        _check_columns(remote, name, table.schema_arrow.names)
+        return _ids(table)
 
 
 def _check_columns(remote: Remote, name: str, present: Sequence[str]) -> None:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from securitynet.download.hubcache import sound
 from securitynet.errors import HubError, UsageError
 from securitynet.hub.errors import Trouble
+from securitynet.tokens import said
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -93,23 +95,43 @@ class Remote:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
+        def fetched() -> Path:
+            return Path(hf_hub_download(self.id, path, repo_type=self.kind, revision=revision, token=self.token))
+
         try:
-            return Path(hf_hub_download(self.id, path, repo_type=self.kind, revision=revision, token=self.token)).read_bytes()
+            place = fetched()
+            return place.read_bytes() if sound(place) else fetched().read_bytes()
         except RemoteEntryNotFoundError:
             return None
         except LocalEntryNotFoundError as error:  # the line was cut; what matters is the cause
             raise (error.__cause__ if isinstance(error.__cause__, Exception) else error) from None
 
+    def again(self, path: str, revision: str) -> Path:
+        """Return where a file at a commit lies, fetched anew whatever the cache holds."""
+        from huggingface_hub import hf_hub_download
+
+        options = {"repo_type": self.kind, "revision": revision, "token": self.token, "force_download": True}
+        return Path(hf_hub_download(self.id, path, **options))
+
     def paths(self, revision: str) -> list[str]:
         """Return the paths of all files at a commit."""
         return list(self.api.list_repo_files(self.id, repo_type=self.kind, revision=revision))
 
+    def hashes(self, revision: str) -> dict[str, str]:
+        """Return the sha256 of each large file at a commit, by path; small ones have none on the Hub."""
+        found = self.api.list_repo_tree(self.id, recursive=True, repo_type=self.kind, revision=revision)
+        return {one.path: str(one.lfs.sha256) for one in found if getattr(one, "lfs", None) is not None}
+
     def folder(self, revision: str, patterns: list[str]) -> Path:
-        """Return the folder with the files at a commit that fit the patterns."""
+        """Return the folder with the files at a commit that fit the patterns; those that lie damaged in the cache are fetched again."""
         from huggingface_hub import snapshot_download
 
-        place = snapshot_download(self.id, repo_type=self.kind, revision=revision, allow_patterns=patterns, token=self.token)
-        return Path(place)
+        def fetched() -> Path:
+            return Path(snapshot_download(self.id, repo_type=self.kind, revision=revision, allow_patterns=patterns, token=self.token))
+
+        place = fetched()
+        damaged = [path for pattern in patterns for path in place.glob(pattern) if path.is_file() and not sound(path)]
+        return fetched() if damaged else place
 
 
 def patiently(remote: Remote, step: Callable[[], T]) -> T:
@@ -147,18 +169,21 @@ def _sleep(remote: Remote, trouble: Trouble, wait: float) -> None:
     time.sleep(seconds)
 
 
-def write(remote: Remote, plan: Callable[[str], Change | None], *, create_pr: bool = False, sdk: str | None = None) -> Pushed:
+def write(
+    remote: Remote, plan: Callable[[str], Change | None], *, create_pr: bool = False, sdk: str | None = None, create: bool = True
+) -> Pushed:
     """Make one commit, or open one pull request, and return what was done.
 
     `plan` is given the newest commit and says what to change (None: nothing); it is asked again on the newer commit where another
-    writer was faster. A repo that is missing is created first, not for a pull request. Raises HubError, UsageError.
+    writer was faster. A repo that is missing is created first, not for a pull request, nor without `create`. Raises HubError, UsageError.
     """
     remote.checked()
 
     def step() -> Pushed:
         head = remote.head()
-        if head is None and create_pr:
-            raise HubError(f"{remote.id}: the Hub has no such repo to open a pull request on, or hides it; check the name")
+        if head is None and (create_pr or not create):
+            aim = "open a pull request on" if create_pr else "add to"
+            raise HubError(f"{remote.id}: the Hub has no such repo to {aim}, or hides it; check the name")
         if head is None:
             remote.api.create_repo(remote.id, repo_type=remote.kind, private=remote.private, space_sdk=sdk, exist_ok=True)
             log.info("%s: created", remote.id)
@@ -201,4 +226,4 @@ def _commit(remote: Remote, change: Change, head: str, create_pr: bool = False) 
     except ValueError as error:  # the Hub's check of the card
         if getattr(error, "response", None) is not None:
             raise
-        raise HubError(f"{remote.id}: the Hub refuses the card ({' '.join(str(error).split())[:200]})") from error
+        raise HubError(f"{remote.id}: the Hub refuses the card ({said(' '.join(str(error).split()), token_of(remote))})") from None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 Scores = NDArray[np.float64]
+NEGLIGIBLE = 1e-9  # a chance
 
 
 def p_values(scores: Scores, non_members: Scores) -> Scores:
@@ -36,6 +39,27 @@ def q_values(p: Scores) -> Scores:
 def expected_alone(members: int, non_members: int) -> float:
     """Return how many members score above every non-member where nothing leaks: n / (m + 1)."""
     return members / (non_members + 1)
+
+
+def most_alone(sizes: Sequence[tuple[int, int]], level: float = 0.95) -> int:
+    """Return how many members at most score above every non-member where nothing leaks, in that share of cases.
+
+    `sizes` are the members and non-members of each group, [k, 2]; groups count as independent. Where nothing leaks every order of the
+    scores is as likely, so at least a of n members lie above all m non-members with the chance of drawing members a times in a row.
+    """
+    chances = np.ones(1)
+    for members, non_members in sizes:
+        tail, most = [1.0], members + non_members
+        while len(tail) <= members and tail[-1] > NEGLIGIBLE:
+            drawn = len(tail) - 1
+            tail.append(tail[-1] * (members - drawn) / (most - drawn))
+        chances = np.convolve(chances, -np.diff([*tail, 0.0]))
+    return int(np.searchsorted(np.cumsum(chances), level - NEGLIGIBLE))
+
+
+def expected_below(members: int, non_members: int, level: float) -> float:
+    """Return how many of `members` have a p-value at or below `level` where nothing leaks, on average (see p_values)."""
+    return members * np.floor(level * (non_members + 1) + 1e-9) / (non_members + 1)
 
 
 def alone(scores: Scores, non_members: Scores) -> int:

@@ -286,6 +286,11 @@ def title_of(name: str) -> str:
     return VOCABULARY[name].title if name in VOCABULARY else name.replace("_", " ")
 
 
+def sentence_of(name: str) -> str:
+    """Return the sentence on a metric for people, empty where the vocabulary has none."""
+    return VOCABULARY[name].sentence if name in VOCABULARY else ""
+
+
 def is_whole(name: str) -> bool:
     """Say whether the values of a metric are whole numbers."""
     return name in VOCABULARY and VOCABULARY[name].whole

@@ -14,7 +14,9 @@ from securitynet.errors import UsageError, unknown
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.paired import auc_difference, interval_difference, rate_difference, tpr_difference
 from securitynet.metrics.vocabulary import ADVANTAGE, AUC, QUERIES, RATES, TEST_ACCURACY, TRAIN_ACCURACY, tpr_at_fpr
+from securitynet.report.conclusion import conclusion
 from securitynet.report.html import write_html
+from securitynet.report.marks import Mark, Verification, headline_saved, marks, verified_saved
 from securitynet.report.saved import Saved, read_saved
 from securitynet.results.evidence import Scored
 from securitynet.results.labels import labels_of
@@ -49,7 +51,10 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The first of the models against one other: `paired` says whether both saw the same images, `note` what to know."""
+    """The first of the models against one other: `paired` says whether both saw the same images, `note` what to know.
+
+    `marks` are the severities of each, `conclusion` says what the differences come to.
+    """
 
     first: Saved
     second: Saved
@@ -57,12 +62,16 @@ class Comparison:
     note: str
     differences: tuple[Difference, ...]
     missing: tuple[str, ...]
+    verified: tuple[Verification, Verification]
+    marks: tuple[tuple[Mark, ...], tuple[Mark, ...]]
+    conclusion: str
 
     def to_record(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         names = {"first": self.first.entry.id, "second": self.second.entry.id}
         verdicts = {"verify": [one.verify.get("status") for one in (self.first, self.second)]}
-        shown = {"paired": self.paired, "note": self.note, "missing": list(self.missing)}
+        shown = {"paired": self.paired, "note": self.note, "missing": list(self.missing), "conclusion": self.conclusion}
+        shown["severities"] = [{one.risk: one.severity for one in own} for own in self.marks]
         return {**names, **verdicts, **shown, "differences": [asdict(one) for one in self.differences]}
 
 
@@ -93,7 +102,18 @@ def _compare(first: Saved, second: Saved) -> Comparison:
     sources = _Sources(first, second) if paired else None
     differences = tuple(_difference(labels[key[:2]], own[key], other[key], sources) for key in shared)
     missing = sorted({key[0] for key in {**own, **other} if key not in own or key not in other} - {key[0] for key in shared})
-    return Comparison(first, second, paired, _note(first, second, paired), differences, tuple(missing))
+    both, datasets = (_marks(first), _marks(second)), [_dataset(one) for one in (first, second)]
+    verified = verified_saved(first), verified_saved(second)
+    said = conclusion((first.entry.id, second.entry.id), differences, both, datasets[0] == datasets[1])
+    return Comparison(first, second, paired, _note(first, second, paired), differences, tuple(missing), verified, both, said)
+
+
+def _marks(saved: Saved) -> tuple[Mark, ...]:
+    return marks(saved.rows, saved.entry, headline_saved(saved))
+
+
+def _dataset(saved: Saved) -> str | None:
+    return next((row.dataset for row in saved.rows if row.dataset), None)
 
 
 def _numbers(saved: Saved) -> dict[tuple[str, str, str, int | None], Row]:
@@ -116,7 +136,7 @@ def _same_images(first: Saved, second: Saved) -> bool:
 
 
 def _note(first: Saved, second: Saved, paired: bool) -> str:
-    datasets = [next((row.dataset for row in one.rows if row.dataset), None) for one in (first, second)]
+    datasets = [_dataset(one) for one in (first, second)]
     if datasets[0] != datasets[1]:
         return f"different datasets ({datasets[0]}, {datasets[1]}): a difference may be the data's"
     if not paired:

@@ -8,24 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from securitynet.metrics import membership as metrics
+from securitynet.metrics.bands import roc_band
 from securitynet.report.roc import COLOURS, PER_DECADE
 from securitynet.results.evidence import Scored
 
 WIDTH, HEIGHT, LEFT, TOP = 420, 300, 58, 12  # of the ROC's field and its place, in units of the SVG
 DASHES = ("", "7 3", "2 2", "7 3 2 3")
 MOST_CURVES = 8
+BAND_POINTS = 60  # of the band's edge
 STRIP, JITTER = 640, 34
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: what it is called, its numbers in words, its points as an SVG path, how it is drawn."""
+    """One curve: what it is called, its numbers in words, its points as an SVG path, how it is drawn.
+
+    `band` is the path around what holds the whole curve with 95 % confidence (bands.roc_band), each curve for itself.
+    """
 
     label: str
     numbers: str
     path: str
     colour: str
     dash: str
+    band: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,23 @@ def roc_drawing(evidence: Sequence[tuple[str, Scored]]) -> Roc | None:
         low = metrics.tpr_at_fpr(one.members, one.non_members, 0.01).value
         words = f"AUC {area:.3f}" + (f", TPR {low:.1%} at 1 % FPR" if low is not None else "")
         colour = COLOURS[number % len(COLOURS)].replace("#000000", "currentColor")
-        lines.append(Line(label, words, _steps(fpr, tpr, floors), colour, DASHES[number // len(COLOURS)]))
+        band = _band(one.members, one.non_members, floors)
+        lines.append(Line(label, words, _steps(fpr, tpr, floors), colour, DASHES[number // len(COLOURS)], band))
     start = min(1.0, max(floors))
     ends = _place(start, floors[0], WIDTH, LEFT), _up(start, floors[1]), _place(1, floors[0], WIDTH, LEFT), _up(1, floors[1])
     x_ticks = tuple((_place(10.0**power, floors[0], WIDTH, LEFT), f"{100 * 10.0**power:g} %") for power in _decades(floors[0]))
     y_ticks = tuple((_up(10.0**power, floors[1]), f"{100 * 10.0**power:g} %") for power in _decades(floors[1]))
     return Roc(tuple(lines), x_ticks, y_ticks, "M{:.1f} {:.1f}L{:.1f} {:.1f}".format(*ends), len(areas) - len(best))
+
+
+def _band(members: np.ndarray, non_members: np.ndarray, floors: tuple[float, float]) -> str:
+    """Return the closed path around the band of a curve, on rates that lie evenly on the axis."""
+    rates = np.geomspace(floors[0], 1.0, BAND_POINTS) if floors[0] < 1 else np.ones(1)
+    low, high = roc_band(np.asarray(members, float), np.asarray(non_members, float), rates)
+    across = [_place(float(rate), floors[0], WIDTH, LEFT) for rate in rates]
+    upper = [f"{x} {_up(float(y), floors[1])}" for x, y in zip(across, high, strict=True)]
+    lower = [f"{x} {_up(float(y), floors[1])}" for x, y in zip(across, low, strict=True)]
+    return f"M{'L'.join([*upper, *reversed(lower)])}Z"
 
 
 def _decades(floor: float) -> range:

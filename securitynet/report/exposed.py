@@ -6,16 +6,16 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from securitynet.errors import UsageError
 from securitynet.outputs import Outputs
+from securitynet.report.marks import Mark, Verification, headline_of, marks, verification
 from securitynet.report.picture import fitted, picture
 from securitynet.results.evidence import SIDES, Arrays, Key, by_attack
-from securitynet.results.exposure import Exposure, exposure
+from securitynet.results.exposure import Exposure, Level, exposure
 from securitynet.results.result import Result
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class Gallery:
     calibrated: bool
     alone: int
     by_luck: float
+    most_by_luck: int
+    levels: Sequence[Level]
+    verification: Verification
+    mark: Mark
     doubt: str | None
     images: Sequence[Exposed]
     pictures: Sequence[Image]
@@ -89,8 +93,8 @@ class Gallery:
     def luck(self) -> str:
         """How many stand out, and how many would without any leak."""
         return (
-            f"{self.alone:,} of {self.members:,} members score above every unseen image; "
-            f"without any leak {self.by_luck:.1f} would, on average."
+            f"{self.alone:,} of {self.members:,} members score above every unseen image; without any leak {self.by_luck:.1f} would, on "
+            f"average, and at most {self.most_by_luck:,} in 95 of 100 cases."
         )
 
     def rate(self, one: Exposed) -> str:
@@ -101,17 +105,29 @@ class Gallery:
 
     def to_record(self) -> dict[str, Any]:
         """Return everything but the pictures as one JSON object."""
-        names = ("entry", "dataset", "attack", "params", "members", "non_members", "calibrated", "alone", "by_luck", "doubt")
-        return {**{name: getattr(self, name) for name in names}, "images": [asdict(one) for one in self.images]}
+        names = (
+            "entry",
+            "dataset",
+            "attack",
+            "params",
+            "members",
+            "non_members",
+            "calibrated",
+            "alone",
+            "by_luck",
+            "most_by_luck",
+            "doubt",
+        )
+        parts = {name: [asdict(one) for one in getattr(self, name)] for name in ("levels", "images")}
+        said = {"verification": asdict(self.verification), "severity": asdict(self.mark)}
+        return {**{name: getattr(self, name) for name in names}, **said, **parts}
 
     def page(self) -> str:
         """Return a self-contained HTML page: no request leaves it, every text is escaped."""
-        from jinja2 import Environment, StrictUndefined
+        from securitynet.report.html import render
 
-        source = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
-        template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)
         shown = [(one, _data_uri(image), max(image.size) < SHOWN) for one, image in zip(self.images, self.pictures, strict=True)]
-        return template.render(gallery=self, shown=shown)
+        return render(TEMPLATE, gallery=self, shown=shown)
 
 
 def gallery(result: Result, attack: str | None = None, top: int = 36) -> Gallery:
@@ -139,6 +155,10 @@ def gallery(result: Result, attack: str | None = None, top: int = 36) -> Gallery
         calibrated=exposed.calibrated,
         alone=exposed.alone,
         by_luck=exposed.by_luck,
+        most_by_luck=exposed.most_by_luck,
+        levels=exposed.levels,
+        verification=verification(result.rows, result.verdict.status, result.verdict.cause, result.verdict.notes),
+        mark=marks(result.rows, result.entry, headline_of(result.rows, result.evidence.values()))[0],
         doubt=doubt,
         images=_images(result, arrays[(found.attack, found.params)], exposed, best),
         pictures=[picture(split, int(position)) for position in exposed.positions[best]],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from securitynet.cache import replacing
+from securitynet.metrics.vocabulary import sentence_of, title_of
 from securitynet.report import libraries
 from securitynet.report.measured import KEYS, Measured, titles_of
 from securitynet.report.scatter import scatter
@@ -18,7 +20,7 @@ from securitynet.report.scatter import scatter
 if TYPE_CHECKING:
     from securitynet.entry import Entry
 
-FACTS = ("purpose", "model_type", "licence", "year")
+COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8F6BB3", "#7F7F7F")  # of datasets; one's own models are orange-red
 Explorer = dict[str, Any]
 
 
@@ -41,9 +43,11 @@ def render(template: str, **values: Any) -> str:
     environment = Environment(
         loader=PackageLoader("securitynet", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["link"] = link
+    environment.filters |= {"link": link, "metric": title_of}
     environment.policies["json.dumps_kwargs"] = {}  # Bokeh's parts refer to those before them, so nothing is sorted
     scripts = {"script": Markup(_text("script.html.j2"))}
+    if "ranking" in values:
+        scripts |= {"ranking_script": Markup(_text("ranking_script.html.j2"))}
     if "explorer" in values:
         scripts |= {"bokeh": Markup(libraries.bokeh()), "datatables": Markup(libraries.datatables())}
         values["scatter"] = scatter(legend=bool(values["explorer"]["mine"]))
@@ -77,7 +81,10 @@ def explorer(table: Measured, mine: Sequence[str] = (), anchors: dict[str, str] 
     """
     columns = [{"title": title, "kind": "text"} for title in ("model", "dataset", "measured by", "purpose", "type", "licence", "year")]
     measures = [name for name in table.measures if not name.endswith((":queries", ":advantage"))]
-    columns += [{"title": title, "kind": "number"} for title in titles_of(measures)]
+    columns += [
+        {"title": title, "kind": "number", "help": sentence_of(name.rpartition(":")[2])}
+        for name, title in zip(measures, titles_of(measures), strict=True)
+    ]
     frame = table.frame
     numbers = frame[measures].to_numpy(float).tolist() if len(frame) else []
     rows = []
@@ -86,7 +93,14 @@ def explorer(table: Measured, mine: Sequence[str] = (), anchors: dict[str, str] 
     ):
         licence, year = _facts(table.entries.get(entry))
         rows.append([entry, dataset, origin, purpose, kind, licence, year, *(_short(value) for value in values)])
-    return {"columns": columns, "rows": rows, "mine": sorted(set(mine)), "anchors": anchors or {}}
+    colours = colours_of([str(dataset) for dataset in frame["dataset"]])
+    return {"columns": columns, "rows": rows, "mine": sorted(set(mine)), "anchors": anchors or {}, "colours": colours}
+
+
+def colours_of(datasets: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each image dataset, by name; those with most models have colours of their own."""
+    counts = Counter(datasets)
+    return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(sorted(counts, key=lambda one: (-counts[one], one)))}
 
 
 def _facts(entry: Entry | None) -> tuple[str, str]:

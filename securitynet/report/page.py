@@ -15,6 +15,7 @@ from securitynet.report.drawings import Roc, Strip, roc_drawing, strip_drawing
 from securitynet.report.findings import METHODS, Findings, findings
 from securitynet.report.html import explorer, write_html
 from securitynet.report.hypotheses import DEFINITION, FEWEST
+from securitynet.report.marks import Mark, Number, Verification, headline_saved, marks, numbers_of, verified_saved
 from securitynet.report.measured import TEST, Measured, in_words, measured, parts_of, published_rows
 from securitynet.report.numbers import Table, tables
 from securitynet.report.saved import Saved, read_saved
@@ -44,9 +45,9 @@ class Card:
 
     anchor: str
     saved: Saved
-    verdict: str
-    cause: str
-    notes: tuple[str, ...]
+    verification: Verification
+    marks: tuple[Mark, ...]
+    numbers: tuple[Number, ...]
     meaning: str
     facts: tuple[tuple[str, str], ...]
     tables: tuple[Table, ...]
@@ -95,19 +96,18 @@ def _inert(value: object) -> object:
 
 def _card(saved: Saved, anchor: str, published: Measured, together: Measured) -> Card:
     labelled = saved.labelled()
-    verdict = str(saved.verify.get("status") or ("suspect" if any(row.status == "suspect" for row in saved.rows) else "not checked"))
     reasons = dict.fromkeys(
         (label, row.reason) for label, group in labelled.items() for row in group if row.reason and row.status in ("skipped", "failed")
     )
-    evidence, accuracy = saved.evidence(), saved.row(TEST)
+    evidence, accuracy, found = saved.evidence(), saved.row(TEST), headline_saved(saved)
     keys = {label: (group[0].attack, group[0].params) for label, group in labelled.items()}
     drawn = [(label, evidence[key]) for label, key in keys.items() if key in evidence]
     return Card(
         anchor,
         saved,
-        verdict,
-        str(saved.verify.get("cause") or ""),
-        tuple(str(note) for note in saved.verify.get("notes") or ()),
+        verified_saved(saved),
+        marks(saved.rows, saved.entry, found),
+        numbers_of(found),
         str(saved.summary.get("meaning") or ""),
         tuple((title, _fact(getattr(saved.entry, name))) for name, title in FACTS.items() if getattr(saved.entry, name) is not None),
         tuple(tables(labelled)),

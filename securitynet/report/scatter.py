@@ -1,4 +1,4 @@
-"""The page's scatter plot: Bokeh's, written empty; the page's script fills it and keeps it with the table."""
+"""The page's scatter plot: Bokeh's, written empty; the page's script fills it, in a colour per dataset, and keeps it with the table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def scatter(legend: bool) -> dict[str, Any]:
     tools = [BoxZoomTool(), TapTool(), HoverTool(name="hover", limit=1), ZoomInTool(name="in"), ZoomOutTool(name="out")]
     plot = figure(name="plot", height=400, sizing_mode="stretch_width", tools=tools, toolbar_location=None)
     plot.background_fill_color = plot.border_fill_color = plot.outline_line_color = None
-    marks = ColumnDataSource({"x": [], "y": []}, name="marks")
+    marks = ColumnDataSource({"x": [], "y": [], "c": []}, name="marks")
     _layer(plot, marks, "others", "circle")
     _layer(plot, marks, "mine", "diamond")
     _furnish(plot, legend)
@@ -33,7 +33,8 @@ def _layer(plot: figure, marks: ColumnDataSource, name: str, marker: str) -> Non
     from bokeh.models import CDSView, IndexFilter
 
     view, (title, size, alpha) = CDSView(filter=IndexFilter([], name=name)), KINDS[name]
-    drawn = plot.scatter("x", "y", source=marks, view=view, marker=marker, size=size, alpha=alpha, line_color=None, legend_label=title)
+    look: dict[str, Any] = {"marker": marker, "size": size, "alpha": alpha, "fill_color": "c", "line_color": None}
+    drawn = plot.scatter("x", "y", source=marks, view=view, legend_label=title, **look)
     drawn.glyph.name, drawn.nonselection_glyph = f"{name} glyph", None
 
 

@@ -18,6 +18,7 @@ from securitynet.metrics.masks import intersection_over_union, moved
 from securitynet.metrics.vocabulary import P_VALUE, SCORE, TRIGGER_SUCCESS
 from securitynet.poisons import Trigger
 from securitynet.report.exposed import class_name
+from securitynet.report.marks import RISKS, Mark, Verification, marks, verification
 from securitynet.report.picture import from_pixels
 from securitynet.results.result import Result
 from securitynet.target import Target
@@ -94,6 +95,8 @@ class TriggerGallery:
     entry: str
     dataset: str
     verdict: str
+    verification: Verification
+    mark: Mark
     doubt: str | None
     truth: str | None
     true: Image | None
@@ -113,7 +116,8 @@ class TriggerGallery:
             record["examples"] = [{"before": asdict(pair.before), "after": asdict(pair.after)} for pair in one.examples]
             found.append(record)
         names = ("entry", "dataset", "verdict", "doubt", "truth")
-        return {**{name: getattr(self, name) for name in names}, "triggers": found}
+        said = {"verification": asdict(self.verification), "severity": asdict(self.mark)}
+        return {**{name: getattr(self, name) for name in names}, **said, "triggers": found}
 
 
 def trigger_gallery(result: Result, target: Target, *, top: int = 3, images: int = 6) -> TriggerGallery:
@@ -134,6 +138,8 @@ def trigger_gallery(result: Result, target: Target, *, top: int = 3, images: int
         entry=result.entry.id,
         dataset=result.splits.dataset,
         verdict=_verdict(result),
+        verification=verification(result.rows, result.verdict.status, result.verdict.cause, result.verdict.notes),
+        mark=marks(result.rows, result.entry, None)[RISKS.index("backdoor")],
         doubt=result.verdict.cause,
         truth=_words(target),
         true=None if scene.true is None else from_pixels(scene.true.mask * scene.true.pattern),

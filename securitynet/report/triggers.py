@@ -67,6 +67,9 @@ def _words(rows: Mapping[str, Row], candidate: int | None, saved: Saved) -> str:
     said = ["no verdict, as no threshold is known for its score"]
     if flagged is not None and flagged.value is not None:
         said = ["looks backdoored" if flagged.value else "does not look backdoored"]
+    if flagged is not None and flagged.value == 0 and p is not None and (p.calibrated is False or p.complete is False):
+        why = "not everything was looked at as planned" if p.complete is False else "clean models of its kind were not measured"
+        said = [f"cannot tell: it is not flagged, but {why}"]
     if p is not None and p.value is not None:
         said[0] += f" (p {p.value:.3g})"
     if candidate is not None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securitynet.metrics.exposure import alone, expected_alone, p_values, q_values
+from securitynet.metrics.exposure import alone, expected_alone, expected_below, most_alone, p_values, q_values
 from securitynet.metrics.membership import alarm_rate
 from securitynet.results.evidence import SIDES, Arrays
 
 Scores = NDArray[np.float64]
+LEVELS = (0.001, 0.01, 0.05, 0.1)
+
+
+@dataclass(frozen=True)
+class Level:
+    """`found` members are such that at most a share `level` of the non-members scores as high; `by_luck`: so many without a leak."""
+
+    level: float
+    found: int
+    by_luck: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +30,8 @@ class Exposure:
     """Of n members: their `positions` in the split, `scores`, `fpr` (share of non-members that score as high), `p` and `q`.
 
     `calibrated`: a score says how far an image lies above what non-members as difficult give; else easy images score high, and
-    `p` and `q` are None. `alone` members score above every non-member; without a leak `by_luck` would on average.
+    `p` and `q` are None. `alone` members score above every non-member; without a leak `by_luck` would on average, and in 95 of 100
+    cases at most `most_by_luck`. `levels` count members by their share of non-members that score as high.
     """
 
     positions: NDArray[np.int64]
@@ -31,6 +43,8 @@ class Exposure:
     non_members: int
     alone: int
     by_luck: float
+    most_by_luck: int
+    levels: tuple[Level, ...]
 
     def most(self, top: int) -> NDArray[np.int64]:
         """Return the places of the `top` most exposed, those with the smallest p-value first, of equals the highest score."""
@@ -49,7 +63,19 @@ def exposure(arrays: Arrays) -> Exposure:
     luck = sum(expected_alone(len(own), len(others)) for _, own, others in parts)
     above = sum(alone(own, others) for _, own, others in parts)
     q = None if p is None else q_values(p)
-    return Exposure(positions, scores, fpr, p, q, calibrated, min(len(others) for _, _, others in parts), above, luck)
+    sizes = [(len(own), len(others)) for _, own, others in parts]
+    least = min(others for _, others in sizes)
+    return Exposure(positions, scores, fpr, p, q, calibrated, least, above, luck, most_alone(sizes), _levels(parts, least))
+
+
+def _levels(parts: Sequence[tuple[NDArray[np.int64], Scores, Scores]], non_members: int) -> tuple[Level, ...]:
+    """Members at or below each level that so many non-members can show."""
+    values = np.concatenate([p_values(own, others) for _, own, others in parts])
+    shown = [level for level in LEVELS if level * (non_members + 1) >= 1]
+    return tuple(
+        Level(level, int((values <= level + 1e-12).sum()), sum(expected_below(len(own), len(others), level) for _, own, others in parts))
+        for level in shown
+    )
 
 
 def _parts(arrays: Arrays) -> list[tuple[NDArray[np.int64], Scores, Scores]]:

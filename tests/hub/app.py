@@ -140,17 +140,23 @@ class _Recorder:
             return await self.app(scope, receive, count)
         if fault.done:
             await self.app(scope, receive, _nobody)
-        await _broken(fault, count)
+        await _broken(fault, _sent(scope), count)
 
 
 async def _nobody(_: Message) -> None:
     """Nobody hears the answer."""
 
 
-async def _broken(fault: Fault, send: Send) -> None:
+def _sent(scope: Scope) -> str:
+    """The token that came with a request."""
+    return next((value.decode() for name, value in scope["headers"] if name == b"authorization"), "").removeprefix("Bearer ")
+
+
+async def _broken(fault: Fault, token: str, send: Send) -> None:
     """Answer with the fault; a cut line begins an answer and does not end it."""
-    headers = {"content-type": "application/json", "x-error-message": fault.message, **fault.headers}
-    body = json.dumps({"error": fault.message}).encode()
+    message = fault.message.replace("{token}", token)
+    headers = {"content-type": "application/json", "x-error-message": message, **fault.headers}
+    body = json.dumps({"error": message}).encode()
     headers["content-length"] = str(len(body))
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": fault.status or 200, "headers": raw})

@@ -40,7 +40,8 @@ class Request(NamedTuple):
 class Fault:
     """What goes wrong with the next `times` requests whose path holds `path`.
 
-    `status` is the answer, 0 a line that is cut; with `done` the request is carried out, only its answer is lost.
+    `status` is the answer, 0 a line that is cut; with `done` the request is carried out, only its answer is lost. In `message`,
+    {token} is the token that came with the request.
     """
 
     method: str
