@@ -6,8 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from securitynet.cache import cache_root
 from securitynet.download import Files
@@ -16,11 +15,9 @@ from securitynet.errors import DataError, DownloadError, LoadError, UsageError
 from securitynet.report.audit import Audit, audit_of
 from securitynet.report.audit.facts import BUDGET
 from securitynet.report.audit.inspect import inspect
+from securitynet.report.audit.of_result import audit_saved
 from securitynet.report.audit.trial import NONE, Tried
 from securitynet.report.saved import Saved, read_saved
-
-if TYPE_CHECKING:
-    from securitynet.results.result import Result
 
 log = logging.getLogger(__name__)
 SUITES = ("membership:standard", "stealing:standard", "backdoor:standard")
@@ -61,18 +58,7 @@ def audit(
             raise
         log.info("%s: the report is on its files only: %s", model, error)
         return audit_of(Saved(Path(), _named(os.fspath(model), known), (), {}, {}), contents, (), str(error))
-    return _of_result(result, contents, _tried(model, data, defences, options))
-
-
-def audit_result(result: Result, model: str | os.PathLike[str] | None = None, offline: bool = False) -> Audit:
-    """Return the report on a result; `model` says where its files are, if not where its entry says."""
-    return _of_result(result, inspect(model, result.entry, Files(cache_root(None), offline, False)), ())
-
-
-def _of_result(result: Result, contents: Any, tried: Sequence[Tried]) -> Audit:
-    """The report reads what is saved: so a result and its folder give the same."""
-    with TemporaryDirectory(prefix="securitynet-audit-") as folder:
-        return audit_of(read_saved(result.save(folder)), contents, tried)
+    return audit_saved(result, contents, _tried(model, data, defences, options))
 
 
 def _tried(model: Any, data: Any, defences: Sequence[str], options: Mapping[str, Any]) -> list[Tried]:
@@ -83,10 +69,11 @@ def _tried(model: Any, data: Any, defences: Sequence[str], options: Mapping[str,
     if not defences:
         return []
     chosen = [*ADAPTED, Adaptive(budgets=(BUDGET,))]
-    found = [Tried.of(NONE, evaluate(model, data, chosen, **options))]
-    for defence in defences:
+    found = []
+    for defence in (NONE, *defences):
         log.info("trying %s", defence)
-        found.append(Tried.of(defence, evaluate(model, data, chosen, defences=[defence], **options)))
+        result = evaluate(model, data, chosen, defences=[] if defence == NONE else [defence], **options)
+        found.append(Tried.of(defence, result.rows, result.evidence.values()))
     return found
 
 

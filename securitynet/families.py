@@ -6,6 +6,8 @@ Libraries group networks by module (`byobnet`, `maxxvit`) and spell one family i
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 SPELLINGS = {  # another spelling, and the family's name
     "airnext": "airnet", "bninception": "inception", "convnextv": "convnext_v2", "convnextv2": "convnext_v2", "darknet53": "darknet",
@@ -47,7 +49,7 @@ def family_of(stated: str | None, name: str | None = None) -> str | None:
     return SPELLINGS.get(stated, stated) if stated else stated
 
 
-def name_in_library(record: dict[str, object]) -> str | None:
+def name_in_library(record: Mapping[str, Any]) -> str | None:
     """Return the name by which NAMES knows a model: that of timm or torchvision, or that of mmpretrain; None for others."""
     library, _, name = str(record.get("architecture") or "").partition(":")
     if record.get("source") == "mmpretrain":

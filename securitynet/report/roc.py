@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice, product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,14 @@ from securitynet.errors import UsageError
 from securitynet.metrics import membership as metrics
 from securitynet.metrics.bands import roc_band
 from securitynet.results.evidence import Scored
-from securitynet.results.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from securitynet.data import Splits
+    from securitynet.entry import Entry
+    from securitynet.results.row import Row
 
 Scores = NDArray[np.float64]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")  # Okabe & Ito, told apart by the colour-blind
@@ -30,7 +33,29 @@ FORMATS = (".png", ".svg", ".pdf")
 PER_DECADE = 400  # points that a line keeps: more than a page shows
 
 
-def roc_figure(result: Result, path: str | os.PathLike[str], attacks: Sequence[str] | None = None, band: bool = False) -> Path:
+class WithScores(Protocol):
+    """A result, as far as curves need it."""
+
+    @property
+    def entry(self) -> Entry:
+        """The record of the model."""
+
+    @property
+    def splits(self) -> Splits:
+        """What was evaluated on."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """All rows."""
+
+    def scored(self) -> list[Scored]:
+        """Return the scores of every attack that has some."""
+
+    def scored_by(self, attack: str) -> Scored:
+        """Return those of one attack."""
+
+
+def roc_figure(result: WithScores, path: str | os.PathLike[str], attacks: Sequence[str] | None = None, band: bool = False) -> Path:
     """Draw one log-log ROC curve per attack (all of `result`, or those named) into a .png, .svg or .pdf; return its path.
 
     The highest true-positive rate at 1 % comes first in the legend. `band` adds what holds the whole

@@ -104,7 +104,7 @@ class Result:
 
     def audit(self, model: str | os.PathLike[str] | None = None, offline: bool = False) -> Audit:
         """Return the admission report; `model` says where the files are, if not where the entry says. See report.audit."""
-        from securitynet.audit import audit_result
+        from securitynet.report.audit.of_result import audit_result
 
         return audit_result(self, model, offline)
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from securitynet.metrics.vocabulary import ACCURACY, AGREEMENT, EXCESS_AGREEMENT, TEST_ACCURACY
 from securitynet.report.audit.facts import leak
 from securitynet.results.curves import budget_of
+from securitynet.results.evidence import Arrays
 from securitynet.results.headline import headline
 from securitynet.results.row import Row
-
-if TYPE_CHECKING:
-    from securitynet.results.result import Result
 
 DEFENCES = ("rounding:1", "top-k:1", "label-only", "temperature:2", "noise:0.1")
 NONE = "none"
@@ -49,10 +46,9 @@ class Tried:
     reason: str | None = None
 
     @classmethod
-    def of(cls, defence: str, result: Result) -> Tried:
-        """Return the line of an evaluation of the defended model."""
-        rows = result.rows
-        found = headline([row for row in rows if row.family in ("membership", "verify")], result.evidence.values())
+    def of(cls, defence: str, rows: Sequence[Row], evidence: Iterable[Arrays]) -> Tried:
+        """Return the line of an evaluation of the defended model: its rows and the arrays behind them."""
+        found = headline([row for row in rows if row.family in ("membership", "verify")], evidence)
         strongest = leak(rows, found)
         area = found.area if found is not None else None
         auc = Number() if area is None else Number(area.value, area.low, area.high)
