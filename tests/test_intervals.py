@@ -117,3 +117,10 @@ def test_every_public_estimator_is_simulated() -> None:
             if own and "Estimate" in str(inspect.signature(function).return_annotation) and name not in simulated:
                 missing.append(f"{module.name}.{name}")
     assert not missing
+
+
+def test_a_mean_that_few_values_decide_says_that_its_interval_may_be_too_short() -> None:
+    rng = np.random.default_rng(5)
+    for values, few in ((rng.standard_normal(1000), False), (rng.exponential(size=1000), False), (rng.lognormal(0, 2, 1000), True)):
+        found = means.mean("kl", values)
+        assert found.ci_low is not None and (found.reason is not None) is few
