@@ -71,7 +71,7 @@ class Separation:
     def cause(self) -> str:
         """Why there is no verdict, for people."""
         causes = [one.cause for one in self.shifts]
-        return "; ".join(causes or [self.reason or "no control could be run"])
+        return "; ".join(causes or [self.reason or "no control was run"])
 
     def to_record(self) -> dict[str, Any]:
         """Return all as one JSON object."""
@@ -124,7 +124,9 @@ def separated(rows: Sequence[Row], evidence: Iterable[Arrays], found: Headline, 
     rates = [] if shifts else [view.rate(one) for one in reversed(found.rates) if one.found and (one.attack, one.params) in able]
     areas = view.areas(found.area.miss, bool(others))
     one = next((one for one in [*rates, areas] if one.low > one.limit), areas)
-    return Separation(one.low > one.limit, shifts, names[0], one.attack, one.value, one.low, one.limit)
+    leak = one.low > one.limit
+    reason = None if leak else "no attack that was run on the out-model, too, clearly finds more than there"
+    return Separation(leak, shifts, names[0], one.attack, one.value, one.low, one.limit, reason)
 
 
 @dataclass(frozen=True)
