@@ -149,10 +149,10 @@ def test_what_a_person_wrote_stays(tmp_path: Path) -> None:
     bulk(folder, hub)
     path = folder / "models" / "hub.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    lines[0] |= {"year": 2025, "purpose": "security"}
+    lines[0] |= {"train_size": 2025, "purpose": "security"}
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     assert bulk(folder, hub, update=True).files == []
-    assert json.loads(path.read_text().splitlines()[0])["year"] == 2025
+    assert json.loads(path.read_text().splitlines()[0])["train_size"] == 2025
 
 
 def test_filters_say_what_is_listed_and_mark_nothing(tmp_path: Path) -> None:

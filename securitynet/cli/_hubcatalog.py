@@ -47,14 +47,12 @@ def run_import(args: argparse.Namespace, folder: Path, say: Say) -> int:
     from securitynet.importers.onhub.calls import connect
     from securitynet.importers.onhub.listed import Filters
     from securitynet.importers.onhub.plan import RATIO
-    from securitynet.importers.papers import write_derived
 
     author = ZOOS.get(args.source, args.author)
     limits = {"min_downloads": args.min_downloads, "min_likes": args.min_likes, "limit": args.limit}
     filters = Filters(author, args.search, args.library, args.dataset, args.licence, **limits)
     ratio = args.requests if args.requests is not None else 3.0 if args.source in ZOOS else RATIO
     report = import_hub(folder, connect(), _place(), filters, ratio=ratio, update=args.update, tick=_tick(args.json))
-    write_derived(folder)
     if args.json:
         print_json(asdict(report))
         return DONE

@@ -20,6 +20,7 @@ from securitynet.importers.onhub.journal import Journal, alone
 from securitynet.importers.onhub.listed import CONFIG, Filters, reduced
 from securitynet.importers.onhub.merge import BulkReport, Catalog, Found
 from securitynet.importers.onhub.plan import RATIO, Need, Repo, planned, repo_of
+from securitynet.importers.papers import write_derived
 
 log = logging.getLogger(__name__)
 Tick = Callable[[str, int, int | None], None]  # what is done, how many, of how many
@@ -58,6 +59,8 @@ def import_hub(
                 if number % 1000 == 0:
                     tick("records", number, len(repos))
             report = state.write(filters)
+            derived = (path.relative_to(catalog).as_posix() for path in write_derived(catalog))
+            report.files = sorted({*report.files, *derived})
         finally:
             run.close()
             kept.close()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from securitynet.families import family_of, name_in_library
 from securitynet.importers import records
 from securitynet.importers.onhub import zoos
 from securitynet.importers.onhub.calls import Head
@@ -32,6 +33,7 @@ from securitynet.importers.onhub.pins import (
 )  # fmt: skip
 from securitynet.importers.onhub.plan import Need
 from securitynet.importers.records import Record
+from securitynet.paper import UNNAMED
 
 HUB = "hub"
 OURS = (HUB, *(zoo.source for zoo in zoos.ZOOS))
@@ -156,6 +158,8 @@ class Catalog:
         record = _kept(old, record)
         if zoo is not None and card:
             self.rows += zoos.rows(record, card)
+        record["family"] = family_of(record["family"], name_in_library(record))
+        record["paper_reason"] = None if record["paper_url"] else record["paper_reason"] or UNNAMED
         self._put(repo["id"], record)
 
     def write(self, filters: Filters) -> BulkReport:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from securitynet.metrics.intervals import clopper_pearson
-from securitynet.metrics.vocabulary import ACCURACY
+from securitynet.metrics.vocabulary import ACCURACY, FLAGGED
 from securitynet.report.claims.claim import READERS, STUDY, Claim, Outcome, Part, each, some
 from securitynet.report.claims.data import PUBLIC, Data
 from securitynet.report.claims.estimates import Estimate
@@ -33,7 +33,7 @@ OWN_SOURCES = ("builtin", "planted")
 def _filters(data: Data, claim: Claim) -> Outcome:
     flags: dict[str, bool] = {}
     for row in data.rows:
-        if row.attack in FILTERS and row.metric == "flagged" and row.value is not None and row.status == "ok" and _clean(data, row.entry):
+        if row.attack in FILTERS and row.metric == FLAGGED and row.value is not None and row.status == "ok" and _clean(data, row.entry):
             flags[row.entry] = flags.get(row.entry, False) or row.value > 0
     if len(flags) < FEWEST:
         return Outcome(reason=f"{len(flags)} public models have a verdict of STRIP or NEO, {FEWEST} are needed; the study published none")
