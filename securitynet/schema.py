@@ -28,7 +28,7 @@ def dtypes_of(record: type) -> dict[str, str]:
 def features_of(columns: Mapping[str, str]) -> datasets.Features:
     """Return the `datasets.Features` of columns given as name -> dtype (`list:` before the dtype of a list).
 
-    Columns of dtype json are strings: with a `datasets.Json` among the features, datasets 5.0 to 5.2 read every number of a JSONL
+    Columns of dtype json are strings: with a `datasets.Json` among the features, datasets 5.2 reads every number of a JSONL
     file with ten digits only. securitynet.catalog.parsed() gives the objects.
     """
     from datasets import Features, List, Value
