@@ -151,7 +151,7 @@ def test_a_network_that_remembers_is_not_private_and_canaries_are_no_members(tmp
     assert rows["canaries_right"].n == 60 and rows["epsilon"].queries == 300
     assert "not (" in result.summary()["meaning"] and "No membership attack" not in result.summary()["meaning"]
     held = canaries.load(tmp_path / "kept" / canaries.FILE)
-    splits = result.splits if hasattr(result, "splits") else None
-    assert splits is None or not held.among(splits.members.images.pixels[splits.members.indices]).any()
+    members = result.splits.members
+    assert members is not None and not held.among(np.stack([members.images[int(index)] for index in members.indices])).any()
     skipped = securitynet.evaluate("builtin/digits-regular", attacks=["membership/canaries"], cache_dir=tmp_path / "cache")
     assert [row.status for row in skipped.rows if row.attack == "membership/canaries"] == ["skipped"]

@@ -13,9 +13,8 @@ from securitynet.data import ArrayImages, ImageSet, Split, draw
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry
 from securitynet.errors import DataError, UsageError
-from securitynet.loaders._architectures import build_network
-from securitynet.target import build
-from securitynet.training import Recipe, seeded, train
+from securitynet.training import Recipe
+from securitynet.zoo.twins import predicted, trained
 
 
 def plant_canaries(
@@ -49,20 +48,10 @@ def plant_canaries(
 def _trained(
     entry: Entry, pixels: torch.Tensor, labels: torch.Tensor, test: Split, recipe: Recipe, directory: Path, progress: bool
 ) -> tuple[Entry, Path]:
-    from accelerate import Accelerator
-
     from securitynet.hub.modelfiles import write_files
 
-    with seeded(recipe.seed):
-        network = modelrepo.create(entry) if (entry.architecture or "").startswith("timm:") else build_network(entry)
-    target = build(entry, network)
-    network.requires_grad_(True)
-    train(target.module, pixels, labels, recipe, Accelerator(), progress=progress)
-    device = next(target.module.parameters()).device
-    with torch.inference_mode():
-        parts = np.array_split(np.arange(len(test)), max(1, len(test) // 256))
-        right = [(target.module(test.pixels(part).to(device)).argmax(1).cpu().numpy() == test.labels[part]) for part in parts]
-    accuracy = float(np.concatenate(right).mean())
+    target, network = trained(entry, pixels, labels, recipe, progress)
+    accuracy = float((predicted(target.module, test.pixels(np.arange(len(test)))) == test.labels).mean())
     network.cpu().requires_grad_(False)
     facts: dict[str, object] = {"claimed_accuracy": accuracy, "claimed_split": "test", "claim_source": "model card"}
     facts |= {"train_size": len(labels), "params": modelrepo.parameters(network), "backdoor": "none", "flags": ("planted:canaries",)}

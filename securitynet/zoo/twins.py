@@ -108,18 +108,12 @@ def plant(entry: Entry, images: ImageSet, planting: Planting, directory: Path, *
 
 
 def _twin(entry: Entry, members: Split, test: Split, planting: Planting, trigger: AnyTrigger, poisoned: bool, progress: bool) -> Twin:
-    from accelerate import Accelerator
-
     classes = entry.num_classes or 0
     pixels, labels = members.pixels(np.arange(len(members))), torch.from_numpy(members.labels)
     if poisoned:
         made = poison(pixels, members.labels, trigger, planting.poisoning, classes, planting.recipe.seed)
         pixels, labels = made.images, made.labels
-    with seeded(planting.recipe.seed):
-        network = modelrepo.create(entry) if (entry.architecture or "").startswith("timm:") else build_network(entry)
-    target = build(entry, network)
-    network.requires_grad_(True)
-    train(target.module, pixels, labels, planting.recipe, Accelerator(), progress=progress)
+    target, network = trained(entry, pixels, labels, planting.recipe, progress)
     accuracy, success = _measured(target.module, test, trigger, planting.poisoning, classes)
     name = entry.name if poisoned else f"{entry.name}-clean"
     facts: dict[str, object] = {"id": f"{entry.source}/{name}", "name": name, "claimed_accuracy": accuracy, "train_size": len(members)}
@@ -132,17 +126,31 @@ def _twin(entry: Entry, members: Split, test: Split, planting: Planting, trigger
     return Twin(replace(entry, **facts), target, accuracy, success)  # type: ignore[arg-type]
 
 
+def trained(entry: Entry, pixels: Tensor, labels: Tensor, recipe: Recipe, progress: bool) -> tuple[Target, nn.Module]:
+    """Return `entry`'s network, trained on pixels [n, c, h, w] in [0,1] and labels [n] from weights by the recipe's seed, in its target."""
+    from accelerate import Accelerator
+
+    with seeded(recipe.seed):
+        network = modelrepo.create(entry) if (entry.architecture or "").startswith("timm:") else build_network(entry)
+    target = build(entry, network)
+    network.requires_grad_(True)
+    train(target.module, pixels, labels, recipe, Accelerator(), progress=progress)
+    return target, network
+
+
 @torch.inference_mode()
 def _measured(module: nn.Module, test: Split, trigger: AnyTrigger, poisoning: Poisoning, classes: int) -> tuple[float, float]:
     """Return accuracy on the test images, and the share of those that the trigger should change that it does."""
     pixels = test.pixels(np.arange(len(test)))
     victims, wanted = poisoning.victims(test.labels), poisoning.wanted(test.labels, classes)
-    right = _answers(module, pixels) == test.labels
-    turned = _answers(module, trigger.stamp(pixels)) == wanted
+    right = predicted(module, pixels) == test.labels
+    turned = predicted(module, trigger.stamp(pixels)) == wanted
     return float(right.mean()), float(turned[victims].mean())
 
 
-def _answers(module: nn.Module, pixels: Tensor) -> np.ndarray:
+@torch.inference_mode()
+def predicted(module: nn.Module, pixels: Tensor) -> np.ndarray:
+    """Return the classes [n] that a module gives pixels [n, c, h, w]."""
     device = next(module.parameters()).device
     return torch.cat([module(part.to(device)).argmax(1).cpu() for part in pixels.split(256)]).numpy()
 
