@@ -266,6 +266,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--attacks", nargs="+", default=["standard"])
     args = parser.parse_args()
+    if args.what == "overhead" and args.models < 3 * args.rounds + 1:
+        parser.error(f"overhead needs three models a round and one more: --models {3 * args.rounds + 1} for {args.rounds} rounds")
     with tempfile.TemporaryDirectory(prefix="securitynet-") as name:
         if args.what == "kills":
             return int(kills(Path(name), args.models, args.kills, args.attacks) > 0)
