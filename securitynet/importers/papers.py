@@ -66,7 +66,7 @@ def unsound_papers(lines: Iterable[tuple[str, Record]]) -> Iterator[str]:
     first: dict[tuple[str, str], tuple[Any, str]] = {}
     for where, record in lines:
         paper = Paper.from_record(record)
-        yield from (f"{where}: {problem}" for problem in (*_evidence(paper), *_venue(paper), *_dates(paper)))
+        yield from (f"{where}: {problem}" for problem in (*_evidence(paper), *_countries(paper), *_venue(paper), *_dates(paper)))
         for fact in FACTS[1:] if paper.title else ():
             value = getattr(paper, fact)
             other, place = first.setdefault((_plain(paper.title or ""), fact), (value, where)) if value is not None else (None, where)
@@ -110,6 +110,25 @@ def _evidence(paper: Paper) -> Iterator[str]:
             yield f"{fact} is {getattr(paper, fact)!r}, which sources says was {source['passage']}"
         elif len(source["passage"]) > LONGEST:
             yield f"sources: the passage of {fact} is longer than {LONGEST} characters"
+
+
+def _countries(paper: Paper) -> Iterator[str]:
+    """Countries follow from institutions. A table of models that states a country (`Country ...`) may mean who published the weights."""
+    read = _said(paper, "countries")
+    stated = read.startswith("Country ") and ("," in read or paper.num_authors in (None, 1))
+    if paper.countries and not paper.affiliations and not stated:
+        yield f"countries {list(paper.countries)} without the affiliations that they follow from: read {read!r}"
+    if paper.countries is not None and list(paper.countries) != sorted(set(paper.countries)):
+        yield f"countries {list(paper.countries)} are not sorted, or one stands there twice"
+
+
+def _said(paper: Paper, fact: str) -> str:
+    """The passage of a fact; nothing where the evidence is no such JSON, which is reported elsewhere."""
+    try:
+        found = json.loads(paper.sources or "{}")[fact]["passage"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def _venue(paper: Paper) -> Iterator[str]:
