@@ -2,10 +2,11 @@
 
 usage: python benchmarks/catalog_hub.py [--repos 20000] [--kills 5] [--listing labels|reduced] [--records 25000]
 
-Four things are measured: (1) one import: simulated minutes, requests, CPU seconds, memory; (2) the same, ended by the
-kernel so many times, each after a random part of its processor time, must end with the same bytes; (3) a second import of the same state must change no byte; (4) with so many records:
-`list`, `load_catalog()` and `check`. `--listing reduced`: the listing's configs do not name the classes, so that every config.json
-is read, and hashes only of as many repos as the budget has left. Everything happens in a temporary copy of the catalog.
+Four things are measured: (1) one import: simulated minutes, requests, CPU seconds, memory; (2) the same, ended by the kernel so many
+times, each after a random part of its processor time, must end with the same bytes; (3) a second import of the same state must change
+no byte; (4) with so many records: `list`, `load_catalog()` and `check`. `--listing reduced`: the listing's configs do not name the
+classes, so that every config.json is read, and hashes only of as many repos as the budget has left. Everything happens in a temporary
+copy of the catalog.
 """
 
 from __future__ import annotations
