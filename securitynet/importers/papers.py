@@ -31,15 +31,18 @@ def write_derived(catalog: Path) -> list[Path]:
 
     Papers that a model cites and nobody has read get a record without facts in papers/unread.jsonl.
     """
-    files = {path: records.read(path) for path in sorted((catalog / "models").glob("*.jsonl"))}
-    cited = {
-        str(record["paper_url"]): str(record["id"]) for found in reversed(files.values()) for record in found if record.get("paper_url")
-    }
+    files = sorted((catalog / "models").glob("*.jsonl"))
+    cited: dict[str, str] = {}
+    for path in files:  # a line at a time: an import of the Hub has many
+        for record in records.each(path):
+            if record.get("paper_url"):
+                cited.setdefault(str(record["paper_url"]), str(record["id"]))
     changed = _write_unread(catalog, cited)
     papers = papers_of(catalog)
-    for path, found in files.items():
-        text = records.text_of(derived(Entry.from_record(record).to_record(), papers) for record in found)
-        changed += [path] if records.write_changed(path, text) else []
+    for path in files:
+        old = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        new = [records.line_of(derived(Entry.from_record(record).to_record(), papers)) for record in records.each(path)]
+        changed += [path] if new != old and records.write_changed(path, "".join(new)) else []
     return changed
 
 
