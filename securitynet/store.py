@@ -45,15 +45,15 @@ class OutputStore:
     Where the disk is full, or the directory cannot be written, the run goes on in memory, which is said once.
     """
 
-    def __init__(self, directory: Path | None, limit: int | None = None) -> None:
-        self.directory, self.limit = directory, limit
+    def __init__(self, directory: Path | None, limit: int | None = None, what: str = "outputs") -> None:
+        self.directory, self.limit, self.what = directory, limit, what
         self.claims = None if directory is None else Claims(directory / ".claims")
         self._books: dict[str, Book] = {}
         self._uncounted = 0
 
-    def book(self, name: str) -> Book:
-        """Return the book of that name, a digest of the model, of what decides its pixels, and of the draw."""
-        return self._books.setdefault(name, Book(self, name))
+    def book(self, name: str, dtype: type[np.generic] = np.float32) -> Book:
+        """Return the book of that name: a digest of the model, of what decides its pixels, and of the draw."""
+        return self._books.setdefault(name, Book(self, name, dtype))
 
     @property
     def writable(self) -> bool:
@@ -68,7 +68,8 @@ class OutputStore:
             with FileLock(folder / ".lock"):
                 yield
         except OSError as error:
-            log.warning("outputs are no longer kept on disk, the run goes on without: %s (%s)", self.directory, error.strerror or error)
+            reason = error.strerror or error
+            log.warning("%s are no longer kept on disk, the run goes on without: %s (%s)", self.what, self.directory, reason)
             self.claims = None
 
     def order(self, name: str, count: int) -> list[bytes] | None:
@@ -99,11 +100,12 @@ class OutputStore:
 
 
 class Book:
-    """The outputs of one model by the key of the image. What is not on disk is in memory."""
+    """The outputs of one model by the key of the image, or other rows of one width and type. What is not on disk is in memory."""
 
-    def __init__(self, store: OutputStore, name: str) -> None:
+    def __init__(self, store: OutputStore, name: str, dtype: type[np.generic] = np.float32) -> None:
         self.store = store
         self.name = name
+        self.dtype = np.dtype(dtype)
         self._rows: dict[bytes, int] = {}
         self._sums: list[int] = []
         self._memory: dict[bytes, Values] = {}
@@ -131,7 +133,7 @@ class Book:
                     self._rows.pop(keys[place], None)
         known = np.zeros(len(keys), np.bool_)
         known[list(found)] = True
-        return known, np.stack([found[place] for place in sorted(found)]) if found else np.empty((0, self._width), np.float32)
+        return known, np.stack([found[place] for place in sorted(found)]) if found else np.empty((0, self._width), self.dtype)
 
     def missing(self, keys: Sequence[bytes]) -> int:
         """Return how many different images of `keys` have no outputs here."""
@@ -149,7 +151,7 @@ class Book:
                     self._begin(head)
                 file.seek(HEAD.size + len(self._sums) * RECORD.itemsize)
                 written = file.read()
-                room = paths[1].stat().st_size // (4 * self._width) - len(self._sums) if self._width else 0
+                room = paths[1].stat().st_size // (self.dtype.itemsize * self._width) - len(self._sums) if self._width else 0
         except OSError:  # none yet, or deleted to make room
             return self._begin(b"")
         records = np.frombuffer(written, RECORD, max(0, min(room, len(written) // RECORD.itemsize)))
@@ -179,7 +181,7 @@ class Book:
 
     def add(self, keys: Sequence[bytes], values: Values) -> None:
         """Store outputs float32 [n, k] under their keys [n]."""
-        data, folder = np.ascontiguousarray(values, np.float32), self._folder()
+        data, folder = np.ascontiguousarray(values, self.dtype), self._folder()
         if self.store.writable and folder is not None and len(keys):
             with self.store.writing(folder):
                 self.refresh()
@@ -197,17 +199,17 @@ class Book:
         records["key"] = np.frombuffer(b"".join(keys), f"V{KEY}")
         records["sum"] = [zlib.crc32(row.data) for row in values]
         head = self._head if count else HEAD.pack(MAGIC, values.shape[1], secrets.token_bytes(8))
-        _write(paths[1], count * 4 * values.shape[1], values.tobytes())
+        _write(paths[1], count * self.dtype.itemsize * values.shape[1], values.tobytes())
         if not count:
             _write(paths[0], 0, head)
         _write(paths[0], HEAD.size + count * RECORD.itemsize, records.tobytes())
 
     def _read(self, first: int, count: int) -> Values:
         """Return rows `first` to `first + count` of the values, fewer where the file is gone or was cut."""
-        flat, paths = np.empty(0, np.float32), self._paths()
+        flat, paths = np.empty(0, self.dtype), self._paths()
         if paths is not None:
             with contextlib.suppress(OSError):
-                flat = np.fromfile(paths[1], np.float32, count * self._width, offset=first * 4 * self._width)
+                flat = np.fromfile(paths[1], self.dtype, count * self._width, offset=first * self.dtype.itemsize * self._width)
                 os.utime(paths[1])  # used now: the books that were not used for longest make room
         return flat[: len(flat) // self._width * self._width].reshape(-1, self._width)
 
