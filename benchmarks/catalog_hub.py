@@ -104,11 +104,17 @@ def enlarged(folder: Path, number: int) -> None:
     path = folder / "catalog" / "models" / "hub.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines()
     there = sum(file.read_bytes().count(b"\n") for file in path.parent.glob("*.jsonl"))
-    sources = [json.loads(line) for line in lines[: max(0, number - there)]]
-    copies = [json.dumps({**record, "id": f"{record['id']}-copy", "name": f"{record['name']}-copy", "same_weights_as": None,
-                          "weights_hash": hashlib.sha256(record["id"].encode()).hexdigest() if record["weights_hash"] else None,
-                          "hash_algorithm": "sha256" if record["weights_hash"] else None},
-                         ensure_ascii=False) for record in sources]  # fmt: skip
+    copies: list[str] = []
+    for place in range(max(0, number - there)):
+        record, name = json.loads(lines[place % len(lines)]), f"copy-{place}"
+        known = record["weights_hash"] is not None
+        copy: dict[str, Any] = {key: f"{record[key]}-{name}" for key in ("id", "name", "hub_id")} | {
+            "same_weights_as": None,
+            "aliases": None,
+        }
+        copy["weights_url"] = record["weights_url"] and record["weights_url"].replace(record["hub_id"], copy["hub_id"])
+        copy |= {"weights_hash": hashlib.sha256(name.encode()).hexdigest(), "hash_algorithm": "sha256"} if known else {}
+        copies.append(json.dumps({**record, **copy}, ensure_ascii=False))
     path.write_text("".join(f"{line}\n" for line in sorted(lines + copies, key=lambda line: json.loads(line)["id"])), encoding="utf-8")
 
 
