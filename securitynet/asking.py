@@ -197,24 +197,34 @@ class Network:
         self.size = how.batch_size or 1
         self.model = accelerator.prepare_model(asked.module.eval(), evaluation_mode=True)
         self.layout: torch.memory_format | None = None
+        self.batch: torch.Tensor | None = None
 
     def __call__(self, shown: np.ndarray) -> Values:
         """Return the outputs float32 [m, k] for images [m, c, ...] in units of 0..255. Raises LoadError where k is not the classes."""
         if self.layout is None:
             self.layout = self._layout() if self.blanks else torch.contiguous_format
-        pixels = self._sent(torch.from_numpy(shown)).float().div_(255)
-        count, fill = len(pixels), max(0, self.size - len(pixels)) if self.blanks else 0
-        if fill:
-            pixels = torch.cat([pixels, pixels.new_zeros(fill, *pixels.shape[1:])])
-        with self.asked.meter.sending(len(pixels), fill):
-            answer = self.model(pixels.contiguous(memory_format=self.layout))[:count].float()
+        count = len(shown)
+        size = max(count, self.size) if self.blanks else count
+        pixels = self._pixels(torch.from_numpy(shown), size)
+        with self.asked.meter.sending(size, size - count):
+            answer = self.model(pixels)[:count].float()
             values: Values = answer.clamp_min(LOWEST).cpu().numpy()
         check(self.asked, values.shape)
         return values
 
-    def _sent(self, shown: torch.Tensor) -> torch.Tensor:
-        """Bytes go to a GPU from pinned memory, before they become floats: a quarter of them, and the processor does not wait."""
-        return shown.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else shown.to(self.device)
+    def _pixels(self, shown: torch.Tensor, size: int) -> torch.Tensor:
+        """Return floats in [0,1] in the network's memory layout, filled up with blank images to `size`.
+
+        Bytes go to a GPU from pinned memory, before they become floats. The memory is that of the batch before.
+        """
+        if self.device.type == "cuda":
+            shown = shown.pin_memory().to(self.device, non_blocking=True)
+        if self.batch is None or len(self.batch) != size:
+            layout = self.layout or torch.contiguous_format
+            self.batch = torch.empty((size, *shown.shape[1:]), device=self.device, memory_format=layout)
+        self.batch[: len(shown)].copy_(shown).div_(255)
+        self.batch[len(shown) :].zero_()
+        return self.batch
 
     def _layout(self) -> torch.memory_format:
         """Convolutions on a CPU are faster on pixels that lie side by side; networks that flatten with view() refuse them."""
