@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LOWEST = torch.finfo(torch.float32).min  # stands for -inf, the logit of a class that cannot be; NaN and +inf stay what they are
 
+USUAL, MOST = 64, 512  # images a batch, on a CPU and at most on a GPU
+TRIED, SHARE = 2, 0.7  # blank images that show what one takes; part of the free memory that a batch may fill
 AHEAD = 2  # batches that are read while the network computes
 
 
@@ -57,7 +59,7 @@ def sent(asked: Asked, split: Split, book: Book, accelerator: Accelerator, how: 
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
     asked.module.to(accelerator.device)  # here: weights that move in inference mode take no gradients afterwards
-    size = how.batch_size or min(512 if accelerator.device.type == "cuda" else 64, power_of_two(len(split)))
+    size = how.batch_size or min(_size(asked, accelerator), power_of_two(len(split)))
     while True:
         try:
             own = _own(asked, split, book, accelerator, How(size, how.progress, how.blanks))
@@ -77,6 +79,27 @@ def sent(asked: Asked, split: Split, book: Book, accelerator: Accelerator, how: 
 def power_of_two(count: int) -> int:
     """Return the smallest power of two that is not below `count`: a small split is not filled up with more blank images than its own."""
     return 1 << max(0, count - 1).bit_length()
+
+
+def _size(asked: Asked, accelerator: Accelerator) -> int:
+    """Return the batch size of a device: on a GPU what fits its free memory, by what two blank images take."""
+    if accelerator.device.type != "cuda":
+        return USUAL
+    if asked.input_size is None:
+        return MOST
+    device = accelerator.device
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    with torch.inference_mode(), asked.meter.sending(TRIED, TRIED):
+        asked.module.eval()(torch.zeros(TRIED, *asked.input_size, device=device))
+    taken = torch.cuda.max_memory_allocated(device) - before
+    return fitting(torch.cuda.mem_get_info(device)[0], taken / TRIED)
+
+
+def fitting(free: float, each: float) -> int:
+    """Return the largest power of two of images, at most MOST, that fill SHARE of `free` bytes where one takes `each`."""
+    count = int(min(MOST, max(1.0, SHARE * free / max(each, 1.0))))
+    return 1 << (count.bit_length() - 1)
 
 
 def known(split: Split, book: Book, accelerator: Accelerator) -> Values | None:
