@@ -13,7 +13,7 @@ import os
 import secrets
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,13 +60,12 @@ class OutputStore:
         """Whether outputs are kept on disk."""
         return self.claims is not None
 
-    @contextlib.contextmanager
-    def writing(self, folder: Path) -> Iterator[None]:
-        """Hold the lock of a folder; an error of the disk ends the block, and from then on all stays in memory."""
+    def write(self, folder: Path, work: Callable[[], object]) -> None:
+        """Call `work` under the lock of a folder; after an error of the disk, there or on the way, all stays in memory."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
-                yield
+                work()
         except OSError as error:
             reason = error.strerror or error
             log.warning("%s are no longer kept on disk, the run goes on without: %s (%s)", self.what, self.directory, reason)
@@ -85,8 +84,7 @@ class OutputStore:
         """Note the keys of a split: its images need not be read to know their outputs."""
         if self.directory is not None and self.writable:
             folder, data = self.directory / name[:2], b"".join(keys)
-            with self.writing(folder):
-                _write(folder / f"{name}{ORDER}", 0, data)
+            self.write(folder, lambda: _write(folder / f"{name}{ORDER}", 0, data))
             self.wrote(len(data))
 
     def wrote(self, size: int, last: bool = False) -> None:
@@ -94,8 +92,8 @@ class OutputStore:
         self._uncounted += size
         if self.directory is None or self.limit is None or not self.writable or self._uncounted < (1 if last else COUNTED):
             return
-        with self.writing(self.directory / ".claims"):
-            count_in(self.directory, self._uncounted, self.limit)
+        directory, size, limit = self.directory, self._uncounted, self.limit
+        self.write(directory / ".claims", lambda: count_in(directory, size, limit))
         self._uncounted = 0
 
 
@@ -166,12 +164,15 @@ class Book:
         The others are known later, or free again. Nobody waits while it holds a claim.
         """
         mine, claims, folder = np.ones(len(keys), np.bool_), self.store.claims, self._folder()
+
+        def claim(claims: Claims) -> None:
+            self.refresh()
+            taken = claims.others(self.name, KEY)
+            mine[:] = [not self._has(key) and key not in taken for key in keys]
+            claims.make(self.name, [key for key, own in zip(keys, mine, strict=True) if own])
+
         if claims is not None and folder is not None:
-            with self.store.writing(folder):
-                self.refresh()
-                taken = claims.others(self.name, KEY)
-                mine[:] = [not self._has(key) and key not in taken for key in keys]
-                claims.make(self.name, [key for key, own in zip(keys, mine, strict=True) if own])
+            self.store.write(folder, lambda: claim(claims))
         try:
             yield mine
         finally:
@@ -183,12 +184,14 @@ class Book:
         """Store outputs float32 [n, k] under their keys [n]."""
         data, folder = np.ascontiguousarray(values, self.dtype), self._folder()
         if self.store.writable and folder is not None and len(keys):
-            with self.store.writing(folder):
-                self.refresh()
-                self._append(keys, data)
-                self.refresh()
+            self.store.write(folder, lambda: self._add(keys, data))
             self.store.wrote(data.nbytes + len(keys) * RECORD.itemsize)
         self._memory.update((key, row) for key, row in zip(keys, data, strict=True) if key not in self._rows)
+
+    def _add(self, keys: Sequence[bytes], values: Values) -> None:
+        self.refresh()
+        self._append(keys, values)
+        self.refresh()
 
     def _append(self, keys: Sequence[bytes], values: Values) -> None:
         """Write values behind the last whole row, then their keys; what an unfinished write left behind is overwritten."""
