@@ -213,10 +213,11 @@ def _fastervit(name: str, entry: Entry) -> Constructor:
 
 
 def _nets(name: str, entry: Entry) -> Constructor:
-    """The functions of loaders/nets: in_channels and size come from the entry's input size."""
+    """The functions of loaders/nets: in_channels and size come from the entry's input size; `members` of them make an ensemble."""
     from securitynet.loaders import nets
+    from securitynet.loaders.nets._ensemble import Ensemble
 
-    names = [module.name for module in pkgutil.iter_modules(nets.__path__)]
+    names = [module.name for module in pkgutil.iter_modules(nets.__path__) if not module.name.startswith("_")]
     if name not in names:
         raise _unknown(entry, "nets", name, names)
     function = getattr(importlib.import_module(f"{nets.__name__}.{name}"), name)
@@ -225,8 +226,13 @@ def _nets(name: str, entry: Entry) -> Constructor:
     size = entry.input_size or (3, 32, 32)
     shared = {"num_classes": entry.num_classes, "in_channels": size[0]} | ({"size": size[-1]} if "size" in hints else {})
     words = {key: typing.get_args(hint) for key, hint in hints.items() if typing.get_origin(hint) is typing.Literal}
-    types = {key: hint for key, hint in hints.items() if key not in words}
-    return Constructor(lambda **arguments: function(**(shared | arguments)), lambda: set(hints) - {"num_classes"}, words, types)
+    types = {key: list if typing.get_origin(hint) is tuple else hint for key, hint in hints.items() if key not in words}
+
+    def make(members: int = 1, **arguments: Any) -> nn.Module:
+        made = [function(**(shared | arguments)) for _ in range(members)]
+        return made[0] if members == 1 else Ensemble(made)
+
+    return Constructor(make, lambda: set(hints) - {"num_classes"} | {"members"}, words, types | {"members": int})
 
 
 def _unknown(entry: Entry, library: str, name: str, names: Collection[str]) -> UsageError:
