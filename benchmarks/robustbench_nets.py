@@ -93,7 +93,7 @@ def is_last(entry: Entry) -> bool:
 
 
 def saved(entry: Entry, network: nn.Module) -> tuple[dict[str, Any], str]:
-    """Return a checkpoint as robustbench's load_model() expects it, and how it is nested: it adds the normalisation to ImageNet's itself."""
+    """Return a checkpoint as robustbench's load_model() expects it, and how it is nested; it adds ImageNet's normalisation itself."""
     inner: Any = network.model if hasattr(network, "normalize") else network
     state = inner.state_dict()
     if is_last(entry):

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 State = Mapping[str, "torch.Tensor"]
 Rule = tuple[re.Pattern[str], str | None]
+IN_ORDER, COUNTER = "in order", "num_batches_tracked"
 NORMALISATION = {"input.mean": "mean", "input.std": "std"}  # keys that are no part of the network: columns of the entry
 
 
 def rules(entry: Entry) -> list[Rule]:
-    """Return the entry's renames, compiled. Raises UsageError for what is no list of [pattern, replacement]."""
+    """Return the entry's renames, compiled. Raises UsageError for what is no list of [pattern, replacement], at most "in order" last."""
     try:
         listed = json.loads(entry.keys or "[]")
-        pairs = [(re.compile(pattern), replacement) for pattern, replacement in listed]
+        pairs = [(re.compile(pattern), replacement) for pattern, replacement in (listed[:-1] if listed[-1:] == [IN_ORDER] else listed)]
     except (ValueError, TypeError, re.error) as error:
         raise UsageError(f"{entry.id}: keys must be a JSON list of [pattern, replacement] ({error})") from error
     if not all(replacement is None or isinstance(replacement, str) for _, replacement in pairs):
@@ -58,6 +59,27 @@ def _name(entry: Entry, key: str, compiled: list[Rule]) -> str | None:
         except (re.error, IndexError) as error:
             raise UsageError(f"{entry.id}: the replacement {replacement!r} in keys is none for {pattern.pattern!r} ({error})") from error
     return key
+
+
+def in_order(state: State, expected: State, entry: Entry) -> State:
+    """Return the state under the names of `expected`, tensor by tensor, where the entry's keys end with "in order"; else as it is.
+
+    Both must have the same shapes in the same order; counters of batch norms are left aside. Raises LoadError with the first that differ.
+    """
+    if entry.keys is None or json.loads(entry.keys)[-1:] != [IN_ORDER]:
+        return state
+    theirs = {key: tensor for key, tensor in state.items() if not key.endswith(COUNTER)}
+    ours = {key: tensor for key, tensor in expected.items() if not key.endswith(COUNTER)}
+    for (key, tensor), (name, other) in zip(theirs.items(), ours.items(), strict=False):
+        if tensor.shape != other.shape:
+            raise LoadError(
+                f"{entry.id}: not in the order of {entry.architecture}: {key[:80]} is {list(tensor.shape)} where {name} is {list(other.shape)}"
+            )
+    if len(theirs) != len(ours):
+        raise LoadError(
+            f"{entry.id}: {len(theirs)} tensors among the weights, {len(ours)} in {entry.architecture}: they are not in one order"
+        )
+    return dict(zip(ours, theirs.values(), strict=True))
 
 
 def normalised(entry: Entry, state: State) -> tuple[Entry, State]:

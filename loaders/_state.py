@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from securitynet.entry import Entry
 from securitynet.errors import LoadError
-from securitynet.loaders._keys import renamed
+from securitynet.loaders._keys import in_order, renamed
 from securitynet.loaders._weights import read
 
 log = logging.getLogger(__name__)
@@ -122,6 +122,7 @@ def _some(names: Sequence[str], most: int = 5) -> str:
 
 def load_strictly(network: nn.Module, state: State, entry: Entry) -> None:
     """Put the state into the network: every key and every shape must fit. Raises LoadError with the likely cause."""
+    state = in_order(state, network.state_dict(), entry)
     whole = OrderedDict(state)
     whole._metadata = getattr(state, "_metadata", None) or _metadata(network)  # type: ignore[attr-defined]
     try:

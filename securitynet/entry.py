@@ -59,7 +59,8 @@ class Entry:
     )
     drop_prefixes: tuple[str, ...] | None = column("list:string", "prefixes removed from the keys of the state dict, in this order")
     keys: str | None = column(
-        "json", "JSON list of [pattern, replacement], applied in order to the keys of the state dict; null as replacement drops a key"
+        "json",
+        "JSON list of [pattern, replacement] for the keys of the state dict, applied in turn; null drops a key; at its end `in order`: by place",
     )
     output: str | None = column("string", "what the published network returns: logits, probabilities or log_probabilities", "logits")
     # what it classifies

@@ -66,7 +66,9 @@ def test_a_file_of_a_tutorial_loads_without_code(tmp_path: Path) -> None:
 
 
 def test_keys_of_a_sequential_are_the_numbers(tmp_path: Path) -> None:
-    theirs = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 10))
+    theirs = nn.Sequential(
+        nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 10)
+    )
     theirs(torch.rand(8, 1, 28, 28))
     torch.save(theirs.eval().state_dict(), tmp_path / "a.pth")
     layers = [
@@ -103,11 +105,11 @@ def test_the_catalogs_chain_is_that_of_its_publisher(tmp_path: Path) -> None:
     [
         ("ReLU", "must be a list of 1 to 1000 layers"),
         ([], "must be a list of 1 to 1000 layers"),
-        ([{"layer": "Conv2D"}], "layer 0: unknown layer 'Conv2D'.*Conv2d"),
+        ([{"layer": "Conv2D"}], r"layer 0: unknown layer 'Conv2D'.*Conv2d"),
         ([LINEAR, {"layer": "os.system"}], "layer 1: unknown layer"),
         ([{"key": "a"}], "layer 0 must be a layer's name, or an object"),
         ([5], "layer 0 must be a layer's name, or an object"),
-        ([CONV | {"kernel": 3}, LINEAR], "layer 0: unknown argument of Conv2d 'kernel'.*kernel_size"),
+        ([CONV | {"kernel": 3}, LINEAR], r"layer 0: unknown argument of Conv2d 'kernel'.*kernel_size"),
         ([CONV | {"device": "cuda"}, LINEAR], "unknown argument of Conv2d 'device'"),
         ([CONV | {"padding_mode": "round"}, LINEAR], "padding_mode of Conv2d is 'round', not one of zeros"),
         ([LINEAR | {"out_features": 10_000_000}], "the last of its layers has 10000000 outputs"),
@@ -124,7 +126,7 @@ def test_a_wrong_list_is_refused(layers: Any, words: str) -> None:
 
 
 def test_what_torch_refuses_is_said() -> None:
-    with pytest.raises(LoadError, match="cannot be built with.*groups"):
+    with pytest.raises(LoadError, match=r"cannot be built with.*groups"):
         build_network(entry_of([CONV | {"groups": 5}, LINEAR]))
     with pytest.raises(UsageError, match="needs the layers in architecture_args"):
         build_network(entry_of([LINEAR], architecture_args=None))

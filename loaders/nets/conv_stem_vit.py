@@ -12,8 +12,8 @@ def conv_stem_vit(
 ) -> nn.Module:
     """Return timm's ViT with patches of 16 whose embedding is four (conv 3x3 of stride 2, layer norm, GELU) and a 1x1 convolution.
 
-    `stem`: channels of the first convolution, doubled by each of the others. Keys are those of timm, the stem's `patch_embed.proj.0.weight`,
-    ... Input [n, in_channels, size, size], output logits [n, num_classes].
+    `stem`: channels of the first convolution, doubled by each of the others. Keys are those of timm, `patch_embed.proj.0.weight`, ... for
+    the stem. Input [n, in_channels, size, size], output logits [n, num_classes].
     """
     from timm.models.vision_transformer import VisionTransformer
 

@@ -50,6 +50,7 @@ def add_record(parser: argparse.ArgumentParser) -> None:
     local.add_argument("--mean", type=float, nargs="+", metavar="X", help="of the normalisation, per channel, for pixels in [0,1]")
     local.add_argument("--std", type=float, nargs="+", metavar="X", help="of the normalisation, per channel")
     local.add_argument("--state-key", metavar="KEY", help="key of the checkpoint that holds the state dict")
+    local.add_argument("--keys", metavar="JSON", help="""renames of its keys, such as '[["^net\\\\.", ""]]', or '["in order"]'""")
     local.add_argument("--claimed-accuracy", type=float, metavar="X", help="what the publisher claims, as a fraction")
 
 
@@ -64,7 +65,18 @@ def own_weights(args: argparse.Namespace) -> None:
 
 def record_of(args: argparse.Namespace) -> dict[str, Any] | None:
     """Return the record that --entry and the single options give, None where none was given. Raises UsageError."""
-    names = ("architecture", "architecture_args", "dataset", "num_classes", "input_size", "mean", "std", "state_key", "claimed_accuracy")
+    names = (
+        "architecture",
+        "architecture_args",
+        "dataset",
+        "num_classes",
+        "input_size",
+        "mean",
+        "std",
+        "state_key",
+        "keys",
+        "claimed_accuracy",
+    )
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if "architecture_args" in given:
         given["architecture_args"] = _object(given["architecture_args"], "--architecture-args")
