@@ -1,4 +1,4 @@
-"""Plain networks as data: `chain:plain` is a list of torch's own layers, one after the other, so that no code has to be written for them."""
+"""Plain networks as data: `chain:plain` is a list of torch's own layers, one after the other; no code has to be written for them."""
 
 from __future__ import annotations
 

@@ -72,9 +72,8 @@ def in_order(state: State, expected: State, entry: Entry) -> State:
     ours = {key: tensor for key, tensor in expected.items() if not key.endswith(COUNTER)}
     for (key, tensor), (name, other) in zip(theirs.items(), ours.items(), strict=False):
         if tensor.shape != other.shape:
-            raise LoadError(
-                f"{entry.id}: not in the order of {entry.architecture}: {key[:80]} is {list(tensor.shape)} where {name} is {list(other.shape)}"
-            )
+            shapes = f"{key[:80]} is {list(tensor.shape)} where {name} is {list(other.shape)}"
+            raise LoadError(f"{entry.id}: not in the order of {entry.architecture}: {shapes}")
     if len(theirs) != len(ours):
         raise LoadError(
             f"{entry.id}: {len(theirs)} tensors among the weights, {len(ours)} in {entry.architecture}: they are not in one order"

@@ -60,7 +60,7 @@ class Entry:
     drop_prefixes: tuple[str, ...] | None = column("list:string", "prefixes removed from the keys of the state dict, in this order")
     keys: str | None = column(
         "json",
-        "JSON list of [pattern, replacement] for the keys of the state dict, applied in turn; null drops a key; at its end `in order`: by place",
+        "JSON list of [pattern, replacement] for the state dict's keys, applied in turn; null drops a key; `in order` at its end: by place",
     )
     output: str | None = column("string", "what the published network returns: logits, probabilities or log_probabilities", "logits")
     # what it classifies

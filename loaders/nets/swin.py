@@ -1,7 +1,8 @@
-"""Swin transformer with MeanSparse in every block, Amini et al., 2024, arXiv:2406.05927."""
+"""Swin transformer, Liu et al., 2021, arXiv:2103.14030, as timm has it, with what timm leaves no choice of."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,26 +11,30 @@ from torch import nn
 from securitynet.loaders.nets._parts import MeanSparse
 
 
-def mean_sparse_swin(
+def swin(
     depths: tuple[int, ...] = (2, 2, 18, 2),
     heads: tuple[int, ...] = (6, 12, 24, 48),
     width: int = 192,
     window: int = 7,
+    epsilon: float = 1e-5,
+    mean_sparse: bool = False,
     size: int = 224,
     num_classes: int = 1000,
     in_channels: int = 3,
 ) -> nn.Module:
-    """Return timm's Swin with MeanSparse behind both halves of each block, and before the GELU and at the end of its MLP.
+    """Return timm's network, whose layer norms have `epsilon`; keys are those of timm.
 
-    Their keys: `block.meansparse1`, `block.meansparse2`, `mlp.fc1.1`, `mlp.fc2.1`; the blocks' own lie under `block.`. Input
-    [n, in_channels, size, size], output logits [n, num_classes].
+    `mean_sparse`: with MeanSparse (Amini et al., 2024, arXiv:2406.05927) behind both halves of each block, and before the GELU and at the
+    end of its MLP. Their keys: `block.meansparse1`, `block.meansparse2`, `mlp.fc1.1`, `mlp.fc2.1`; the blocks' own lie under `block.`.
+    Input [n, in_channels, size, size], output logits [n, num_classes].
     """
     from timm.models.swin_transformer import SwinTransformer
 
     network: nn.Module = SwinTransformer(
-        img_size=size, in_chans=in_channels, num_classes=num_classes, embed_dim=width, depths=depths, num_heads=heads, window_size=window
-    )
-    for stage in network.layers:
+        img_size=size, in_chans=in_channels, num_classes=num_classes, embed_dim=width, depths=depths, num_heads=heads, window_size=window,
+        norm_layer=partial(nn.LayerNorm, eps=epsilon),
+    )  # fmt: skip
+    for stage in network.layers if mean_sparse else ():
         stage.blocks = nn.Sequential(*(_Block(block) for block in stage.blocks))
     return network
 
