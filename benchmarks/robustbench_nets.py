@@ -195,7 +195,8 @@ def main() -> int:
     torch.set_num_threads(1)
     known: dict[str, tuple[str, str, str]] = {}
     counts: Counter[str] = Counter()
-    for entry in (entry for entry in catalog.entries() if entry.source == "robustbench" and fnmatch(entry.name, args.only)):
+    chosen = [entry for entry in catalog.entries() if entry.source == "robustbench" and fnmatch(entry.name, args.only)]
+    for entry in sorted(chosen, key=lambda one: (one.params or 0, one.name)):
         start, of = time.monotonic(), ""
         if entry.loader is None:
             word, detail = "list-only", entry.loadable_reason or ""
@@ -214,8 +215,7 @@ def main() -> int:
         sys.stdout.write(f"{word:9} {entry.name}: {detail}{of}; {time.monotonic() - start:.1f} s\n")
         sys.stdout.flush()
     sys.stdout.write(f"{len(known)} distinct networks; " + ", ".join(f"{count} {word}" for word, count in sorted(counts.items())) + "\n")
-    chosen = counts.total() - counts["list-only"]
-    return int(counts["equal"] < (WANTED if args.only == "*" else chosen))
+    return int(counts["equal"] < (WANTED if args.only == "*" else counts.total() - counts["list-only"]))
 
 
 if __name__ == "__main__":
