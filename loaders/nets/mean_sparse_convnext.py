@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from securitynet.loaders.nets._parts import MeanSparse
@@ -19,9 +21,10 @@ def mean_sparse_convnext(
     """
     from timm.models.convnext import ConvNeXt
 
-    network: nn.Module = ConvNeXt(in_chans=in_channels, num_classes=num_classes, depths=depths, dims=widths)
+    network: Any = ConvNeXt(in_chans=in_channels, num_classes=num_classes, depths=depths, dims=widths)
     for stage, width in zip(network.stages, widths, strict=True):
         for block in stage.blocks:
             block.mlp.act = nn.Sequential(MeanSparse(block.mlp.fc1.out_features, axis=-1), block.mlp.act)
             block.drop_path = MeanSparse(width)
-    return network
+    made: nn.Module = network
+    return made

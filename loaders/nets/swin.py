@@ -30,13 +30,14 @@ def swin(
     """
     from timm.models.swin_transformer import SwinTransformer
 
-    network: nn.Module = SwinTransformer(
+    network: Any = SwinTransformer(
         img_size=size, in_chans=in_channels, num_classes=num_classes, embed_dim=width, depths=depths, num_heads=heads, window_size=window,
         norm_layer=partial(nn.LayerNorm, eps=epsilon),
     )  # fmt: skip
     for stage in network.layers if mean_sparse else ():
         stage.blocks = nn.Sequential(*(_Block(block) for block in stage.blocks))
-    return network
+    made: nn.Module = network
+    return made
 
 
 class _Block(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -44,7 +45,7 @@ def wide_resnet(
     return network
 
 
-def _stage(blocks: list[nn.Module]) -> nn.Module:
+def _stage(blocks: Sequence[nn.Module]) -> nn.Module:
     stage = nn.Sequential()
     stage.add_module("layer", nn.Sequential(*blocks))
     return stage
