@@ -82,7 +82,9 @@ def randomise(network: nn.Module, seed: int) -> None:
                 one.uniform_(0.5, 1.5, generator=generator)
             elif last == "threshold":
                 one.fill_(0.3)
-            elif last in ("mu", "sigma"):  # a checkpoint's own go before those of the class
+            elif last in ("mu", "sigma") and not hasattr(
+                network, "models"
+            ):  # those of a file go before the class's; members' files have none
                 one.mul_(1.1)
 
 
