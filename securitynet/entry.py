@@ -145,6 +145,24 @@ class Entry:
         """How far the weights are pinned: see pin()."""
         return pin({"integrity": self.integrity, "weights_url": self.weights_url, "revision": self.revision})
 
+    @property
+    def classes(self) -> int | None:
+        """Classes of what an evaluation reads, after the class map; a single output tells two apart. None where not recorded."""
+        if self.class_map == "list" and self.num_classes is not None:
+            return len(self.class_list or ())
+        if self.num_classes is None or self.num_classes == 1:
+            return self.num_classes and 2
+        return self.num_classes - (self.class_map == "background-first")
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of those classes, where `labels` has as many as there are outputs."""
+        if self.labels is None or len(self.labels) != self.num_classes:
+            return None
+        if self.class_map == "list":
+            return tuple(self.labels[output] for output in self.class_list or () if 0 <= output < len(self.labels))
+        return self.labels[self.class_map == "background-first" :]
+
     def to_record(self) -> dict[str, Any]:
         """Return the entry as a JSON object with every column present, lists for tuples."""
         values = {column_.name: getattr(self, column_.name) for column_ in fields(self)}

@@ -113,14 +113,9 @@ class Target:
     @property
     def num_classes(self) -> int:
         """Classes of the answer, after the entry's class map."""
-        classes = self.entry.num_classes
-        if classes is None:
+        if self.entry.classes is None:
             raise LoadError(f"{self.entry.id}: num_classes is not recorded")
-        if self.entry.class_map == "list":
-            return len(self.entry.class_list or ())
-        if classes == 1:  # a single output tells two classes apart
-            return 2
-        return classes - 1 if self.entry.class_map == "background-first" else classes
+        return self.entry.classes
 
     @cached_property
     def fingerprint(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from securitynet.cache import digest
 from securitynet.data.encoded import EncodedImages, is_grey
 from securitynet.data.fingerprint import of_files
-from securitynet.data.labels import ClassOrder, class_order
+from securitynet.data.labels import ClassOrder, of_folders
 from securitynet.data.want import TEST, TRAIN, VALIDATION, Want
 from securitynet.errors import DataError
 from securitynet.foreign import regular
@@ -61,8 +61,8 @@ def read_folder(folder: Path, want: Want) -> tuple[dict[str, EncodedImages | Non
     """
     splits = want.split_names(child.name for child in folder.iterdir() if child.is_dir())
     listed = {part: _list(folder / name) for part, name in splits.items()}
-    found = sorted({name for classes in listed.values() for name in classes}, key=_natural)
-    order = class_order(found, want.record, str(folder), want.num_classes)
+    found = sorted({name for classes in listed.values() for name in classes})
+    order = of_folders(found, want.classes, str(folder), want.num_classes)
     label = dict(zip(found, order.mapping, strict=True))
     grey: bool | None = None
     parts: dict[str, EncodedImages | None] = {"train": None, "test": None}
@@ -115,6 +115,3 @@ def _place(folder: Path) -> tuple[int, int]:
     stat = folder.stat()
     return stat.st_dev, stat.st_ino
 
-
-def _natural(name: str) -> tuple[int, str]:
-    return (int(name), name) if name.isdecimal() and len(name) < 20 else (-1, name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet.cache import cache_root, digest
-from securitynet.data import DEFAULT_SAMPLES, Images, ImageSet
+from securitynet.data import DEFAULT_SAMPLES, Images, ImageSet, naming
 from securitynet.data.dataset import ImageDataset, find, records, resolve
 from securitynet.data.want import Want
 from securitynet.errors import DataError, DownloadError
@@ -46,7 +46,7 @@ def image_set(
         return ImageSet(NONE, None, None, membership="unknown")
     record = resolve(entry.dataset) if data is None and entry.dataset else find(entry.dataset)
     volumes = len(entry.input_size or ()) == 4
-    want = Want(record, entry.num_classes, volumes, samples, seed, cache_root(cache), offline)
+    want = Want(record, entry.classes, volumes, samples, seed, cache_root(cache), offline, naming.named(entry.class_names))
     if data is not None:
         return _given(entry, os.fspath(data), want)
     if record is None:
