@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from securitynet.arguments import check_entry, described
 from securitynet.errors import UsageError, unknown
 from securitynet.schema import column, dtypes_of, features_of
 
@@ -174,14 +175,20 @@ class Entry:
 
         Raises UsageError that names the record, the column and the valid values.
         """
-        label = record.get("id") or "record without an id"
-        known = dtypes_of(cls)
-        values: dict[str, Any] = {}
-        for key, value in record.items():
-            if key not in known:
-                raise UsageError(f"{label}: {unknown('column', key, known)}")
-            values[key] = None if value is None else typed(label, key, known[key], value)
-        return cls(**values)
+        entry = cls(**checked_columns(record))
+        check_entry(entry)
+        return entry
+
+
+def checked_columns(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a record, each checked by itself. Raises UsageError."""
+    if not isinstance(record, Mapping):
+        raise UsageError(f"a record must be a mapping of columns, not {described(record)}")
+    label = record.get("id") or "record without an id"
+    known = dtypes_of(Entry)
+    if strange := next((key for key in record if key not in known), None):
+        raise UsageError(f"{label}: {unknown('column', str(strange), known)}")
+    return {key: None if value is None else typed(label, key, known[key], value) for key, value in record.items()}
 
 
 def pin(record: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from securitynet.arguments import Rule, one_of
 from securitynet.attacks.resolve import load_file
 from securitynet.cache import ArrayCache, size_limit
 from securitynet.data import DEFAULT_SAMPLES, ImageSet
@@ -22,6 +23,15 @@ from securitynet.target import Target, build
 
 Model = str | os.PathLike[str] | Entry | Target | Endpoint | nn.Module
 Data = str | os.PathLike[str] | ImageSet | Mapping[str, Any]
+
+
+MODELS = (str, os.PathLike, Entry, Target, Endpoint, nn.Module)
+MODEL: Rule = one_of("an id, a path, an Entry, a Target, an Endpoint or a torch module", *MODELS)
+DATA: Rule = one_of(
+    "a path, a Hub id, arrays or datasets by part, an ImageSet, or None (the dataset that the entry names)",
+    *(str, os.PathLike, ImageSet, Mapping),
+    none=True,
+)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from securitynet.arguments import check_entry, checked, one_of
 from securitynet.asking import Asked, How, check, known, sent, unknown
 from securitynet.cache import ArrayCache, digest
 from securitynet.data import Split
@@ -169,6 +170,7 @@ def build(entry: Entry, network: nn.Module, weights_sha256: str | None = None, f
     A softmax that ends one of our own networks, or one that the entry says returns probabilities, is dropped where it is a
     module named `softmax`, so that no precision is lost.
     """
+    check_entry(entry)
     ends_so = entry.output == "probabilities" or (entry.architecture or "").startswith("nets:")
     if ends_so and isinstance(getattr(network, "softmax", None), nn.Softmax):
         network.softmax = nn.Identity()
@@ -179,6 +181,7 @@ def build(entry: Entry, network: nn.Module, weights_sha256: str | None = None, f
     return Target(entry, module.requires_grad_(False), weights_sha256 or state_sha256(network), folder)
 
 
+@checked(target=one_of("a Target, as load_model() returns it", Target), split=one_of("a Split, as draw() returns them", Split))
 def query(
     target: Target,
     split: Split,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from securitynet.arguments import checked, one_of
 from securitynet.cache import digest
 from securitynet.data.pixels import Pixels
 from securitynet.errors import DataError
@@ -56,7 +57,7 @@ class ImageSet:
     """An image dataset at hand. `membership` says how members are known: official-split, index-file or unknown.
 
     With `index-file`, `members` holds the training indices into `train`, and `train.labels` the labels as trained;
-    `test` is then the same images with the published labels.
+    `test` is then the same images with the published labels. `notes`: what a reader should know of how they were read.
     """
 
     dataset: str
@@ -66,6 +67,7 @@ class ImageSet:
     membership: str = "official-split"
     class_names: tuple[str, ...] | None = None
     members: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,14 +128,17 @@ class Splits:
     test: Split | None
     class_names: tuple[str, ...] | None = None
     missing: str | None = None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def manifest(self) -> str:
-        """sha256 over what every split holds: content, order and labels."""
+        """sha256 over what every split holds: content, order and labels, and over a split that was made here by seed."""
         parts = (self.members, self.non_members, self.queries, self.test)
-        return digest(self.membership, [part if part is None else [part.name, part.digest, _content(part.labels)] for part in parts])
+        held = [part if part is None else [part.name, part.digest, _content(part.labels)] for part in parts]
+        return digest(self.membership, held, *([list(self.notes)] if self.notes else []))
 
 
+@checked(images=one_of("an ImageSet", ImageSet))
 def draw(images: ImageSet, transform: Pixels, num_classes: int, seed: int = 0, samples: int | None = DEFAULT_SAMPLES) -> Splits:
     """Draw at most `samples` members and as many non-members (None: all), by `seed`; the rest of the training part is for queries.
 
@@ -151,6 +156,7 @@ def draw(images: ImageSet, transform: Pixels, num_classes: int, seed: int = 0, s
         num_classes=num_classes,
         class_names=images.class_names,
         missing=f"no {missing} images at hand" if missing else None,
+        notes=images.notes,
         **parts,
     )
 

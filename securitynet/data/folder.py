@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from securitynet.cache import digest
-from securitynet.data.encoded import EncodedImages, is_grey
+from securitynet.data.encoded import EncodedImages, ImageFiles, is_grey
 from securitynet.data.fingerprint import of_files
-from securitynet.data.labels import ClassOrder, of_folders
+from securitynet.data.listing import Found, Listing, divided, found
 from securitynet.data.want import TEST, TRAIN, VALIDATION, Want
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 
 ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
-
-class ImageFiles:
-    """Image files by position."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[str, Path]:
-        return str(self.paths[index]), self.paths[index]
 
 
 def is_image_folder(folder: Path) -> bool:
@@ -53,26 +41,37 @@ def unsorted(paths: Sequence[Path], most: int, seed: int) -> EncodedImages:
     return EncodedImages(source, np.zeros(len(source), np.int64), content, is_grey(source, None))
 
 
-def read_folder(folder: Path, want: Want) -> tuple[dict[str, EncodedImages | None], ClassOrder]:
-    """Return the parts `train` and `test` of an image folder, and the order of its classes.
+def read_folder(folder: Path, want: Want) -> Found:
+    """Return the parts `train` and `test` of an image folder.
 
     Classes are the subfolders' names, in the order of the dataset's class names or ids, else sorted (numbers as numbers).
     All files are listed, none is opened. The fingerprint is that of fingerprint.of_files(). Raises DataError.
     """
-    splits = want.split_names(child.name for child in folder.iterdir() if child.is_dir())
-    listed = {part: _list(folder / name) for part, name in splits.items()}
-    found = sorted({name for classes in listed.values() for name in classes})
-    order = of_folders(found, want.classes, str(folder), want.num_classes)
-    label = dict(zip(found, order.mapping, strict=True))
-    grey: bool | None = None
-    parts: dict[str, EncodedImages | None] = {"train": None, "test": None}
-    for part, classes in listed.items():
-        source = ImageFiles([path for name in classes for path in classes[name]])
-        labels = np.array([label[name] for name in classes for _ in classes[name]], dtype=np.int64)
-        grey = is_grey(source, want.record) if grey is None else grey
-        content = digest([str(path.relative_to(folder)) for path in source.paths], of_files(source.paths))
-        parts[part] = EncodedImages(source, labels, content, grey)
-    return parts, order
+    children = [child for child in folder.iterdir() if child.is_dir()]
+    splits = want.split_names(child.name for child in children if any(one.is_dir() for one in child.iterdir()))
+    every = want.split_names(child.name for child in children)
+    flat = [every[part] for part in every if splits.get(part) != every[part] and not any(folder.joinpath(every[part]).glob("*/"))]
+    listings = {part: _listing(_list(folder / name), folder) for part, name in splits.items()}
+    notes = tuple(f"{folder / name}: has no class folders and is left out" for name in flat)
+    return replace(found(listings, want, str(folder), folders=True), notes=notes)
+
+
+def has_classes(folder: Path) -> bool:
+    """Say whether a folder has no split but folders with images, at least two, and no images beside them."""
+    children = [child for child in folder.iterdir() if not child.name.startswith(".")]
+    folders = [child for child in children if child.is_dir()]
+    loose = any(child.suffix.lower() in ENDINGS for child in children)
+    return len(folders) > 1 and not loose and sum(next(_images(child), None) is not None for child in folders[:10]) > 1
+
+
+def read_classes(folder: Path, want: Want) -> Found:
+    """Return the parts of class folders without a split: they are divided by seed. Raises DataError."""
+    return divided(_listing(_list(folder), folder), want, str(folder), folders=True)
+
+
+def _listing(classes: Mapping[str, Sequence[Path]], root: Path) -> Listing:
+    paths = [path for name in classes for path in classes[name]]
+    return Listing.of_paths(paths, [name for name in classes for _ in classes[name]], root)
 
 
 def _list(split: Path) -> dict[str, list[Path]]:
@@ -114,4 +113,3 @@ def _children(folder: Path) -> list[os.DirEntry[str]]:
 def _place(folder: Path) -> tuple[int, int]:
     stat = folder.stat()
     return stat.st_dev, stat.st_ino
-

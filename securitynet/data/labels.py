@@ -58,7 +58,8 @@ def class_order(found: Sequence[str], record: ImageDataset | None, what: str, nu
         known_as = f"those of {record.key} {_some(names)}"
         raise DataError(f"{what}: classes are called {_some(found)}, {known_as}; use those names, or numbers from 0")
     if num_classes is not None and len(found) != classes:
-        raise DataError(f"{what}: {len(found)} classes ({_some(found)}), but the model has {classes}, and which are meant is not known; {REMEDY}")
+        meant_how = f"but the model has {classes}, and which are meant is not known"
+        raise DataError(f"{what}: {len(found)} classes ({_some(found)}), {meant_how}; {REMEDY}")
     return ClassOrder(np.arange(len(found)), tuple(found))
 
 
@@ -77,7 +78,7 @@ def of_folders(found: Sequence[str], record: ImageDataset | None, what: str, num
 
 
 def of_texts(texts: Sequence[str], record: ImageDataset | None, what: str, num_classes: int | None = None) -> np.ndarray:
-    """Return the labels int64 [n] of labels that are text: names or numbers. Raises DataError where names do not say which class is meant."""
+    """Return the labels int64 [n] of labels that are text: names or numbers. Raises DataError where names do not say the class."""
     found = sorted(set(texts))
     numbers = all(name.isdecimal() for name in found)
     if not numbers and (record is None or record.class_names is None):

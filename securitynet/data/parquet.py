@@ -229,7 +229,9 @@ def _orders(tables: Mapping[str, Columns], want: Want) -> dict[str, ClassOrder |
     bare = next((file for file in tables if file not in named), None)
     moved = next((file for file, order in orders.items() if order is not None and not order.is_identity), None)
     if bare is not None and moved is not None:
-        raise DataError(f"{bare}: does not name its classes, and {Path(moved).name} has them in another order than the model; name them in both")
+        raise DataError(
+            f"{bare}: does not name its classes, and {Path(moved).name} orders them otherwise than the model; name them in both"
+        )
     return orders
 
 
