@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def read_folder(folder: Path, want: Want) -> Found:
     splits = want.split_names(child.name for child in children if any(one.is_dir() for one in child.iterdir()))
     every = want.split_names(child.name for child in children)
     flat = [every[part] for part in every if splits.get(part) != every[part] and not any(folder.joinpath(every[part]).glob("*/"))]
-    listings = {part: _listing(_list(folder / name), folder) for part, name in splits.items()}
+    listings = {part: class_listing(folder / name, folder) for part, name in splits.items()}
     notes = tuple(f"{folder / name}: has no class folders and is left out" for name in flat)
     return replace(found(listings, want, str(folder), folders=True), notes=notes)
 
@@ -66,10 +66,12 @@ def has_classes(folder: Path) -> bool:
 
 def read_classes(folder: Path, want: Want) -> Found:
     """Return the parts of class folders without a split: they are divided by seed. Raises DataError."""
-    return divided(_listing(_list(folder), folder), want, str(folder), folders=True)
+    return divided(class_listing(folder, folder), want, str(folder), folders=True)
 
 
-def _listing(classes: Mapping[str, Sequence[Path]], root: Path) -> Listing:
+def class_listing(folder: Path, root: Path) -> Listing:
+    """Return the images of class folders, the label of each the name of its folder. Raises DataError where there is none."""
+    classes = _list(folder)
     paths = [path for name in classes for path in classes[name]]
     return Listing.of_paths(paths, [name for name in classes for _ in classes[name]], root)
 

@@ -47,9 +47,9 @@ def class_order(found: Sequence[str], record: ImageDataset | None, what: str, nu
         if known is not None and (mapping := _match([_plain(name) for name in found], [_plain(name) for name in known])) is not None:
             return ClassOrder(mapping, names)
     classes = (record.num_classes if record else None) or num_classes or len(found)
-    if found and all(name.isdecimal() for name in found) and len({int(name) for name in found}) == len(found):
-        if max(map(int, found)) < classes:
-            return ClassOrder(np.array([int(name) for name in found], dtype=np.int64), names)
+    numbers = [int(name) for name in found if name.isdecimal() and len(name) < 10]
+    if found and len(set(numbers)) == len(found) and max(numbers) < classes:
+        return ClassOrder(np.array(numbers, dtype=np.int64), names)
     if record is not None and names is not None:
         from securitynet.data.naming import meant
 

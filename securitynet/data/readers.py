@@ -15,6 +15,7 @@ from securitynet.cache import cache_root, digest
 from securitynet.data import DEFAULT_SAMPLES, ImageSet, naming
 from securitynet.data.dataset import find, records, resolve
 from securitynet.data.listing import Found
+from securitynet.data.tars import is_pattern
 from securitynet.data.want import Want
 from securitynet.entry import Entry
 from securitynet.errors import DataError, DownloadError
@@ -95,6 +96,10 @@ def _given(entry: Entry, data: str, want: Want) -> ImageSet:
     path = Path(data).expanduser()
     if path.exists():
         return _from_path(entry, path, want)
+    if is_pattern(data):
+        from securitynet.data.tars import read_shards, shards_of
+
+        return _made(entry, want, read_shards(shards_of(data), want, data), None, data)
     hub = HUB_ID.fullmatch(data)
     if hub is None:
         raise DataError(f"{data}: no such file or folder; expected is {FORMS}")
@@ -111,8 +116,14 @@ def _from_path(entry: Entry, path: Path, want: Want) -> ImageSet:
 def _file(path: Path, want: Want) -> Found:
     from securitynet.data.arrayfiles import FORMATS as ARRAYS
     from securitynet.data.arrayfiles import read_array_file
+    from securitynet.data.imagenet import read_imagenet, validation_of
     from securitynet.data.parquet import read_parquet
+    from securitynet.data.tars import read_shards
 
+    if (validation := validation_of(path)) is not None:
+        return read_imagenet(path, validation, want)
+    if path.suffix.lower() == ".tar":
+        return read_shards([path], want, str(path))
     if path.suffix.lower() in ARRAYS:
         return Found(*read_array_file(path, want))
     if path.suffix.lower() == ".parquet":
@@ -124,12 +135,18 @@ def _folder(path: Path, want: Want) -> Found:
     from securitynet.data.arrayfiles import is_array_folder, read_array_folder
     from securitynet.data.arrays import IDX, read_idx
     from securitynet.data.folder import has_classes, is_image_folder, read_classes, read_folder
+    from securitynet.data.imagenet import read_imagenet, validation_of
     from securitynet.data.parquet import read_parquet
+    from securitynet.data.tars import read_shards
 
+    if (validation := validation_of(path)) is not None:
+        return read_imagenet(path, validation, want)
     if any(path.glob(IDX)):
         return Found(read_idx(path))
     if is_image_folder(path):
         return read_folder(path, want)
+    if shards := sorted([*path.glob("*.tar"), *path.glob("*/*.tar")]):
+        return read_shards(shards, want, str(path))
     if next(path.rglob("*.parquet"), None) is not None:
         return Found(*read_parquet(path, want))
     if is_array_folder(path):
