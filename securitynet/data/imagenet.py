@@ -34,7 +34,7 @@ TRUTH, META, ARCHIVE = "ILSVRC2012_validation_ground_truth.txt", "meta.mat", "IL
 SOLUTION, TAR = "LOC_val_solution.csv", "ILSVRC2012_img_val*.tar"
 WITHIN = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC", ".")  # below what people unpack
 FLAT = ("val", "ILSVRC2012_img_val", "validation", ".")
-ABOVE = 5  # folders in which the classes are looked for
+ABOVE = 7  # folders in which the classes are looked for
 MOST_BYTES = 64 << 20  # of the devkit
 REMEDY = f"put the devkit (ILSVRC2012_devkit_t12.tar.gz, or {TRUTH} and {META}) or Kaggle's {SOLUTION} into the same folder"
 
@@ -100,7 +100,7 @@ def _number(name: str) -> str:
 
 def _classes(validation: Path, path: Path) -> dict[str, str]:
     """The WordNet id of each image by its number, from what lies beside the images, in the folder given or a few folders above."""
-    places = [path, *validation.parents][:ABOVE] if path.is_dir() else list(path.parents)[:2]
+    places = [path, validation, *validation.parents][:ABOVE] if path.is_dir() else list(path.parents)[:2]
     for place in places:
         if (solution := place / SOLUTION).is_file():
             return _solution(solution)

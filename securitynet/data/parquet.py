@@ -197,7 +197,7 @@ def read_parts(
     parts: dict[str, EncodedImages | None] = {"train": None, "test": None}
     grey: bool | None = None
     tables = {path: _columns(path, want, names or {}) for paths in files.values() for path in paths}
-    orders = _orders({str(path): columns for path, columns in tables.items()}, want)
+    orders = orders_of({str(path): columns for path, columns in tables.items()}, want)
     for part, paths in files.items():
         columns = tables[paths[0]]
         if strange := next((path for path in paths if (tables[path].image, tables[path].label) != (columns.image, columns.label)), None):
@@ -217,8 +217,8 @@ def _columns(path: Path, want: Want, names: Mapping[str, Sequence[str]]) -> Colu
     return columns if columns.names or columns.label not in names else replace(columns, names=tuple(names[columns.label]))
 
 
-def _orders(tables: Mapping[str, Columns], want: Want) -> dict[str, ClassOrder | None]:
-    """The order of each file's classes; files that name the same classes in another order are mapped to the first. Raises DataError."""
+def orders_of(tables: Mapping[str, Columns], want: Want) -> dict[str, ClassOrder | None]:
+    """Return the order of each file's classes; the same names in another order are mapped to the first. Raises DataError."""
     orders: dict[str, ClassOrder | None] = dict.fromkeys(tables)
     named = {file: columns.names for file, columns in tables.items() if columns.names}
     classes = want.classes

@@ -16,6 +16,7 @@ from securitynet.data import DEFAULT_SAMPLES, ImageSet, naming
 from securitynet.data.dataset import find, records, resolve
 from securitynet.data.listing import Found
 from securitynet.data.tars import is_pattern
+from securitynet.data.torchsets import is_torch, read_torch
 from securitynet.data.want import Want
 from securitynet.entry import Entry
 from securitynet.errors import DataError, DownloadError
@@ -87,6 +88,32 @@ def from_arrays(entry: Entry, arrays: Mapping[str, Any]) -> ImageSet:
     return _made(entry, want, Found(*read_arrays(arrays, "data", want)), None, "data")
 
 
+def from_held(entry: Entry, held: Any) -> ImageSet:
+    """Return the images that a user holds in memory: arrays by name, or Datasets of `datasets` or torch, alone or by split.
+
+    Raises DataError.
+    """
+    check_entry(entry)
+    values = list(held.values()) if isinstance(held, Mapping) else [held]
+    if all(_is_table(value) for value in values):
+        from securitynet.data.tables import read_tables
+
+        return _made(entry, _want(entry), read_tables(held, _want(entry), "data"), None, "data")
+    if all(is_torch(value) for value in values):
+        given = held if isinstance(held, Mapping) else {"": held}
+        return _made(entry, _want(entry), read_torch(given, _want(entry), "data"), None, "data")
+    return from_arrays(entry, held)
+
+
+def _is_table(value: Any) -> bool:
+    return any(kind.__module__.startswith("datasets.") for kind in type(value).__mro__)
+
+
+def is_held(value: Any) -> bool:
+    """Say whether a value is a dataset that a user holds in memory."""
+    return _is_table(value) or is_torch(value)
+
+
 def _want(entry: Entry) -> Want:
     names = naming.named(entry.class_names)
     return Want(find(entry.dataset), entry.classes, len(entry.input_size or ()) == 4, names=names)
@@ -122,7 +149,7 @@ def _file(path: Path, want: Want) -> Found:
 
     if (validation := validation_of(path)) is not None:
         return read_imagenet(path, validation, want)
-    if path.suffix.lower() == ".tar":
+    if ".tar" in (suffix.lower() for suffix in path.suffixes[-2:]):
         return read_shards([path], want, str(path))
     if path.suffix.lower() in ARRAYS:
         return Found(*read_array_file(path, want))
@@ -137,12 +164,15 @@ def _folder(path: Path, want: Want) -> Found:
     from securitynet.data.folder import has_classes, is_image_folder, read_classes, read_folder
     from securitynet.data.imagenet import read_imagenet, validation_of
     from securitynet.data.parquet import read_parquet
+    from securitynet.data.tables import is_saved, read_saved
     from securitynet.data.tars import read_shards
 
     if (validation := validation_of(path)) is not None:
         return read_imagenet(path, validation, want)
     if any(path.glob(IDX)):
         return Found(read_idx(path))
+    if is_saved(path):
+        return read_saved(path, want)
     if is_image_folder(path):
         return read_folder(path, want)
     if shards := sorted([*path.glob("*.tar"), *path.glob("*/*.tar")]):

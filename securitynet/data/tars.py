@@ -73,6 +73,9 @@ def members(path: Path) -> Iterator[Member]:
                 if info.isreg() and not info.issparse():
                     yield Member(path, info.name, info.offset_data, info.size)
                 archive.members = []  # tarfile keeps them all otherwise
+            end = Member(path, "its end", archive.offset, tarfile.BLOCKSIZE).read()
+            if end.strip(b"\0"):  # tarfile stops at a broken header as at the end
+                raise ValueError("a broken header")
     except (tarfile.TarError, *DAMAGE) as error:
         packed = path.name.endswith((".gz", ".tgz", ".xz", ".bz2"))
         remedy = "decompress it first (gunzip): images are read in place" if packed else "fetch it again"
