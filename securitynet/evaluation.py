@@ -148,6 +148,7 @@ class Subject:
         self._announce(attacks)
         outputs, rows = self._ask(context, store)
         verdict = verify(target, splits, accelerator)
+        verdict = replace(verdict, notes=(*splits.notes, *verdict.notes))
         rows += [context.row("verify", "verify", estimate) for estimate in verdict.estimates]
         done = _Attacks(self, context, store, guard)
         found = [row for attack in attacks for row in done.rows(attack)]

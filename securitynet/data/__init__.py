@@ -57,7 +57,8 @@ class ImageSet:
     """An image dataset at hand. `membership` says how members are known: official-split, index-file or unknown.
 
     With `index-file`, `members` holds the training indices into `train`, and `train.labels` the labels as trained;
-    `test` is then the same images with the published labels. `notes`: what a reader should know of how they were read.
+    `test` is then the same images with the published labels. `notes`: what a reader should know of how they were read;
+    `divided`: how the parts were made, where the data had none.
     """
 
     dataset: str
@@ -68,6 +69,7 @@ class ImageSet:
     class_names: tuple[str, ...] | None = None
     members: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    divided: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,13 +131,14 @@ class Splits:
     class_names: tuple[str, ...] | None = None
     missing: str | None = None
     notes: tuple[str, ...] = ()
+    divided: str | None = None
 
     @cached_property
     def manifest(self) -> str:
         """sha256 over what every split holds: content, order and labels, and over a split that was made here by seed."""
         parts = (self.members, self.non_members, self.queries, self.test)
         held = [part if part is None else [part.name, part.digest, _content(part.labels)] for part in parts]
-        return digest(self.membership, held, *([list(self.notes)] if self.notes else []))
+        return digest(self.membership, held, *([self.divided] if self.divided else []))
 
 
 @checked(images=one_of("an ImageSet", ImageSet))
@@ -157,6 +160,7 @@ def draw(images: ImageSet, transform: Pixels, num_classes: int, seed: int = 0, s
         class_names=images.class_names,
         missing=f"no {missing} images at hand" if missing else None,
         notes=images.notes,
+        divided=images.divided,
         **parts,
     )
 

@@ -21,12 +21,16 @@ Labels = Sequence[str] | np.ndarray
 
 @dataclass(frozen=True)
 class Found:
-    """What a reader found: the parts, the order of their classes, what is to be said of them, and how members are known if not as usual."""
+    """What a reader found: the parts, the order of their classes, what is to be said of them, and how members are known if not as usual.
+
+    `divided`: how parts were made of images that had none.
+    """
 
     parts: Mapping[str, Images | None]
     order: ClassOrder | None = None
     notes: tuple[str, ...] = ()
     membership: str | None = None
+    divided: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,9 @@ def divided(one: Listing, want: Want, what: str, folders: bool = False) -> Found
         if len(chosen)
     }
     sizes = f"{len(train)} training and {len(rest)} test images"
-    note = f"{what} has no split: split by seed {want.seed}, class by class, into {sizes}; which of them the model has seen is not known"
-    return replace(found(listings, want, what, folders), notes=(note,), membership="unknown")
+    how = f"by seed {want.seed}, half of each class"
+    note = f"{what} has no split: split {how}, into {sizes}; which of them the model has seen is not known"
+    return replace(found(listings, want, what, folders), notes=(note,), membership="unknown", divided=how)
 
 
 def _some(labels: Labels, places: np.ndarray) -> Labels:

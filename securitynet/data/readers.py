@@ -210,4 +210,4 @@ def _made(entry: Entry, want: Want, found: Found, revision: str | None, what: st
     names = (found.order.names if found.order else None) or (record.class_names if record else None)
     for note in found.notes:
         log.warning("%s", note)
-    return ImageSet(key, train, test, content, membership, names, notes=found.notes)
+    return ImageSet(key, train, test, content, membership, names, notes=found.notes, divided=found.divided)
