@@ -98,3 +98,25 @@ def replace_names(names: tuple[str, ...]):  # type: ignore[no-untyped-def]
     from securitynet.data.want import Want
 
     return Want(names=names).classes
+
+
+def test_class_folders_without_a_split_are_divided_by_seed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for index in range(30):
+        path = tmp_path / "data" / ("cat", "air plane", "dog")[Y[index]] / f"{index:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(X[index]))
+    images, again, other = (image_set(PETS, data=tmp_path / "data", seed=seed) for seed in (0, 0, 1))
+    assert by_content(images.train) | by_content(images.test) == expected(slice(0, 30), [1, 2, 0])
+    assert images.train and images.test and np.bincount(images.train.labels).tolist() == [5, 5, 5]
+    assert images.membership == "unknown" and images.divided == "by seed 0, half of each class"
+    (note,) = images.notes
+    assert "has no split: split by seed 0, half of each class, into 15 training and 15 test images" in note and note in caplog.text
+    assert by_content(again.train) == by_content(images.train) != by_content(other.train)
+    from securitynet.data import draw
+    from securitynet.data.transform import Transform
+
+    drawn = [draw(one, Transform((3, 6, 6)), 3) for one in (images, again, other, replace(images, divided=None))]
+    assert drawn[0].notes == images.notes
+    assert drawn[0].manifest == drawn[1].manifest and len({one.manifest for one in drawn}) == 3
+    (tmp_path / "data" / "dog").rename(tmp_path / "data" / "wolf")
+    assert "classes are called air plane, cat, wolf, those of the model" in refused(tmp_path / "data", PETS)

@@ -152,12 +152,17 @@ def _labels(y: np.ndarray, what: str) -> np.ndarray:
 def read_idx(folder: Path) -> Parts:
     """Return the parts of a folder of IDX files: train-* and t10k-*, images-idx3-ubyte and labels-idx1-ubyte, plain or .gz."""
     arrays: dict[str, np.ndarray] = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.glob(IDX)):
         split = split_of(path.name)
         kind = {"images": "x", "labels": "y"}.get(next((word for word in ("images", "labels") if word in path.name), ""))
         if kind is None or split is None:
             continue
-        arrays.setdefault(f"{kind}_{'train' if split in TRAIN else 'test'}", _idx(path))
+        name = f"{kind}_{'train' if split in TRAIN else 'test'}"
+        if (other := files.setdefault(name, path)).name.removesuffix(".gz") != path.name.removesuffix(".gz"):
+            raise DataError(f"{folder}: {other.name} and {path.name} are both {name}; move one of them elsewhere")
+        if other is path:
+            arrays[name] = _idx(path)
     return read_arrays(arrays, str(folder))[0]
 
 

@@ -164,6 +164,7 @@ def _folder(path: Path, want: Want) -> Found:
     from securitynet.data.folder import has_classes, is_image_folder, read_classes, read_folder
     from securitynet.data.imagenet import read_imagenet, validation_of
     from securitynet.data.parquet import read_parquet
+    from securitynet.data.roots import root_of
     from securitynet.data.tables import is_saved, read_saved
     from securitynet.data.tars import read_shards
 
@@ -171,6 +172,9 @@ def _folder(path: Path, want: Want) -> Found:
         return read_imagenet(path, validation, want)
     if any(path.glob(IDX)):
         return Found(read_idx(path))
+    if (root := root_of(path, want)) is not None:
+        place, reader = root
+        return reader(place, want)
     if is_saved(path):
         return read_saved(path, want)
     if is_image_folder(path):
