@@ -123,7 +123,6 @@ def test_svhn_and_stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (folder / f"{part}_y.bin").write_bytes(RNG.integers(1, 11, 5, dtype=np.uint8).tobytes())
     stated = "airplane bird car cat deer dog horse monkey ship truck"
     (folder / "class_names.txt").write_text(stated.replace(" ", "\n"))
-    )
     monkeypatch.setattr(datasets.STL10, "_check_integrity", lambda self: True)
     found = image_set(entry(None, 10, 3, 96), data=tmp_path / "stl")
     same(found.train, datasets.STL10(str(tmp_path / "stl"), split="train"))
@@ -152,7 +151,8 @@ def test_gtsrb(tmp_path: Path) -> None:
         test = datasets.GTSRB(str(tmp_path), split="test")
         same(images.test, test)
         train = datasets.GTSRB(str(tmp_path), split="train")
-        assert images.train is not None and sorted(images.train.labels.tolist()) == sorted(int(Path(path).parent.name) for path, _ in train._samples)
+        named = sorted(int(Path(path).parent.name) for path, _ in train._samples)  # it counts the folders that are there
+        assert images.train is not None and sorted(images.train.labels.tolist()) == named
     (base / "GT-final_test.csv").write_text("\n".join(one.rpartition(";")[0] for one in rows))
     assert "no columns Filename and ClassId" in refused(tmp_path, signs)
 
