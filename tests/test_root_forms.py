@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -38,14 +40,33 @@ def same(images: Images | None, theirs: Any) -> None:
     assert np.array_equal(ours, np.stack([np.asarray(image) for image, _ in items])) and labels == [int(label) for _, label in items]
 
 
+class Python2(pickle._Pickler):  # type: ignore[name-defined]
+    """Writes texts and bytes as Python 2 wrote its strings, as the published files are."""
+
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+
+    def string(self, value: str | bytes) -> None:
+        data = value.encode("latin1") if isinstance(value, str) else value
+        self.write(b"T" + struct.pack("<i", len(data)) + data)
+        self.memoize(value)
+
+    dispatch[bytes] = dispatch[str] = string
+
+
+def python2(value: Any) -> bytes:
+    held = io.BytesIO()
+    Python2(held, protocol=2).dump(value)
+    return held.getvalue()
+
+
 def cifar(folder: Path, key: bytes, names: dict[str, int], meta: str, meta_key: bytes, classes: list[str]) -> None:
     folder.mkdir(parents=True)
     for name, count in names.items():
         data = RNG.integers(0, 256, (count, 3072), dtype=np.uint8)
         labels = RNG.integers(0, len(classes), count).tolist()
         held = {b"data": data, key: labels, b"filenames": [b"x.png"] * count, b"batch_label": b"one"}
-        (folder / name).write_bytes(pickle.dumps(held, protocol=4))
-    (folder / meta).write_bytes(pickle.dumps({meta_key: [one.encode() for one in classes]}, protocol=4))
+        (folder / name).write_bytes(python2(held))
+    (folder / meta).write_bytes(python2({meta_key: classes}))
 
 
 def unchecked(monkeypatch: pytest.MonkeyPatch, *kinds: Any) -> None:

@@ -201,5 +201,7 @@ class _Drawer:
         labels = images.labels[candidates]
         if len(labels) and not (labels.min() >= 0 and labels.max() < self.num_classes):
             classes = f"{self.num_classes} classes (0 to {self.num_classes - 1})"
-            raise DataError(f"{name}: labels run from {labels.min()} to {labels.max()}, but the model has {classes}")
+            shifted = labels.min() == 1 and labels.max() == self.num_classes
+            hint = "; they count from 1: subtract 1" if shifted else "; labels are the numbers of the model's outputs"
+            raise DataError(f"{name}: labels run from {labels.min()} to {labels.max()}, but the model has {classes}{hint}")
         return Split(name, images, candidates, labels, self.transform)

@@ -26,9 +26,9 @@ def is_image_folder(folder: Path) -> bool:
     return any(child.is_dir() for split in splits for child in split.iterdir())
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files of a folder that has no split, in whatever folders below it; none of one with splits or Parquet files."""
-    if is_image_folder(folder) or next(folder.rglob("*.parquet"), None) is not None:
+def image_files(folder: Path, splits: bool = False) -> list[Path]:
+    """Return the image files in a folder and below; none of one with splits (but with `splits`) or Parquet files."""
+    if not splits and (is_image_folder(folder) or next(folder.rglob("*.parquet"), None) is not None):
         return []
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
 
@@ -56,12 +56,19 @@ def read_folder(folder: Path, want: Want) -> Found:
     return replace(found(listings, want, str(folder), folders=True), notes=notes)
 
 
+def has_one_class(folder: Path) -> bool:
+    """Say whether no split has more than one folder: they hold images, and say no class."""
+    splits = [child for child in folder.iterdir() if child.name.lower() in TRAIN + TEST + VALIDATION and child.is_dir()]
+    return all(sum(child.is_dir() for child in split.iterdir()) <= 1 for split in splits)
+
+
 def has_classes(folder: Path) -> bool:
-    """Say whether a folder has no split but folders with images, at least two, and no images beside them."""
+    """Say whether a folder has folders with images, at least two, none called as a split, and no images beside them."""
     children = [child for child in folder.iterdir() if not child.name.startswith(".")]
     folders = [child for child in children if child.is_dir()]
     loose = any(child.suffix.lower() in ENDINGS for child in children)
-    return len(folders) > 1 and not loose and sum(next(_images(child), None) is not None for child in folders[:10]) > 1
+    splits = any(child.name.lower() in TRAIN + TEST + VALIDATION for child in folders)
+    return len(folders) > 1 and not loose and not splits and sum(next(_images(child), None) is not None for child in folders[:10]) > 1
 
 
 def read_classes(folder: Path, want: Want) -> Found:

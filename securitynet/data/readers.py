@@ -14,6 +14,7 @@ from securitynet.arguments import Rule, check_entry, checked, one_of
 from securitynet.cache import cache_root, digest
 from securitynet.data import DEFAULT_SAMPLES, ImageSet, naming
 from securitynet.data.dataset import find, records, resolve
+from securitynet.data.forms import FORMS, read_file, read_folder
 from securitynet.data.listing import Found
 from securitynet.data.tars import is_pattern
 from securitynet.data.torchsets import is_torch, read_torch
@@ -23,7 +24,6 @@ from securitynet.errors import DataError, DownloadError
 
 log = logging.getLogger(__name__)
 HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
-FORMS = "an .npz file, a folder of IDX files, an image folder with train/ and test/, Parquet files, or a dataset id of the Hub"
 ENTRY: Rule = one_of("an Entry", Entry)
 NONE = "none"  # in place of a path: no images, which detectors of backdoors can do without
 
@@ -137,58 +137,7 @@ def _given(entry: Entry, data: str, want: Want) -> ImageSet:
 
 
 def _from_path(entry: Entry, path: Path, want: Want) -> ImageSet:
-    return _made(entry, want, _folder(path, want) if path.is_dir() else _file(path, want), None, str(path))
-
-
-def _file(path: Path, want: Want) -> Found:
-    from securitynet.data.arrayfiles import FORMATS as ARRAYS
-    from securitynet.data.arrayfiles import read_array_file
-    from securitynet.data.imagenet import read_imagenet, validation_of
-    from securitynet.data.parquet import read_parquet
-    from securitynet.data.tars import read_shards
-
-    if (validation := validation_of(path)) is not None:
-        return read_imagenet(path, validation, want)
-    if ".tar" in (suffix.lower() for suffix in path.suffixes[-2:]):
-        return read_shards([path], want, str(path))
-    if path.suffix.lower() in ARRAYS:
-        return Found(*read_array_file(path, want))
-    if path.suffix.lower() == ".parquet":
-        return Found(*read_parquet(path, want))
-    raise DataError(f"{path}: not a form of images that can be read; expected is {FORMS}")
-
-
-def _folder(path: Path, want: Want) -> Found:
-    from securitynet.data.arrayfiles import is_array_folder, read_array_folder
-    from securitynet.data.arrays import IDX, read_idx
-    from securitynet.data.folder import has_classes, is_image_folder, read_classes, read_folder
-    from securitynet.data.imagenet import read_imagenet, validation_of
-    from securitynet.data.parquet import read_parquet
-    from securitynet.data.roots import root_of
-    from securitynet.data.tables import is_saved, read_saved
-    from securitynet.data.tars import read_shards
-
-    if (validation := validation_of(path)) is not None:
-        return read_imagenet(path, validation, want)
-    if any(path.glob(IDX)):
-        return Found(read_idx(path))
-    if (root := root_of(path, want)) is not None:
-        place, reader = root
-        return reader(place, want)
-    if is_saved(path):
-        return read_saved(path, want)
-    if is_image_folder(path):
-        return read_folder(path, want)
-    if shards := sorted([*path.glob("*.tar"), *path.glob("*/*.tar")]):
-        return read_shards(shards, want, str(path))
-    if next(path.rglob("*.parquet"), None) is not None:
-        return Found(*read_parquet(path, want))
-    if is_array_folder(path):
-        return Found(*read_array_folder(path, want))
-    if has_classes(path):
-        return read_classes(path, want)
-    found = ", ".join(sorted(child.name for child in path.iterdir())[:5]) or "nothing"
-    raise DataError(f"{path}: holds {found}; expected are IDX files, Parquet files, or train/<class>/ and test/<class>/ with images")
+    return _made(entry, want, read_folder(path, want) if path.is_dir() else read_file(path, want), None, str(path))
 
 
 def _from_hub(entry: Entry, hub_id: str, config: str | None, revision: str | None, want: Want) -> ImageSet:
