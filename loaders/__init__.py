@@ -15,8 +15,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet.arguments import checked, columns, one_of
-from securitynet.entry import Entry
+from securitynet.arguments import checked, one_of
+from securitynet.entry import Entry, columns
 from securitynet.errors import LoadError, UsageError, unknown
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from securitynet.arguments import check_entry, described
+from securitynet import plausible
+from securitynet.arguments import described
 from securitynet.errors import UsageError, unknown
 from securitynet.schema import column, dtypes_of, features_of
 
@@ -178,6 +179,29 @@ class Entry:
         entry = cls(**checked_columns(record))
         check_entry(entry)
         return entry
+
+
+def check_entry(entry: Entry, partial: bool = False) -> None:
+    """Raise UsageError where columns of an entry that decide pixels and classes cannot be meant so. `partial`: others are added yet."""
+    named = f"{entry.id}: " if entry.id else ""
+    for name in ("channel_order", "class_map", "crop", "interpolation", "output"):
+        if (value := getattr(entry, name)) is not None and value not in CHOICES[name]:
+            raise UsageError(f"{named}{name} {described(value)} is not one of {', '.join(CHOICES[name])}")
+    if (problem := plausible.problem(entry, partial)) is not None:
+        raise UsageError(f"{named}{problem}")
+
+
+def columns(value: Any) -> Any:
+    """The rule of an argument that is an entry, some of its columns or None: they must exist, and hold what can be meant.
+
+    Raises ValueError, UsageError.
+    """
+    if value is None or isinstance(value, Entry):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError("a mapping of columns of an entry, such as {'input_size': [3, 32, 32]}, or None")
+    check_entry(Entry(**checked_columns({key: one for key, one in value.items() if one is not None})), partial=True)
+    return value
 
 
 def checked_columns(record: Mapping[str, Any]) -> dict[str, Any]:

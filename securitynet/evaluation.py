@@ -23,6 +23,7 @@ from securitynet.controls.measured import Controls
 from securitynet.controls.twins import Twins, without_canaries, without_twins
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.transform import Transform
+from securitynet.entry import columns
 from securitynet.inputs import DATA, MODEL, MODELS, Data, Defence, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
@@ -46,7 +47,7 @@ JOURNAL = "bill.jsonl"  # of what the evaluation sent, beside its rows
 LIBRARIES = ("securitynet", "accelerate", "numpy", "scikit-learn", "scipy", "timm", "torch", "torchvision", "transformers")
 
 
-@checked(model=MODEL, data=DATA, out_model=one_of("a model, as the first argument, or None", *MODELS, none=True))
+@checked(model=MODEL, data=DATA, preprocessing=columns, out_model=one_of("a model, as the first argument, or None", *MODELS, none=True))
 def evaluate(
     model: Model,
     data: Data | None = None,
@@ -83,7 +84,7 @@ def evaluate(
     return subject.evaluated(chosen)
 
 
-@checked(model=MODEL, data=DATA)
+@checked(model=MODEL, data=DATA, preprocessing=columns)
 def verify_model(
     model: Model,
     data: Data | None = None,

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from securitynet.arguments import check_entry, checked, one_of
+from securitynet.arguments import checked, one_of
 from securitynet.asking import Asked, How, check, known, sent, unknown
 from securitynet.cache import ArrayCache, digest
 from securitynet.data import Split
-from securitynet.entry import Entry
+from securitynet.entry import Entry, check_entry
 from securitynet.errors import LoadError
 from securitynet.fingerprint import Identity, identity, state_sha256
 from securitynet.meter import Meter

@@ -11,12 +11,11 @@ import pytest
 import torch
 
 import securitynet
-from securitynet.arguments import check_entry
 from securitynet.catalog import entry
 from securitynet.data import ArrayImages, ImageSet, draw
 from securitynet.data.readers import from_arrays, image_set
 from securitynet.data.transform import Transform
-from securitynet.entry import Entry
+from securitynet.entry import Entry, check_entry
 from securitynet.errors import UsageError
 from securitynet.evaluation import verify_model
 from securitynet.target import build, query

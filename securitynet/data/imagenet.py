@@ -106,9 +106,9 @@ def _classes(validation: Path, path: Path) -> dict[str, str]:
             return _solution(solution)
         for folder in (place, place / "data", *sorted(place.glob("ILSVRC2012_devkit_t12*/data"))):
             if (folder / TRUTH).is_file() and (folder / META).is_file():
-                return _devkit(*(regular(folder / one, DataError).read_bytes() for one in (TRUTH, META)), str(folder))
+                return _devkit([regular(folder / one, DataError).read_bytes() for one in (TRUTH, META)], str(folder))
         if archive := next(iter(sorted(place.glob(ARCHIVE))), None):
-            return _devkit(*_unpacked(archive), str(archive))
+            return _devkit(_unpacked(archive), str(archive))
     raise DataError(f"{validation}: the images say no class; {REMEDY}")
 
 
@@ -126,10 +126,11 @@ def _solution(path: Path) -> dict[str, str]:
     return found
 
 
-def _devkit(truth: bytes, meta: bytes, what: str) -> dict[str, str]:
+def _devkit(files: Sequence[bytes], what: str) -> dict[str, str]:
     """The devkit's files: a class number a line, in the order of the images, and the WordNet id of each number."""
     from scipy.io import loadmat
 
+    truth, meta = files
     try:
         synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"].reshape(-1)
         ids = {int(one["ILSVRC2012_ID"]): str(one["WNID"]) for one in synsets if int(one["num_children"]) == 0}

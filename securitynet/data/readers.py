@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from securitynet.arguments import Rule, check_entry, checked, one_of
+from securitynet.arguments import Rule, checked, one_of
 from securitynet.cache import cache_root, digest
 from securitynet.data import DEFAULT_SAMPLES, ImageSet, naming
 from securitynet.data.dataset import find, records, resolve
@@ -19,7 +19,7 @@ from securitynet.data.listing import Found
 from securitynet.data.tars import is_pattern
 from securitynet.data.torchsets import is_torch, read_torch
 from securitynet.data.want import Want
-from securitynet.entry import Entry
+from securitynet.entry import Entry, check_entry
 from securitynet.errors import DataError, DownloadError
 
 log = logging.getLogger(__name__)

@@ -72,7 +72,7 @@ def members(path: Path) -> Iterator[Member]:
                     raise ValueError("more members than an archive of images has")
                 if info.isreg() and not info.issparse():
                     yield Member(path, info.name, info.offset_data, info.size)
-                archive.members = []  # tarfile keeps them all otherwise
+                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps them all otherwise
             end = Member(path, "its end", archive.offset, tarfile.BLOCKSIZE).read()
             if end.strip(b"\0"):  # tarfile stops at a broken header as at the end
                 raise ValueError("a broken header")
