@@ -43,6 +43,16 @@ def test_metadata_beside_the_images(tmp_path: Path) -> None:
     assert by_content(image_set(ENTRY, data=tmp_path).test) == expected(slice(30, 45), [0, 1, 2])
 
 
+def test_a_table_above_folders_that_say_the_split(tmp_path: Path) -> None:
+    put(tmp_path / "train", slice(0, 30))
+    put(tmp_path / "validation", slice(30, 45))
+    rows = [f"{'train' if index < 30 else 'validation'}/{index:03d}.png,{Y[index]}" for index in range(45)]
+    table(tmp_path / "metadata.csv", "file_name,label", rows)
+    images = image_set(ENTRY, data=tmp_path)
+    assert by_content(images.train) == expected(slice(0, 30), [0, 1, 2]) and by_content(images.test) == expected(slice(30, 45), [0, 1, 2])
+    assert images.divided is None and not images.notes
+
+
 def test_a_competitions_folder(tmp_path: Path) -> None:
     put(tmp_path / "train", slice(0, 30))
     put(tmp_path / "test", slice(30, 45))

@@ -70,18 +70,24 @@ def read_lists(folder: Path, tables: Sequence[Path], want: Want) -> Found:
             if path is None:
                 lacking += 1
                 continue
-            part = (
-                split_of(row[split]) or row[split]
-                if split
-                else split_of(table.stem) or split_of(table.parent.name if table.parent != folder else "")
-            )
+            if split:
+                part = split_of(row[split]) or row[split]
+            else:  # the table's name, the table's folder, the image's folder
+                part = (
+                    split_of(table.stem) or split_of("/".join(table.relative_to(folder).parts[:-1])) or split_of(_top(path, folder)) or ""
+                )
             text = row[label].strip()
-            if listed.setdefault(part or "", {}).setdefault(path, text) != text:
-                raise DataError(f"{table}: {row[file][:80]} has two labels, {listed[part or ''][path][:40]} and {text[:40]}; keep one")
+            if listed.setdefault(part, {}).setdefault(path, text) != text:
+                raise DataError(f"{table}: {row[file][:80]} has two labels, {listed[part][path][:40]} and {text[:40]}; keep one")
         if lacking:
             first = next(row[file] for row in rows if images.find(row[file].strip(), table.parent) is None)
             raise DataError(f"{table}: {lacking} of {len(rows)} files that it lists are not below {folder}, or not alone ({first[:80]})")
     return by_parts({part: _listing(some, folder) for part, some in listed.items()}, want, str(folder))
+
+
+def _top(path: Path, folder: Path) -> str:
+    """The first folder on the way to an image, empty where there is none."""
+    return "/".join(path.relative_to(folder).parts[:-1][:1])
 
 
 def _listing(labels: Mapping[Path, str], folder: Path) -> Listing:
