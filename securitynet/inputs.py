@@ -31,8 +31,8 @@ MODEL: Rule = one_of("an id, a path, an Entry, a Target, an Endpoint or a torch 
 
 def data_rule(value: Any) -> Any:
     """The rule of data: of a mapping, names and values are looked at, too."""
+    from securitynet.data.arrays import check_arrays
     from securitynet.data.readers import is_held
-    from securitynet.data.spelling import slots
 
     if value is None or (isinstance(value, str | os.PathLike | ImageSet) and value != "") or is_held(value):
         return value
@@ -40,7 +40,7 @@ def data_rule(value: Any) -> Any:
         raise ValueError("a path, a Hub id, a Dataset, an ImageSet, arrays or Datasets by part, or None (what the entry names)")
     if not all(map(is_held, value.values())):
         try:
-            slots(value, None, "data")
+            check_arrays(value, "data")
         except DataError as error:
             raise UsageError(str(error)) from None
     return value

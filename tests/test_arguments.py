@@ -77,6 +77,12 @@ WRONG: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
     (securitynet.evaluate, (MODEL, {0: ARRAYS["x_test"]}), {}, "data must be a path"),
     (securitynet.evaluate, (MODEL, {"foo": ARRAYS["x_test"]}), {}, "data: holds foo; expected are x_train, y_train, x_test, y_test"),
     (securitynet.evaluate, (MODEL, {**ARRAYS, "test_x": ARRAYS["x_test"]}), {}, "x_test and test_x may both be x_test; keep one"),
+    (securitynet.evaluate, (MODEL, {**ARRAYS, "x_test": np.zeros((4, 8, 8))}), {}, "x_test holds float64, images must be uint8"),
+    (securitynet.evaluate, (MODEL, {**ARRAYS, "x_test": "abc"}), {}, "x_test holds <U3, images must be uint8"),
+    (securitynet.evaluate, (MODEL, {**ARRAYS, "x_test": np.zeros((4, 64), np.uint8)}), {}, r"x_test has shape \(4, 64\)"),
+    (securitynet.evaluate, (MODEL, {**ARRAYS, "y_test": [0, 1]}), {}, "x_test has 4 images, y_test 2 labels"),
+    (securitynet.evaluate, (MODEL, {**ARRAYS, "y_test": [0.5] * 4}), {}, "y_test holds float64, labels must be integers"),
+    (securitynet.evaluate, (MODEL, {"x_test": ARRAYS["x_test"]}), {}, "y_test is missing beside x_test"),
     # preparation of the pixels
     (securitynet.evaluate, (MODULE, ARRAYS), {}, "input_size is missing"),
     (securitynet.evaluate, (MODULE, ARRAYS), {"preprocessing": "imagenet"}, "preprocessing must be a mapping of columns of an entry"),

@@ -96,6 +96,24 @@ def assembled(found: Mapping[Slot, tuple[str, Any]], what: str, want: Want) -> t
     return parts, order
 
 
+def check_arrays(arrays: Mapping[str, Any], what: str) -> None:
+    """Raise DataError for what read_arrays() would refuse of any model: names, types and lengths."""
+    found = {slot: (name, _plain(name, arrays[name], what)) for slot, name in slots(arrays, None, what).items()}
+    for part in ("train", "test"):
+        x, y = found.get(("x", part)), found.get(("y", part))
+        if (x is None) != (y is None):
+            raise DataError(f"{what}: {'xy'[y is None]}_{part} is missing beside {(x or y or ('',))[0]}")
+        if x is None or y is None:
+            continue
+        _bytes(x[1], f"{what}: {x[0]}")
+        if x[1].ndim not in (3, 4):
+            raise DataError(f"{what}: {x[0]} has shape {x[1].shape}, expected is [n, height, width] or with channels or a depth")
+        if y[1].dtype.kind not in "US":
+            _labels(y[1], f"{what}: {y[0]}")
+        if len(x[1]) != len(y[1]):
+            raise DataError(f"{what}: {x[0]} has {len(x[1])} images, {y[0]} {len(y[1])} labels")
+
+
 def _plain(name: str, value: Any, what: str) -> np.ndarray:
     """An array of NumPy; torch's are taken as they are. Raises DataError."""
     try:
@@ -122,11 +140,15 @@ def _part(x: tuple[str, Any], y: tuple[str, Any], what: str, want: Want, order: 
     return ArrayImages(images, labels)
 
 
-def _images(x: np.ndarray, what: str, volumes: bool) -> np.ndarray:
+def _bytes(x: np.ndarray, what: str) -> None:
     if x.dtype != np.uint8:
         unit = x.dtype.kind == "f" and x.size > 0 and np.nanmin(x) >= 0 and np.nanmax(x) <= 1
         remedy = "they lie in [0,1]: save (x * 255).round().astype('uint8')" if unit else "save pixels 0..255 as uint8"
         raise DataError(f"{what} holds {x.dtype}, images must be uint8; {remedy}")
+
+
+def _images(x: np.ndarray, what: str, volumes: bool) -> np.ndarray:
+    _bytes(x, what)
     if volumes and x.ndim == 4:
         return x
     if x.ndim == 4 and x.shape[-1] in (1, 3, 4):
