@@ -120,3 +120,30 @@ def test_class_folders_without_a_split_are_divided_by_seed(tmp_path: Path, caplo
     assert drawn[0].manifest == drawn[1].manifest and len({one.manifest for one in drawn}) == 3
     (tmp_path / "data" / "dog").rename(tmp_path / "data" / "wolf")
     assert "classes are called air plane, cat, wolf, those of the model" in refused(tmp_path / "data", PETS)
+
+
+@pytest.mark.parametrize("membership", ["official-split", "unknown"])
+def test_images_in_both_parts_are_counted_and_named(tmp_path: Path, membership: str, caplog: pytest.LogCaptureFixture) -> None:
+    from securitynet.cache import ArrayCache
+    from securitynet.controls.twins import without_twins
+    from securitynet.data import draw
+    from securitynet.data.transform import Transform
+
+    folders(tmp_path, ["dog", "cat", "plane"], "train")
+    for index, name in ((0, "dog"), (4, "cat"), (40, "plane")):
+        path = tmp_path / "test" / name / f"again{index}.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(png(X[index]))
+    images = replace(image_set(FIVE_LESS, data=tmp_path), membership=membership)
+    splits = draw(images, Transform((3, 6, 6)), 3)
+    left, found = without_twins(splits, ArrayCache(None))
+    (note,) = left.notes
+    assert note in caplog.text and "images of the training part that stand in the test part, too: 2 equal (training: " in note
+    for name in ("train/cat/04.png", "train/dog/00.png", "test/cat/again4.png", "test/dog/again0.png"):
+        assert name in note
+    assert left.members and splits.members and note.endswith("left out" if membership == "official-split" else "they stay in")
+    assert len(splits.members) - len(left.members) == (2 if membership == "official-split" else 0)
+    assert (found is None) == (membership == "unknown")
+
+
+FIVE_LESS = replace(FIVE, num_classes=3)

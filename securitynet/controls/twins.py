@@ -15,6 +15,7 @@ from securitynet.cache import ArrayCache, digest
 from securitynet.canaries import FILE, load
 from securitynet.data import ArrayImages, Split
 from securitynet.data.pixels import Pixels
+from securitynet.errors import shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +95,7 @@ def _name(part: Split, place: int) -> str:
     """The file of an image, or its number."""
     index = int(part.indices[place])
     source = getattr(part.images, "source", None)
-    return f"image {index}" if source is None else str(source[index][0])[-80:]
+    return f"image {index}" if source is None else shown("/".join(Path(str(source[index][0])).parts[-3:]), 80)
 
 
 def _chunks(split: Split) -> Iterator[Tensor]:

@@ -20,7 +20,7 @@ from securitynet.data.tars import is_pattern
 from securitynet.data.torchsets import is_torch, read_torch
 from securitynet.data.want import Want
 from securitynet.entry import Entry, check_entry
-from securitynet.errors import DataError, DownloadError
+from securitynet.errors import DataError, DownloadError, shown
 
 log = logging.getLogger(__name__)
 HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
@@ -161,6 +161,7 @@ def _made(entry: Entry, want: Want, found: Found, revision: str | None, what: st
     key = record.key if record else entry.dataset or (what if HUB_ID.fullmatch(what) else Path(what).name)
     content = revision or digest([part and part.fingerprint for part in (train, test)])
     names = (found.order.names if found.order else None) or (record.class_names if record else None)
-    for note in found.notes:
+    notes = tuple(map(shown, found.notes))
+    for note in notes:
         log.warning("%s", note)
-    return ImageSet(key, train, test, content, membership, names, notes=found.notes, divided=found.divided)
+    return ImageSet(key, train, test, content, membership, names, notes=notes, divided=found.divided)
