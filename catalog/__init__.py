@@ -38,7 +38,7 @@ def entries() -> list[Entry]:
     return [_entry(line) for file in _files("models") for line in _lines(file)]
 
 
-@checked(id=one_of("an id of the catalog", str))
+@checked(id=lambda value: value if value == "" else one_of("an id of the catalog", str)(value))
 def entry(id: str) -> Entry:
     """Return the model of an id, or of one that it had before. Raises UsageError with the nearest ids where there is none."""
     start = f'{{"id": {json.dumps(id, ensure_ascii=False)}, '
