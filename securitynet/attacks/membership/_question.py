@@ -109,7 +109,7 @@ class Calibrated:
         return np.arange(len(self.target)) < self.count
 
     def gaps(self) -> tuple[float, list[float]]:
-        """Return how much higher the questioned images score than the unseen: the target's, and each reference's on what it did not hold."""
+        """Return how much higher the questioned images score than the unseen: the target's, and each reference's on what it held not."""
         asked = self.questioned
         own = float(self.target[asked].mean() - self.target[~asked].mean())
         columns = zip(self.references.T, self.held.T, strict=True)
