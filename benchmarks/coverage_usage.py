@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from coverage_cases import Case, Triple, of
 
-from securitynet.metrics import usage
+from securitynet.metrics import means, usage
 
 USES = np.linspace(0, 1, 200)
 KNOWN = ((1000, 1000, 0.6, 0.4), (200, 200, 0.7, 0.3), (5000, 1000, 0.3, 0.1), (1000, 1000, 0.55, 0.5), (100, 50, 0.9, 0.05))
@@ -42,13 +42,24 @@ def cases() -> Iterator[Case]:
 
         yield Case("usage.share_used", f"{n}, {NETWORKS} networks, TPR 0.65 +- {spread:g}, FPR 0.35", networks, exact=True)
 
+    for n in (3, 5, 10):
+
+        def seeds(rng: np.random.Generator, n: int = n) -> Iterator[Triple]:
+            return of(0.7, means.over_seeds("auc", 0.7 + 0.02 * rng.standard_normal(n)))
+
+        def skewed(rng: np.random.Generator, n: int = n) -> Iterator[Triple]:
+            return of(0.02, means.over_seeds("tpr", 0.01 + 0.0025 * rng.gamma(4, 1, n)))
+
+        yield Case("means.over_seeds", f"{n} seeds, normal", seeds, (-math.inf, math.inf))
+        yield Case("means.over_seeds", f"{n} seeds, gamma with skewness 1", skewed, (-math.inf, math.inf))
+
     def gaps(rng: np.random.Generator) -> Iterator[Triple]:
         found = usage.predicted(*(lambda all_: (float(all_[0]) + 0.5, list(all_[1:])))(rng.standard_normal(NETWORKS + 1)))
         yield 0.5, found.low, found.high
 
-    def means(rng: np.random.Generator) -> Iterator[Triple]:
+    def unlike(rng: np.random.Generator) -> Iterator[Triple]:
         found = usage.welch(0.3 + 1.5 * rng.standard_t(4, 300), rng.standard_t(4, 200))
         yield 0.3, found.low, found.high
 
     yield Case("usage.predicted", f"{NETWORKS} networks", gaps, (-math.inf, math.inf))
-    yield Case("usage.welch", "300+200, Student's t with 4 degrees of freedom", means, (-math.inf, math.inf))
+    yield Case("usage.welch", "300+200, Student's t with 4 degrees of freedom", unlike, (-math.inf, math.inf))

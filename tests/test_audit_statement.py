@@ -102,6 +102,7 @@ def test_page_markdown_and_json_hold_the_same(tmp_path: Path) -> None:
     for words in (*record["questions"], *record["population"], *record["answers"], *record["not_concluded"]):
         assert str(html.escape(words, quote=True)).replace("&#x27;", "&#39;") in page and escaped(words) in text
     for number in one.statement.numbers:
+        assert not number.remark or escaped(number.remark) in text
         assert number.text in page and escaped(number.text) in text and escaped(number.interval) in text and number.interval in page
     assert [line["value"] for line in record["numbers"]] == [number.value for number in one.statement.numbers]
     json.dumps(record)
@@ -109,7 +110,7 @@ def test_page_markdown_and_json_hold_the_same(tmp_path: Path) -> None:
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     rows = [replace(row, reason=HOSTILE, attack=HOSTILE, ci_method=HOSTILE, dataset=HOSTILE) for row in membership(300, 1.0)[0]]
-    rows += [replace(row, reason=HOSTILE, ci_method=HOSTILE, params=HOSTILE) for row in of_sets()]
+    rows += [replace(row, reason=HOSTILE, ci_method=HOSTILE, params=json.dumps({"references": HOSTILE})) for row in of_sets()]
     one = audit_of(saved(tmp_path, rows, entry=replace(ENTRY, dataset=HOSTILE)), Contents("here"))
     page, text = one.to_html(), one.to_markdown()
     assert one.statement is not None and any(HOSTILE.strip()[:10] in (number.remark or "") for number in one.statement.numbers)

@@ -80,12 +80,7 @@ def _risk(audit: Audit, one: Risk) -> list[str]:
 
 def _stated(one: Statement) -> list[str]:
     numbers = [
-        tuple(
-            map(
-                escaped,
-                (n.question, n.quantity, n.attack, n.text, n.interval, f"{n.n:,}" if n.n else "–", n.method or "–", n.remark or "–"),
-            )
-        )
+        (n.question, n.quantity, n.attack, n.text, n.interval, f"{n.n:,}" if n.n else "–", n.method or "–", n.remark or "–")
         for n in one.numbers
     ]
     attackers = [(escaped(line.knows), escaped(", ".join(line.attacks))) for line in one.attackers]
