@@ -119,9 +119,8 @@ def _over_seeds(args: argparse.Namespace) -> int:
     for result in plant_recipe(entry, images_for(entry, args.data), recipe, args.output, planned, progress=sys.stderr.isatty()):
         results.append(result)
         if not args.json:
-            numbers = [
-                f"{row.attack} {row.metric} {row.value:.3f}" for row in result.rows if row.attack in attacks and row.value is not None
-            ]
+            own = [row for row in result.rows if row.family == "membership" and row.value is not None]
+            numbers = [f"{row.attack} {row.metric} {row.value:.3f}" for row in own]
             sys.stdout.write(f"{result.entry.id}: {', '.join(numbers)}\n")
             sys.stdout.flush()
     found = summarised(results)
