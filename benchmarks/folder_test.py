@@ -1,4 +1,4 @@
-"""False alarms and power of membership/folder: python benchmarks/folder_test.py [--worlds 8] [--models 5] [--output FILE.jsonl]
+"""False alarms and power of membership/folder: python benchmarks/folder_test.py [--first 0] [--worlds 8] [--models 5] [--output FILE.jsonl]
 
 Small networks on scikit-learn's digits. In each world 300 images are the folder, 300 others are known as unseen, and models are trained
 on 700 of the rest: independent models of the same data, to which the answer is no. One more per world is trained on the folder and 400
@@ -85,13 +85,14 @@ def measured(arm: str, number: int, models: int, cache: ArrayCache, known: set[t
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", type=int, default=8)
+    parser.add_argument("--first", type=int, default=0, help="world to begin with")
     parser.add_argument("--models", type=int, default=5)
     parser.add_argument("--output", type=Path)
     args = parser.parse_args(arguments)
     records = [json.loads(line) for line in args.output.read_text().splitlines()] if args.output and args.output.exists() else []
     known = {(one["arm"], one["world"], one["model"]) for one in records}
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(args.worlds):
+        for number in range(args.first, args.worlds):
             for arm in ARMS:
                 for one in measured(arm, number, args.models, ArrayCache(Path(folder)), known):
                     records.append(one)
