@@ -17,6 +17,7 @@ from functools import cache
 
 import numpy as np
 from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from securitynet import canaries
 from securitynet.metrics import privacy
@@ -30,8 +31,9 @@ def published(found: Guesses, delta: float, miss: float = 0.05) -> float:
     def p_value(epsilon: float) -> float:
         share = 1 / (1 + math.exp(-epsilon))
         largest = total = 0.0
+        chances = stats.binom.pmf(np.arange(found.right), found.made, share)
         for i in range(1, found.right + 1):
-            total += float(stats.binom.pmf(found.right - i, found.made, share))
+            total += float(chances[found.right - i])
             largest = max(largest, total / i)
         return float(stats.binom.sf(found.right - 1, found.made, share)) + 2 * found.canaries * delta * largest
 
@@ -52,7 +54,7 @@ def published_gaussian(found: Guesses, miss: float = 0.05) -> float:
         mu = 1 / (0.001 + 0.01 * i)
         inside, outside = miss * right / count, miss * (made - right) / count
         for left in range(right - 1, -1, -1):
-            more = max(outside, float(stats.norm.cdf(stats.norm.ppf(inside) - mu)))
+            more = max(outside, float(ndtr(ndtri(inside) - mu)))
             inside, outside = inside + left / (made - left) * (more - outside), more
         if inside + outside > made / count:
             return mu
