@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from securitynet.meter import Meter
 
 LOWEST = torch.finfo(torch.float32).min  # stands for -inf, the logit of a class that cannot be; NaN and +inf stay what they are
+
+AHEAD = 2  # batches that are read while the network computes
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +57,7 @@ def sent(asked: Asked, split: Split, book: Book, accelerator: Accelerator, how: 
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
     asked.module.to(accelerator.device)  # here: weights that move in inference mode take no gradients afterwards
-    size = how.batch_size or (512 if accelerator.device.type == "cuda" else 64)
+    size = how.batch_size or min(512 if accelerator.device.type == "cuda" else 64, power_of_two(len(split)))
     while True:
         try:
             own = _own(asked, split, book, accelerator, How(size, how.progress, how.blanks))
@@ -67,6 +72,11 @@ def sent(asked: Asked, split: Split, book: Book, accelerator: Accelerator, how: 
     from accelerate.utils import gather_object
 
     return np.concatenate([part for part in gather_object([own]) if part.shape[1]] or [own])
+
+
+def power_of_two(count: int) -> int:
+    """Return the smallest power of two that is not below `count`: a small split is not filled up with more blank images than its own."""
+    return 1 << max(0, count - 1).bit_length()
 
 
 def known(split: Split, book: Book, accelerator: Accelerator) -> Values | None:
@@ -114,17 +124,66 @@ def _own(asked: Asked, split: Split, book: Book, accelerator: Accelerator, how: 
     if keys is not None:
         left = gathering.known(left, [keys[place] for place in part])
     noted: list[bytes] = []
-    steps = range(0, len(left), network.size)
-    for start in tqdm(steps, desc=f"{asked.label} {split.name}", disable=not how.progress, leave=False):
-        places = left[start : start + network.size]
-        images = split.shown(part[places])
-        found = [key_of(image) for image in images]
-        gathering.offer(places, found, images)
-        noted += found
+    batches = [left[start : start + network.size] for start in range(0, len(left), network.size)]
+    with tqdm(total=len(left), desc=f"{asked.label} {split.name}", unit="img", disable=not how.progress, leave=False) as bar:
+        waits = Waits(bar)
+        for places, (found, images) in zip(batches, read_ahead(split, [part[places] for places in batches], waits), strict=True):
+            gathering.offer(places, found, images)
+            noted += found
+            waits.computed(len(places))
     values = gathering.finished()
     if keys is None and not split.is_plain and len(noted) == len(split):
         book.store.note_order(split.digest, noted)
     return values if values.shape[1] else np.empty((len(part), asked.classes if not len(part) else 0), np.float32)
+
+
+class Waits:
+    """What a pass waits for, as shares of its time: pixels that are still being decoded, or the network."""
+
+    def __init__(self, bar: Any) -> None:
+        self.bar, self.since, self.decode, self.compute = bar, time.perf_counter(), 0.0, 0.0
+
+    def read(self) -> None:
+        """Pixels have come."""
+        self.decode += self._passed()
+
+    def computed(self, images: int) -> None:
+        """The outputs of as many images have come."""
+        self.compute += self._passed()
+        total = max(self.decode + self.compute, 1e-9)
+        self.bar.set_postfix_str(f"waiting {self.decode / total:.0%} for pixels, {self.compute / total:.0%} for the network", refresh=False)
+        self.bar.update(images)
+
+    def _passed(self) -> float:
+        before, self.since = self.since, time.perf_counter()
+        return self.since - before
+
+
+def read_ahead(split: Split, batches: Sequence[np.ndarray], waits: Waits) -> Iterator[tuple[list[bytes], np.ndarray]]:
+    """Yield keys and pixels of the images at each of `batches`; a thread reads the next two meanwhile, where reading costs anything."""
+
+    def read(places: np.ndarray) -> tuple[list[bytes], np.ndarray]:
+        images = split.shown(places)
+        return [key_of(image) for image in images], images
+
+    if split.is_plain or len(batches) < 2:
+        for places in batches:
+            found = read(places)
+            waits.read()
+            yield found
+        return
+    with ThreadPoolExecutor(1, "read-ahead") as reader:
+        coming: deque[Future[tuple[list[bytes], np.ndarray]]] = deque()
+        try:
+            for number in range(len(batches)):
+                while len(coming) <= AHEAD and number + len(coming) < len(batches):
+                    coming.append(reader.submit(read, batches[number + len(coming)]))
+                found = coming.popleft().result()
+                waits.read()
+                yield found
+        finally:
+            for one in coming:
+                one.cancel()
 
 
 class Network:
@@ -143,7 +202,7 @@ class Network:
         """Return the outputs float32 [m, k] for images [m, c, ...] in units of 0..255. Raises LoadError where k is not the classes."""
         if self.layout is None:
             self.layout = self._layout() if self.blanks else torch.contiguous_format
-        pixels = torch.from_numpy(shown).float().div_(255).to(self.device)
+        pixels = self._sent(torch.from_numpy(shown)).float().div_(255)
         count, fill = len(pixels), max(0, self.size - len(pixels)) if self.blanks else 0
         if fill:
             pixels = torch.cat([pixels, pixels.new_zeros(fill, *pixels.shape[1:])])
@@ -152,6 +211,10 @@ class Network:
             values: Values = answer.clamp_min(LOWEST).cpu().numpy()
         check(self.asked, values.shape)
         return values
+
+    def _sent(self, shown: torch.Tensor) -> torch.Tensor:
+        """Bytes go to a GPU from pinned memory, before they become floats: a quarter of them, and the processor does not wait."""
+        return shown.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else shown.to(self.device)
 
     def _layout(self) -> torch.memory_format:
         """Convolutions on a CPU are faster on pixels that lie side by side; networks that flatten with view() refuse them."""

@@ -21,6 +21,7 @@ from securitynet.cache import ArrayCache, cache_root, digest, size_limit
 from securitynet.controls.measured import Controls
 from securitynet.controls.twins import Twins, without_canaries, without_twins
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
+from securitynet.data.prepared import FOLDER, Kept, PixelStore
 from securitynet.data.transform import Transform
 from securitynet.inputs import Data, Defence, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
@@ -115,8 +116,9 @@ class Subject:
             target = defended(target, defence)
         target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), asked={})
         images = images_of(data, target, options)
-        splits = draw(images, Transform.of(target.entry), target.num_classes, options.seed, options.samples)
-        splits = without_canaries(splits, target.folder, Transform.of(target.entry))
+        pixels = Kept(Transform.of(target.entry), PixelStore(options.root / FOLDER, size_limit()))
+        splits = draw(images, pixels, target.num_classes, options.seed, options.samples)
+        splits = without_canaries(splits, target.folder, pixels)
         splits, twins = without_twins(splits, target.cache)
         return cls(target, splits, Accelerator(), options, twins)
 

@@ -13,7 +13,7 @@ import os
 import secrets
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,30 +45,30 @@ class OutputStore:
     Where the disk is full, or the directory cannot be written, the run goes on in memory, which is said once.
     """
 
-    def __init__(self, directory: Path | None, limit: int | None = None) -> None:
-        self.directory, self.limit = directory, limit
+    def __init__(self, directory: Path | None, limit: int | None = None, what: str = "outputs") -> None:
+        self.directory, self.limit, self.what = directory, limit, what
         self.claims = None if directory is None else Claims(directory / ".claims")
         self._books: dict[str, Book] = {}
         self._uncounted = 0
 
-    def book(self, name: str) -> Book:
-        """Return the book of that name, a digest of the model, of what decides its pixels, and of the draw."""
-        return self._books.setdefault(name, Book(self, name))
+    def book(self, name: str, dtype: type[np.generic] = np.float32) -> Book:
+        """Return the book of that name: a digest of the model, of what decides its pixels, and of the draw."""
+        return self._books.setdefault(name, Book(self, name, dtype))
 
     @property
     def writable(self) -> bool:
         """Whether outputs are kept on disk."""
         return self.claims is not None
 
-    @contextlib.contextmanager
-    def writing(self, folder: Path) -> Iterator[None]:
-        """Hold the lock of a folder; an error of the disk ends the block, and from then on all stays in memory."""
+    def write(self, folder: Path, work: Callable[[], object]) -> None:
+        """Call `work` under the lock of a folder; after an error of the disk, there or on the way, all stays in memory."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
-                yield
+                work()
         except OSError as error:
-            log.warning("outputs are no longer kept on disk, the run goes on without: %s (%s)", self.directory, error.strerror or error)
+            reason = error.strerror or error
+            log.warning("%s are no longer kept on disk, the run goes on without: %s (%s)", self.what, self.directory, reason)
             self.claims = None
 
     def order(self, name: str, count: int) -> list[bytes] | None:
@@ -84,8 +84,7 @@ class OutputStore:
         """Note the keys of a split: its images need not be read to know their outputs."""
         if self.directory is not None and self.writable:
             folder, data = self.directory / name[:2], b"".join(keys)
-            with self.writing(folder):
-                _write(folder / f"{name}{ORDER}", 0, data)
+            self.write(folder, lambda: _write(folder / f"{name}{ORDER}", 0, data))
             self.wrote(len(data))
 
     def wrote(self, size: int, last: bool = False) -> None:
@@ -93,17 +92,18 @@ class OutputStore:
         self._uncounted += size
         if self.directory is None or self.limit is None or not self.writable or self._uncounted < (1 if last else COUNTED):
             return
-        with self.writing(self.directory / ".claims"):
-            count_in(self.directory, self._uncounted, self.limit)
+        directory, size, limit = self.directory, self._uncounted, self.limit
+        self.write(directory / ".claims", lambda: count_in(directory, size, limit))
         self._uncounted = 0
 
 
 class Book:
-    """The outputs of one model by the key of the image. What is not on disk is in memory."""
+    """The outputs of one model by the key of the image, or other rows of one width and type. What is not on disk is in memory."""
 
-    def __init__(self, store: OutputStore, name: str) -> None:
+    def __init__(self, store: OutputStore, name: str, dtype: type[np.generic] = np.float32) -> None:
         self.store = store
         self.name = name
+        self.dtype = np.dtype(dtype)
         self._rows: dict[bytes, int] = {}
         self._sums: list[int] = []
         self._memory: dict[bytes, Values] = {}
@@ -131,7 +131,7 @@ class Book:
                     self._rows.pop(keys[place], None)
         known = np.zeros(len(keys), np.bool_)
         known[list(found)] = True
-        return known, np.stack([found[place] for place in sorted(found)]) if found else np.empty((0, self._width), np.float32)
+        return known, np.stack([found[place] for place in sorted(found)]) if found else np.empty((0, self._width), self.dtype)
 
     def missing(self, keys: Sequence[bytes]) -> int:
         """Return how many different images of `keys` have no outputs here."""
@@ -149,7 +149,7 @@ class Book:
                     self._begin(head)
                 file.seek(HEAD.size + len(self._sums) * RECORD.itemsize)
                 written = file.read()
-                room = paths[1].stat().st_size // (4 * self._width) - len(self._sums) if self._width else 0
+                room = paths[1].stat().st_size // (self.dtype.itemsize * self._width) - len(self._sums) if self._width else 0
         except OSError:  # none yet, or deleted to make room
             return self._begin(b"")
         records = np.frombuffer(written, RECORD, max(0, min(room, len(written) // RECORD.itemsize)))
@@ -164,12 +164,15 @@ class Book:
         The others are known later, or free again. Nobody waits while it holds a claim.
         """
         mine, claims, folder = np.ones(len(keys), np.bool_), self.store.claims, self._folder()
+
+        def claim(claims: Claims) -> None:
+            self.refresh()
+            taken = claims.others(self.name, KEY)
+            mine[:] = [not self._has(key) and key not in taken for key in keys]
+            claims.make(self.name, [key for key, own in zip(keys, mine, strict=True) if own])
+
         if claims is not None and folder is not None:
-            with self.store.writing(folder):
-                self.refresh()
-                taken = claims.others(self.name, KEY)
-                mine[:] = [not self._has(key) and key not in taken for key in keys]
-                claims.make(self.name, [key for key, own in zip(keys, mine, strict=True) if own])
+            self.store.write(folder, lambda: claim(claims))
         try:
             yield mine
         finally:
@@ -179,14 +182,16 @@ class Book:
 
     def add(self, keys: Sequence[bytes], values: Values) -> None:
         """Store outputs float32 [n, k] under their keys [n]."""
-        data, folder = np.ascontiguousarray(values, np.float32), self._folder()
+        data, folder = np.ascontiguousarray(values, self.dtype), self._folder()
         if self.store.writable and folder is not None and len(keys):
-            with self.store.writing(folder):
-                self.refresh()
-                self._append(keys, data)
-                self.refresh()
+            self.store.write(folder, lambda: self._add(keys, data))
             self.store.wrote(data.nbytes + len(keys) * RECORD.itemsize)
         self._memory.update((key, row) for key, row in zip(keys, data, strict=True) if key not in self._rows)
+
+    def _add(self, keys: Sequence[bytes], values: Values) -> None:
+        self.refresh()
+        self._append(keys, values)
+        self.refresh()
 
     def _append(self, keys: Sequence[bytes], values: Values) -> None:
         """Write values behind the last whole row, then their keys; what an unfinished write left behind is overwritten."""
@@ -197,17 +202,17 @@ class Book:
         records["key"] = np.frombuffer(b"".join(keys), f"V{KEY}")
         records["sum"] = [zlib.crc32(row.data) for row in values]
         head = self._head if count else HEAD.pack(MAGIC, values.shape[1], secrets.token_bytes(8))
-        _write(paths[1], count * 4 * values.shape[1], values.tobytes())
+        _write(paths[1], count * self.dtype.itemsize * values.shape[1], values.tobytes())
         if not count:
             _write(paths[0], 0, head)
         _write(paths[0], HEAD.size + count * RECORD.itemsize, records.tobytes())
 
     def _read(self, first: int, count: int) -> Values:
         """Return rows `first` to `first + count` of the values, fewer where the file is gone or was cut."""
-        flat, paths = np.empty(0, np.float32), self._paths()
+        flat, paths = np.empty(0, self.dtype), self._paths()
         if paths is not None:
             with contextlib.suppress(OSError):
-                flat = np.fromfile(paths[1], np.float32, count * self._width, offset=first * 4 * self._width)
+                flat = np.fromfile(paths[1], self.dtype, count * self._width, offset=first * self.dtype.itemsize * self._width)
                 os.utime(paths[1])  # used now: the books that were not used for longest make room
         return flat[: len(flat) // self._width * self._width].reshape(-1, self._width)
 

@@ -64,10 +64,11 @@ def pixel_notes(part: Split | None) -> tuple[str, ...]:
     """Say what a library's own transform decided, and how its other implementation in use differs."""
     from securitynet.data.published import Published
 
-    if part is None or not isinstance(part.transform, Published):
+    rule = None if part is None else getattr(part.transform, "rule", part.transform)
+    if not isinstance(rule, Published):
         return ()
-    compared = part.transform.compared()
-    return (f"pixels: {part.transform.description}{f'; {compared}' if compared else ''}",)
+    compared = rule.compared()
+    return (f"pixels: {rule.description}{f'; {compared}' if compared else ''}",)
 
 
 def judge(entry: Entry, outputs: Outputs, part: str = "test") -> tuple[str | None, list[str]]:

@@ -302,3 +302,13 @@ def test_the_bill_counts_blanks_and_goes_on_after_an_interruption(tmp_path: Path
     with open(tmp_path / "bill.jsonl", "ab") as file:
         file.write(b'{"images": 3')  # a process that was killed
     assert later.bill.images == 135 and later.own.images == 5 and later.bill.money == 0.25 and later.bill.seconds > 1.5
+
+
+def test_a_directory_that_cannot_be_made_leaves_the_run_without_a_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("no folder")
+    book = OutputStore(tmp_path / "file" / "outputs", 1000).book("00" * 32)
+    with book.claimed([b"k" * 16]) as mine:
+        assert mine.tolist() == [True]
+    book.add([b"k" * 16], np.ones((1, 3), np.float32))
+    assert book.get([b"k" * 16])[1].tolist() == [[1, 1, 1]]
+    assert caplog.text.count("outputs are no longer kept on disk") == 1

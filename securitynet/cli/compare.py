@@ -83,13 +83,17 @@ def _show_grid(models: Sequence[Saved], metric: str, as_json: bool) -> int:
 def _cell(row: Row | None) -> str:
     if row is None or row.value is None:
         return "-"
-    return f"{row.value:.3f}" if row.ci_low is None else f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]"
+    from securitynet.report.numbers import ends
+
+    return f"{row.value:.3f} {ends(row.ci_low, row.ci_high, '.3f')}".rstrip()
 
 
 def _show(one: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from securitynet.report.numbers import ends
 
     console = Console()
     console.print(Text.assemble((one.first.entry.id, "bold"), " and ", (one.second.entry.id, "bold")))
@@ -102,7 +106,7 @@ def _show(one: Comparison) -> None:
         table.add_column(name, justify="left" if name in ("attack", "metric") else "right", no_wrap=name != "attack", overflow="fold")
     shown = ""
     for line in one.differences:
-        interval = "-" if line.ci_low is None else f"[{line.ci_low:+.3f}, {line.ci_high:+.3f}]"
+        interval = ends(line.ci_low, line.ci_high, "+.3f") or "-"
         p = "-" if line.p is None else f"{line.p:.2g}"
         name, shown = ("" if line.label == shown else line.label), line.label
         numbers = [f"{line.first:.3f}", f"{line.second:.3f}", f"{line.difference:+.3f}", interval, p]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from securitynet.data.prepared import beside
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry
 from securitynet.errors import Skipped
@@ -106,7 +107,7 @@ def public(name: str, model: Target, splits: Splits) -> OutModel:
         raise Skipped(f"an out-model needs training and test images: {splits.missing}")
     if model.num_classes != splits.num_classes:
         raise Skipped(f"{name} cannot be an out-model: it knows {model.num_classes} classes, the model under test {splits.num_classes}")
-    pixels = Transform.of(model.entry)
+    pixels = beside(splits.members.transform, Transform.of(model.entry))
     parts = {side: replace(getattr(splits, side), transform=pixels) for side in SIDES}
     everything = np.ones(len(splits.members), bool), np.ones(len(splits.non_members), bool)
     return OutModel(name, (model,), (replace(splits, **parts),), (everything,))

@@ -34,6 +34,8 @@ class Images(Protocol):
 class ArrayImages:
     """Images that lie in memory: uint8 [n, h, w], [n, h, w, c] or [n, d, h, w]."""
 
+    threads = True  # several images may be read at the same time
+
     def __init__(self, pixels: np.ndarray, labels: np.ndarray, fingerprint: str | None = None) -> None:
         self.pixels, self.labels = pixels, np.asarray(labels, dtype=np.int64).reshape(-1)
         if len(self.pixels) != len(self.labels):
@@ -101,7 +103,9 @@ class Split:
         if isinstance(self.images, ArrayImages) and self.images.pixels.dtype == np.uint8:
             batch = self.transform.batch(self.images.pixels[chosen])
         if batch is None:
-            batch = np.stack([self.transform(self.images[int(index)]) for index in chosen])
+            from securitynet.data.prepared import prepared
+
+            batch = prepared(self.images, self.transform, chosen)
         return batch
 
     def pixels(self, positions: Any) -> torch.Tensor:

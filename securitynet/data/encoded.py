@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -39,14 +40,18 @@ class Source(Protocol):
 class EncodedImages:
     """Images that are decoded when asked for, all to one mode: L where `grey`, else RGB. Labels int64 [n]."""
 
+    threads = True  # several images may be decoded at the same time; the source gives one after the other
+
     def __init__(self, source: Source, labels: np.ndarray, fingerprint: str, grey: bool) -> None:
         self.source, self.labels, self.fingerprint, self.grey = source, labels, fingerprint, grey
+        self._reading = Lock()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Image:
-        name, data = self.source[index]
+        with self._reading:
+            name, data = self.source[index]
         picture = decode(name, data)
         try:
             picture = eight_bit(picture, self.grey)

@@ -14,7 +14,7 @@ Values = NDArray[np.float64]
 RESAMPLES = 2000
 CHUNK = 4_000_000  # counts drawn at a time
 HALF = 0.5  # of a sample, added at each end of a known range
-FEWEST = 20  # effective number of squared deviations below which 90 to 93 % are covered
+FEWEST, SMALL = 20, 8  # effective number of squared deviations (and of few values, one in eight) below which the upper end fails
 
 
 def over_seeds(metric: str, values: Values) -> Estimate:
@@ -38,7 +38,7 @@ def mean(metric: str, values: Values, seed: int = 0) -> Estimate:
 
     Skewed numbers, as divergences are, need it: the percentile bootstrap covers too rarely. Values that are all equal show no
     spread, which is no interval: its ends are None. Where few values decide the spread (a lognormal's logarithms spread by 1.5 and
-    more) this interval covers 90 to 93 % and no interval without a bound on the values does better; the reason then says so.
+    more) both ends together cover 90 to 93 %, for a larger value may not have been seen: the upper end is then None, with the reason.
     """
     n = len(values)
     if n == 0:
@@ -47,10 +47,10 @@ def mean(metric: str, values: Values, seed: int = 0) -> Estimate:
     if n < 2 or spread <= 1e-12 * max(1.0, abs(centre)):
         return Estimate(metric, centre, n, reason="all samples have the same value: no interval" if n > 1 else "one sample")
     low, high = np.quantile(_studentised((values - centre) / spread, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    ends = centre - float(high) * spread, centre - float(low) * spread
     counting = n / float((((values - centre) / spread) ** 4).mean())  # as many equal squared deviations would spread the variance so
-    few = f"few of the {n:,} values decide the spread: the interval may be too short" if counting < FEWEST else None
-    return Estimate(metric, centre, n, *ends, "bootstrap-t", few)
+    few = f"few of the {n:,} values decide the spread: no upper end" if counting < min(FEWEST, n / SMALL) else None
+    top = None if few else centre - float(low) * spread
+    return Estimate(metric, centre, n, centre - float(high) * spread, top, "bootstrap-t", few)
 
 
 def _studentised(values: Values, seed: int) -> Values:

@@ -10,6 +10,7 @@ import numpy as np
 from securitynet.cache import ArrayCache
 from securitynet.data import Splits
 from securitynet.data.dataset import find
+from securitynet.data.prepared import beside
 from securitynet.data.transform import Transform
 from securitynet.errors import Skipped, UsageError
 from securitynet.references.maker import Change
@@ -63,7 +64,7 @@ def public_answers(public: Public, splits: Splits, accelerator: Accelerator, cac
     for name in public.models:
         target = _loaded(name, splits, cache)
         asked = target if change is None else target.wrap(change)
-        shown = [replace(part, transform=Transform.of(target.entry)) for part in parts]
+        shown = [replace(part, transform=beside(part.transform, Transform.of(target.entry))) for part in parts]
         logits.append(np.concatenate([query(asked, part, accelerator).logits for part in shown]))
     labels = np.concatenate([part.labels for part in parts]).astype(np.int64)
     return References(np.stack(logits), np.zeros((len(labels), public.count), dtype=bool), labels)

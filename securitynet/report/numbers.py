@@ -121,9 +121,14 @@ def cell(row: Row) -> Cell:
         return Cell("–", reason=row.reason or row.status)
     whole = is_whole(row.metric)
     digits = f"{row.value:,.0f}" if whole else f"{row.value:.4f}"
-    low, high = row.ci_low, row.ci_high
-    interval = "" if low is None or high is None else f"[{low:,.0f}, {high:,.0f}]" if whole else f"[{low:.3f}, {high:.3f}]"
-    return Cell(digits, interval, row.reason or "")
+    return Cell(digits, ends(row.ci_low, row.ci_high, ",.0f" if whole else ".3f"), row.reason or "")
+
+
+def ends(low: float | None, high: float | None, form: str) -> str:
+    """Return an interval's ends in one format, "at least LOW" or "at most HIGH" where one is missing, "" where both are."""
+    if low is None or high is None:
+        return "" if low is high else f"at most {high:{form}}" if low is None else f"at least {low:{form}}"
+    return f"[{low:{form}}, {high:{form}}]"
 
 
 def _count(row: Row) -> str:
