@@ -22,7 +22,7 @@ from securitynet.attacks.membership._question import Calibrated, Question
 from securitynet.attacks.membership.folder import Folder
 from securitynet.attacks.membership.loss import Loss
 from securitynet.attacks.membership.near_copies import NearCopies, trimmed
-from securitynet.attacks.membership.usage import Usage, UsageEvidence
+from securitynet.attacks.membership.usage import Usage, UsageEvidence, _shift
 from securitynet.attacks.resolve import code_of
 from securitynet.cache import ArrayCache
 from securitynet.cli import main
@@ -191,6 +191,18 @@ def test_a_shift_of_the_set_withholds_the_share() -> None:
     found = UsageEvidence(rng.normal(1, 1, 200), rng.normal(0, 1, 200), 0.5, usage.counted(180, 200), "networks", "the set is not like")
     share = found.metrics()[0]
     assert share.value is None and share.ci_low is None and share.reason == "the set is not like"
+
+
+def test_a_shift_is_what_networks_without_the_images_see() -> None:
+    rng = np.random.default_rng(4)
+    held = np.tile([True, False], (400, 2))
+    kind = np.arange(400) < 200
+    alike, apart = (rng.random((400, 4)) < np.where(kind, share, 0.3)[:, None] for share in (0.3, 0.6))
+    assert _shift(alike, held, kind, ~kind) is None
+    found = _shift(apart, held, kind, ~kind)
+    assert found is not None and "not like the unseen images" in found
+    same = np.repeat(rng.random((400, 1)) < np.where(kind, 0.36, 0.3)[:, None], 4, axis=1)  # copies of one network add nothing
+    assert (_shift(same, held, kind, ~kind) is None) == (_shift(same[:, :2], held[:, :2], kind, ~kind) is None)
 
 
 def test_too_few_or_missing_images_and_bad_settings(target: Target, accelerator: Accelerator, tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ class Question:
         unseen = splits.non_members
         questioned = splits.members if images is None else _read(target, splits, images)
         if unseen is None or questioned is None:
-            raise Skipped(f"needs the images in question and some that the model has surely not seen: {splits.missing}")
+            raise Skipped(
+                f"needs the images in question and some that the model has surely not seen: {splits.missing or 'none were found'}"
+            )
         known = splits.members if images is not None and splits.membership != "unknown" else None
         if known is not None:
             known = _without(known, questioned)

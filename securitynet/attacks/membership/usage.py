@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from securitynet.attacks.membership import Scores, half
 from securitynet.attacks.membership._formulas import log_odds
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from securitynet.data import Splits
 
+Mask = NDArray[np.bool_]
 SUITES = ()
 BY_NETWORKS = "reference networks trained here, as if the model were one of their kind"
 BY_MEMBERS = "known members, as if the set were like them"
@@ -122,22 +124,26 @@ def _by_networks(found: Calibrated) -> UsageEvidence:
     rest = ~learned & found.questioned
     rates = [float(above[rest & held].mean()) for above, held in zip(called.T, found.held.T, strict=True)]
     n = int(found.held[rest].sum() / len(rates))
-    alarms = [called[kind][~found.held[kind]] for kind in (rest, ~learned & ~found.questioned)]
     return UsageEvidence(
-        found.target[found.questioned], found.target[~found.questioned], threshold, carried_over(rates, n), BY_NETWORKS, _shift(*alarms)
+        found.target[found.questioned],
+        found.target[~found.questioned],
+        threshold,
+        carried_over(rates, n),
+        BY_NETWORKS,
+        _shift(called, found.held, rest, ~learned & ~found.questioned),
     )
 
 
-def _shift(questioned: np.ndarray, unseen: np.ndarray) -> str | None:
-    """Say that networks which held neither are alarmed by the set more, or less, often than by the unseen images (99 % confidence).
+def _shift(called: Mask, held: Mask, questioned: Mask, unseen: Mask) -> str | None:
+    """Say that networks which held neither call the set members more, or less, often than the unseen images (95 % interval).
 
-    Networks share images, so the counts are taken as one network's.
+    `called` and `held` are bool [n, k], the others choose images [n]. All networks are about the same images, so each image counts
+    once, with the mean over the networks.
     """
-    first, second = ((round(float(one.mean()) * len(one)), len(one)) for one in (questioned, unseen))
+    means = [float(called[kind][~held[kind]].mean()) for kind in (questioned, unseen)]
+    first, second = ((round(mean * int(kind.sum())), int(kind.sum())) for mean, kind in zip(means, (questioned, unseen), strict=True))
     found = difference(SET_FPR, first, second)
     if found.ci_low is None or found.ci_high is None or found.ci_low <= 0 <= found.ci_high:
         return None
-    return (
-        f"the set is not like the unseen images: networks that held neither call {first[0] / first[1]:.1%} of the one and "
-        f"{second[0] / second[1]:.1%} of the other members"
-    )
+    said = f"networks that held neither call {means[0]:.1%} of the one and {means[1]:.1%} of the other members"
+    return f"the set is not like the unseen images: {said}"
