@@ -102,7 +102,8 @@ def welch(questioned: Scores, unseen: Scores, level: float = LEVEL) -> Gap:
     ends = stats.ttest_ind(questioned, unseen, equal_var=False).confidence_interval(level)
     p = float(found.pvalue) if math.isfinite(found.pvalue) else 1.0
     value = float(questioned.mean() - unseen.mean())
-    return Gap(value, *(float(end) if math.isfinite(end) else value for end in ends), p)
+    low, high = (float(end) if math.isfinite(end) else value for end in ends)
+    return Gap(value, low, high, p)
 
 
 def predicted(gap: float, others: Sequence[float], level: float = LEVEL) -> Gap:
