@@ -112,8 +112,9 @@ def _over_seeds(args: argparse.Namespace) -> int:
 
     attacks = tuple(args.attacks or (["membership/loss"] if args.canaries is None else ["membership/canaries"]))
     planned = Planned(args.seeds, attacks, args.canaries, args.canary_kind, args.cache_dir)
-    decay = {"weight_decay": 0.0} if args.canaries is not None else {}
-    recipe = replace(Planting().recipe, epochs=args.epochs, seed=args.seed, **decay)
+    recipe = replace(Planting().recipe, epochs=args.epochs, seed=args.seed)
+    if args.canaries is not None:
+        recipe = replace(recipe, weight_decay=0.0)
     entry = described(args.name, record_of(args))
     results = []
     for result in plant_recipe(entry, images_for(entry, args.data), recipe, args.output, planned, progress=sys.stderr.isatty()):
