@@ -156,11 +156,12 @@ def load_catalog(config: str = "models", revision: str | None = None, repo: str 
     """Return one config (models, papers, datasets, results or projects) as a `datasets.Dataset`.
 
     Without `revision` and `repo` it is the catalog that ships with the package, else that commit, tag or branch (default `main`) of
-    that repo (default `securitynet/catalog`) on the Hub. Raises UsageError for an unknown config, DownloadError.
+    that repo (default `securitynet/catalog`) on the Hub. Raises UsageError for a config that is unknown, or that this revision does not
+    have, DownloadError.
     """
     if config not in CONFIGS:
         raise unknown("config", config, CONFIGS)
-    return _loaded(_folder(revision, repo), config)
+    return _loaded(_folder(revision, repo), config, f"revision {revision or 'main'!r} of {repo or HUB_ID}")
 
 
 @checked(entry=TEXT)
@@ -206,11 +207,20 @@ def _pushed(folder: Path) -> datasets.Dataset:
     return to_dataset([Row.from_record(record) for record in records])
 
 
-def _loaded(folder: str, config: str) -> datasets.Dataset:
+def _loaded(folder: str, config: str, name: str = "the catalog") -> datasets.Dataset:
     import datasets
 
+    from securitynet.errors import UsageError
+
     datasets.config.USE_PARQUET_EXPORT = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # each would ask a second host
-    return datasets.load_dataset(folder, config, split="train")
+    try:
+        return datasets.load_dataset(folder, config, split="train")
+    except (ValueError, FileNotFoundError):  # of a release from before there was such a config, or of a repo that is no catalog
+        there = [one for one in CONFIGS if one in datasets.get_dataset_config_names(folder)]
+        if config in there:
+            raise
+        choice = f"choose from {', '.join(there)}, or another revision" if there else "it is no catalog of models"
+        raise UsageError(f"{name} has no config {config!r}; {choice}") from None
 
 
 def _folder(revision: str | None, repo: str | None) -> str:

@@ -111,6 +111,11 @@ def _codes(pixels: Tensor) -> NDArray[np.uint64]:
     return np.array([int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "big") for row in rows], np.uint64)
 
 
+def codes_of(split: Split) -> NDArray[np.uint64]:
+    """Return hashes [n] of the pixels that a model is shown: equal images have equal ones."""
+    return np.concatenate([np.empty(0, np.uint64), *(_codes(pixels) for pixels in _chunks(split))])
+
+
 def _kept(part: Split, mask: NDArray[np.bool_]) -> Split:
     return replace(part, indices=part.indices[mask], labels=part.labels[mask])
 
@@ -122,12 +127,12 @@ def without_canaries(splits: Splits, folder: Path | None, transform: Pixels) -> 
         return splits
     held = load(path)
     canaries = Split("canaries", ArrayImages(held.images, held.labels), np.arange(len(held)), held.labels, transform)
-    codes = np.concatenate([_codes(pixels) for pixels in _chunks(canaries)])
+    codes = codes_of(canaries)
     rest: dict[str, Any] = {}
     for name in ("members", "non_members", "queries", "test"):
         part = getattr(splits, name)
         if part is not None and len(part):
-            rest[name] = _kept(part, ~np.isin(np.concatenate([_codes(pixels) for pixels in _chunks(part)]), codes))
+            rest[name] = _kept(part, ~np.isin(codes_of(part), codes))
     return replace(splits, **rest)
 
 
