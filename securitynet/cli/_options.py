@@ -38,6 +38,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add_record(parser)
 
 
+def add_precision(parser: Any) -> None:
+    """Add what makes passes on a GPU faster."""
+    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), default="fp32", help="precision on a GPU, recorded (default fp32)")
+    parser.add_argument("--channels-last", action="store_true", help="memory layout on a GPU, recorded")
+
+
 def add_record(parser: argparse.ArgumentParser) -> None:
     """Add what describes a file that is not in the catalog."""
     local = parser.add_argument_group("a local file that is not in the catalog", "either a record, or the facts one by one")
