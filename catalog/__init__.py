@@ -15,6 +15,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from securitynet.arguments import TEXT, checked, one_of
 from securitynet.entry import Entry
 from securitynet.errors import unknown
 from securitynet.paper import Paper
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 CONFIGS = ("models", "papers", "datasets", "results", "projects")
 HUB_ID = "securitynet/catalog"
 # columns that hold JSON text
-JSON = ("sources", "architecture_args", "processor", "known_by", "paper_record", "params", "versions", "record")
+JSON = ("sources", "architecture_args", "keys", "processor", "known_by", "paper_record", "params", "versions", "record")
 ORDER = {name: place for place, name in enumerate(dtypes_of(Entry))}
 DECODE = json.JSONDecoder().raw_decode
 ID_START = '{"id": "'
@@ -37,6 +38,7 @@ def entries() -> list[Entry]:
     return [_entry(line) for file in _files("models") for line in _lines(file)]
 
 
+@checked(id=lambda value: value if value == "" else one_of("an id of the catalog", str)(value))
 def entry(id: str) -> Entry:
     """Return the model of an id, or of one that it had before. Raises UsageError with the nearest ids where there is none."""
     start = f'{{"id": {json.dumps(id, ensure_ascii=False)}, '
@@ -57,6 +59,7 @@ def ids() -> list[str]:
     return [_id(line) for file in _files("models") for line in _lines(file)]
 
 
+@checked()
 def list_models(
     pattern: str | None = None,
     *,
@@ -148,6 +151,7 @@ def parsed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: json.loads(value) if name in texts else value for name, value in record.items()}
 
 
+@checked(config=one_of(f"one of {', '.join(CONFIGS)}", str))
 def load_catalog(config: str = "models", revision: str | None = None, repo: str | None = None) -> datasets.Dataset:
     """Return one config (models, papers, datasets, results or projects) as a `datasets.Dataset`.
 
@@ -160,6 +164,7 @@ def load_catalog(config: str = "models", revision: str | None = None, repo: str 
     return _loaded(_folder(revision, repo), config, f"revision {revision or 'main'!r} of {repo or HUB_ID}")
 
 
+@checked(entry=TEXT)
 def load_results(
     dataset: str | None = None,
     *,

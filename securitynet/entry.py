@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from securitynet import plausible
+from securitynet.arguments import described
 from securitynet.errors import UsageError, unknown
 from securitynet.schema import column, dtypes_of, features_of
 
@@ -54,8 +56,14 @@ class Entry:
     architecture: str | None = column("string", "`timm:NAME`, `torchvision:NAME`, `pytorchcv:NAME`, `nets:NAME` or the source's own name")
     architecture_args: str | None = column("json", "JSON object of the constructor's arguments: numbers, booleans, registered names")
     family: str | None = column("string", "architecture family, lower case (resnet, vgg, vision_transformer, ...)")
-    state_key: str | None = column("string", "key of the state dict in the checkpoint; `/` leads further in, a number into a list")
+    state_key: str | None = column(
+        "string", "key of the state dict in the checkpoint; `/` leads further in, a number into a list; `a|b|` is a, else b, else the top"
+    )
     drop_prefixes: tuple[str, ...] | None = column("list:string", "prefixes removed from the keys of the state dict, in this order")
+    keys: str | None = column(
+        "json",
+        "JSON list of [pattern, replacement] for the state dict's keys, applied in turn; null drops a key; `in order` at its end: by place",
+    )
     output: str | None = column("string", "what the published network returns: logits, probabilities or log_probabilities", "logits")
     # what it classifies
     task: str | None = column("string", "single-label or multi-label", "single-label")
@@ -112,6 +120,9 @@ class Entry:
     hub_id: str | None = column("string", "model repo on the Hub")
     base_model: str | None = column("string", "model that this one was made from, ORG/NAME; that of an adapter with @commit")
     weights_url: str | None = column("string", "address of the file")
+    more_weights: tuple[str, ...] | None = column(
+        "list:string", "addresses of further files of the same model; the tensors of all go under models.0., models.1., ... in this order"
+    )
     mirrors: tuple[str, ...] | None = column("list:string", "other addresses of the same file")
     dead_urls: tuple[str, ...] | None = column("list:string", "addresses that no longer offer it, each with why")
     weights_file: str | None = column("string", "file name at the address, or in the model repo")
@@ -145,6 +156,24 @@ class Entry:
         """How far the weights are pinned: see pin()."""
         return pin({"integrity": self.integrity, "weights_url": self.weights_url, "revision": self.revision})
 
+    @property
+    def classes(self) -> int | None:
+        """Classes of what an evaluation reads, after the class map; a single output tells two apart. None where not recorded."""
+        if self.class_map == "list" and self.num_classes is not None:
+            return len(self.class_list or ())
+        if self.num_classes is None or self.num_classes == 1:
+            return self.num_classes and 2
+        return self.num_classes - (self.class_map == "background-first")
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of those classes, where `labels` has as many as there are outputs."""
+        if self.labels is None or len(self.labels) != self.num_classes:
+            return None
+        if self.class_map == "list":
+            return tuple(self.labels[output] for output in self.class_list or () if 0 <= output < len(self.labels))
+        return self.labels[self.class_map == "background-first" :]
+
     def to_record(self) -> dict[str, Any]:
         """Return the entry as a JSON object with every column present, lists for tuples."""
         values = {column_.name: getattr(self, column_.name) for column_ in fields(self)}
@@ -156,14 +185,43 @@ class Entry:
 
         Raises UsageError that names the record, the column and the valid values.
         """
-        label = record.get("id") or "record without an id"
-        known = dtypes_of(cls)
-        values: dict[str, Any] = {}
-        for key, value in record.items():
-            if key not in known:
-                raise UsageError(f"{label}: {unknown('column', key, known)}")
-            values[key] = None if value is None else typed(label, key, known[key], value)
-        return cls(**values)
+        entry = cls(**checked_columns(record))
+        check_entry(entry)
+        return entry
+
+
+def check_entry(entry: Entry, partial: bool = False) -> None:
+    """Raise UsageError where columns of an entry that decide pixels and classes cannot be meant so. `partial`: others are added yet."""
+    named = f"{entry.id}: " if entry.id else ""
+    for name in ("channel_order", "class_map", "crop", "interpolation", "output"):
+        if (value := getattr(entry, name)) is not None and value not in CHOICES[name]:
+            raise UsageError(f"{named}{name} {described(value)} is not one of {', '.join(CHOICES[name])}")
+    if (problem := plausible.problem(entry, partial)) is not None:
+        raise UsageError(f"{named}{problem}")
+
+
+def columns(value: Any) -> Any:
+    """The rule of an argument that is an entry, some of its columns or None: they must exist, and hold what can be meant.
+
+    Raises ValueError, UsageError.
+    """
+    if value is None or isinstance(value, Entry):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError("a mapping of columns of an entry, such as {'input_size': [3, 32, 32]}, or None")
+    check_entry(Entry(**checked_columns({key: one for key, one in value.items() if one is not None})), partial=True)
+    return value
+
+
+def checked_columns(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a record, each checked by itself. Raises UsageError."""
+    if not isinstance(record, Mapping):
+        raise UsageError(f"a record must be a mapping of columns, not {described(record)}")
+    label = record.get("id") or "record without an id"
+    known = dtypes_of(Entry)
+    if strange := next((key for key in record if key not in known), None):
+        raise UsageError(f"{label}: {unknown('column', str(strange), known)}")
+    return {key: None if value is None else typed(label, key, known[key], value) for key, value in record.items()}
 
 
 def pin(record: Mapping[str, Any]) -> str:
@@ -174,13 +232,13 @@ def pin(record: Mapping[str, Any]) -> str:
 
 
 def typed(label: str, key: str, dtype: str, value: Any) -> Any:
-    """Return `value` checked against the column's type and choices; lists become tuples, objects in JSON columns text.
+    """Return `value` checked against the column's type and choices; lists become tuples, objects and lists in JSON columns text.
 
     Raises UsageError that begins with `label` and names the column.
     """
     if value is None:
         return None
-    if dtype == "json" and isinstance(value, Mapping):
+    if dtype == "json" and isinstance(value, Mapping | list):
         value = json.dumps(value, sort_keys=True, separators=(",", ":"))
     is_list = dtype.startswith("list:")
     kind = PYTHON_TYPES[dtype.removeprefix("list:")]
