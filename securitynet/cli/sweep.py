@@ -24,7 +24,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet.cli import DONE, FAILED, is_main_process
+from securitynet.cli import DONE, FAILED, INTERRUPTED, is_main_process
+from securitynet.cli import _clusters as clusters
 from securitynet.cli._options import add_json, print_json
 from securitynet.cli._sweeps import show_plan, show_status
 from securitynet.errors import UsageError
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 HELP = "evaluate many models; resume, shard, distribute"
 FILTERS = ("dataset", "family", "source", "purpose")
-INTERRUPTED = 130
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +67,7 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     parser.add_argument("--shard", metavar="I/N", help="do only part I of N (I from 1), in a directory of its own in DIR")
     _configure_machine(parser)
+    clusters.configure(parser)
     add_json(parser)
 
 
@@ -87,8 +88,6 @@ def _configure_machine(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--test-every", type=float, default=60, metavar="S", help="seconds between two tests then (default 60)")
     machine.add_argument("--processes", type=int, metavar="N", help="that work on a model together (default: one per GPU, with ray one)")
     machine.add_argument("--threads", type=int, metavar="N", help="of each process on the CPU (default: all cores)")
-    machine.add_argument("--engine", choices=("serial", "ray"), default="serial", help="ray: several models at once (securitynet[ray])")
-    machine.add_argument("--workers", type=int, default=2, metavar="N", help="models at once with --engine ray (default 2)")
     machine.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default $SECURITYNET_CACHE)")
     machine.add_argument(
         "--cache-limit", metavar="SIZE", help="of the answers kept, such as 20GB (default $SECURITYNET_CACHE_LIMIT, or 50GB)"
@@ -185,9 +184,8 @@ def _sweep(args: argparse.Namespace, jobs: list[Job], folder: Path) -> int:
     live = sys.stderr.isatty()
     with contextlib.ExitStack() as stack:
         watcher = stack.enter_context(Live(settings, sys.stderr)) if live else Lines(settings, sys.stderr)
-        finished = sweep(
-            jobs, settings, folder, watcher, How(args.retry_failed, args.engine, args.workers, args.shard, args.patience, args.test_every)
-        )
+        how = How(args.retry_failed, args.engine, clusters.cluster(args), args.shard, args.patience, args.test_every)
+        finished = sweep(jobs, settings, folder, watcher, how)
     from securitynet.sweep.status import status
 
     found = status(folder)

@@ -27,7 +27,7 @@ def shards(folder: Path) -> list[Path]:
 
 
 def status(folder: Path, check: bool = False) -> dict[str, Any]:
-    """Return how the sweep in a directory stands: counts by status, the job at work, seconds left, failures with their reasons.
+    """Return how the sweep in a directory stands: counts by status, the jobs at work, seconds left, failures with their reasons.
 
     A job counts once, also where shards were joined. `damage` names the lines that do not count; with `check` every digest is read.
     """
@@ -73,12 +73,13 @@ class _Part:
 
     @property
     def now(self) -> list[dict[str, Any]]:
-        """The job at work."""
-        begun = [
-            line for line in self.contents.journal.lines if line["event"] == "begun" and (line["entry"], line["seed"]) not in self.last
-        ]
-        since = [{"entry": line["entry"], "seed": line["seed"], "seconds": round(time.time() - line["time"])} for line in begun[-1:]]
-        return since if self.running else []
+        """The jobs at work: as many as there are workers."""
+        if not self.running:
+            return []
+        begun = {(line["entry"], line["seed"]): line for line in self.contents.journal.lines if line["event"] == "begun"}
+        open_ = sorted((line for key, line in begun.items() if key not in self.last), key=lambda line: line["time"])
+        latest = open_[-self.head.get("workers", 1) :]
+        return [{"entry": line["entry"], "seed": line["seed"], "seconds": round(time.time() - line["time"])} for line in latest]
 
     @property
     def seconds_left(self) -> float:
