@@ -107,6 +107,10 @@ def run(args: argparse.Namespace) -> int:
 
     jobs = ordered(select(_query(args)), list(dict.fromkeys(args.seeds)))
     folder = Path(args.output or _default_folder(args))
+    if args.engine == "slurm" and not args.dry_run:
+        from securitynet.cli import _slurm
+
+        return _slurm.run(args, len(jobs), folder)
     if args.shard:
         index, count = _shard(args.shard)
         jobs, folder = shard(jobs, (index, count), _samples(args)), folder / f"shard-{index}-of-{count}"

@@ -132,5 +132,3 @@ def library() -> Any:
     except ImportError as error:
         raise UsageError("--engine ray needs Ray: pip install 'securitynet[ray]'") from error
     return ray
-
-

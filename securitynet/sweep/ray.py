@@ -145,7 +145,9 @@ class _Crew:
 
     def _placed(self, seat: _Seat, place: Place) -> None:
         if place.version != __version__:
-            raise SecurityNetError(f"node {place.host} has securitynet {place.version}, this machine {__version__}; install the same on both")
+            raise SecurityNetError(
+                f"node {place.host} has securitynet {place.version}, this machine {__version__}; install the same on both"
+            )
         if place.problem:
             raise SecurityNetError(f"node {place.host}: {place.problem}")
         seat.host, seat.failed = place.host, 0
