@@ -8,6 +8,7 @@ import re
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from sweeping import Zoo, finish, lines_of, start, table, wait_for, weights_of, 
 
 from securitynet import cli
 from securitynet.errors import UsageError
-from securitynet.sweep.cluster import Cluster, carry, library
+from securitynet.sweep.cluster import Cluster, carry, connected, library
 from securitynet.sweep.plan import Settings
 
 RAY = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())", "start", "--disable-usage-stats"]
@@ -140,11 +141,15 @@ def test_a_lost_node_costs_nothing_and_no_file_is_shared(models: Zoo, nodes: Nod
     assert "wrong hash" in (logs / "test-corrupt.seed-0.log").read_text()
 
 
-def test_no_cluster_at_an_address_is_one_line(models: Zoo, capsys: Any) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed (securitynet[ray])")
-    folder = models.folder / "nowhere"
-    assert cli.main([*models.command(folder, "cache-nowhere", "--engine", "ray", "--ray-address", "nowhere")[3:]]) == 2
-    assert "nowhere does not answer as a Ray cluster" in capsys.readouterr().err.strip().splitlines()[-1]
+def test_no_cluster_at_an_address_is_one_line(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed (securitynet[ray])")
+    before = signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.raises(UsageError, match=r"^--engine ray: nowhere does not answer as a Ray cluster \(.*\); give --ray-address"),
+        connected(ray, Settings(str(tmp_path)), Cluster(address="nowhere")),
+    ):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before  # Ray's own would end the sweep within a model
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def task(script, job, index):
 if name == "sbatch":
     text = pathlib.Path(arguments[-1]).read_text()
     if "partition=nowhere" in text:
-        sys.exit("sbatch: error: invalid partition specified: nowhere\\nsbatch: error: Batch job submission failed: Invalid partition name specified")
+        sys.exit("sbatch: error: invalid partition specified: nowhere\\nsbatch: error: Batch job submission failed")
     job = 1000 * (1 + len(list(STATE.glob("*.sh"))))
     (STATE / f"{{job}}.sh").write_text(text)
     last = int(re.search(r"--array=0-([0-9]+)%", text)[1])

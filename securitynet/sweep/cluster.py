@@ -80,7 +80,7 @@ def _connect(ray: Any, cluster: Cluster, cpus: float, environment: dict[str, Any
             ray.init(cluster.address, include_dashboard=False, **facts, **room)
         except ValueError:  # Ray's word for: there is a cluster, and its room is what it is
             ray.init(cluster.address, **facts)
-    except Exception as error:  # noqa: BLE001 - whatever the address leads to, it is no cluster
+    except Exception as error:
         where = cluster.address or os.environ.get("RAY_ADDRESS") or "the cluster that `ray start` named last"
         raise UsageError(
             f"--engine ray: {where} does not answer as a Ray cluster ({_first(error)}); give --ray-address HOST:PORT, "

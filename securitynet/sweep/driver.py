@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -84,7 +84,7 @@ class How:
 
     retry: bool = False
     engine: str = "serial"
-    cluster: Cluster = Cluster()
+    cluster: Cluster = field(default_factory=Cluster)
     shard: str | None = None
     patience: float = 3600.0
     again: float = AGAIN

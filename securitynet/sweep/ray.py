@@ -13,7 +13,7 @@ from securitynet._version import __version__
 from securitynet.errors import SecurityNetError
 from securitynet.sweep import serial
 from securitynet.sweep.cluster import Cluster, connected, library
-from securitynet.sweep.fetchers import Fetched, Waiting, general, log_of
+from securitynet.sweep.fetchers import Fetched, Waiting, log_of
 from securitynet.sweep.node import Brought, Place
 from securitynet.sweep.plan import Job, Settings
 from securitynet.sweep.state import Outcome
@@ -92,7 +92,10 @@ class _Crew:
                 said = self._wait_for_room(time.monotonic() - start, patience, room, said)
             else:
                 start = time.monotonic()
-            for reference in self.ray.wait(list(waited), timeout=TICK)[0] if waited else time.sleep(TICK) or ():
+            if not waited:  # all jobs wait for a server
+                time.sleep(TICK)
+                continue
+            for reference in self.ray.wait(list(waited), timeout=TICK)[0]:
                 yield from self._taken(waited[reference], reference)
 
     def _goes_on(self) -> bool:
@@ -110,6 +113,8 @@ class _Crew:
                 job, fetched = seat.fetched.popleft()
                 seat.evaluating = seat.actor.evaluate.options(concurrency_group="evaluate").remote(job), job, fetched
                 self.calls.begin(job)
+            if seat.is_idle and not self.queue:  # the end: what waits behind a long one is done here
+                self.queue.extend(other.fetched.pop()[0] for other in self.seats if other.evaluating and other.fetched)
             while self.queue and len(seat.fetching) + len(seat.fetched) < AHEAD and (seat.is_idle or len(self.queue) > len(self.seats)):
                 job = self.queue.popleft()
                 seat.fetching[seat.actor.fetch.options(concurrency_group="fetch").remote(job)] = job
