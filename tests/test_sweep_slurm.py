@@ -17,8 +17,11 @@ import pytest
 from sweeping import Zoo, finish, lines_of, start, table, wait_for, weights_of, zoo
 
 from securitynet import cli
+from securitynet.entry import Entry
 from securitynet.errors import UsageError
+from securitynet.sweep import serial as engine
 from securitynet.sweep import slurm
+from securitynet.sweep.plan import Job, Settings
 
 # One program under several names. sbatch runs the script for each index of its array, with the variables of a task; a task that
 # was requeued runs again. sacct prints what `sacct -o JobID,State,NodeList --parsable2` prints.
@@ -206,6 +209,20 @@ def test_options_of_sbatch() -> None:
         slurm.options(["partition"])
     with pytest.raises(UsageError, match="a shard is one task on one node"):
         slurm.options(["nodes=2"])
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_sigterm_to_all_processes_is_no_fault_of_the_model(tmp_path: Path, stopped: bool) -> None:
+    """A cluster ends a job so. Without a signal to the driver, whoever ended the process, the model has failed."""
+    child = tmp_path / "child.py"
+    child.write_text("import os, signal\nfrom securitynet.sweep.serve import Owner\nOwner().next()\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    settings, signals = Settings(str(tmp_path)), [False]
+    world = engine.World(settings, tmp_path)
+    world._child.command = [sys.executable, str(child)]
+    work = [Job(Entry(id=f"test/{number}", loader="builtin"), 0) for number in range(2)]
+    calls = engine.Calls(lambda: signals[0], lambda _: signals.__setitem__(0, stopped), lambda _: None)
+    found = [outcome.rows[0].reason for outcome in engine.run(work, world, calls)]
+    assert found == ([] if stopped else 2 * ["the evaluation was killed by SIGTERM"])
 
 
 def test_a_directory_knows_its_shards(tmp_path: Path) -> None:

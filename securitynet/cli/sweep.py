@@ -10,6 +10,8 @@ examples:
   securitynet sweep --source builtin --attacks standard membership:full --seeds 0 1 2 --output zoo
   securitynet sweep --dataset CIFAR-10 --output cifar --shard 3/16      # one of sixteen jobs of a cluster
   securitynet sweep merge cifar                                         # joins its shards
+  securitynet sweep --dataset CIFAR-10 --engine ray --workers 8         # on a Ray cluster, or on this machine
+  securitynet sweep --dataset CIFAR-10 --engine slurm --workers 16 --slurm partition=gpu
   securitynet sweep status cifar --check
 """
 
