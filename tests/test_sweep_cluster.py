@@ -21,9 +21,12 @@ import pytest
 from sweeping import Zoo, finish, lines_of, start, table, wait_for, weights_of, zoo
 
 from securitynet import cli
-from securitynet.errors import UsageError
+from securitynet.entry import Entry
+from securitynet.errors import SecurityNetError, UsageError
+from securitynet.sweep import ray as engine
+from securitynet.sweep import serial
 from securitynet.sweep.cluster import Cluster, carry, connected, library
-from securitynet.sweep.plan import Settings
+from securitynet.sweep.plan import Job, Settings
 
 RAY = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())", "start", "--disable-usage-stats"]
 GATED = ("test/gate-1", "test/gate-2")
@@ -139,6 +142,18 @@ def test_a_lost_node_costs_nothing_and_no_file_is_shared(models: Zoo, nodes: Nod
     logs = folder / "logs"
     assert "Segmentation fault" in (logs / "test-segfault.seed-0.log").read_text() and not (logs / "test-one.seed-0.log").exists()
     assert "wrong hash" in (logs / "test-corrupt.seed-0.log").read_text()
+
+
+def test_a_worker_that_finds_no_room_is_said(models: Zoo, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR", "RAY_ADDRESS"):
+        monkeypatch.setenv(name, nodes.environment[name])
+    monkeypatch.setattr(engine, "QUIET", 0.0)
+    said: list[str] = []
+    asked = Cluster(workers=1, gpus=3.0, patience=1.0)
+    calls = serial.Calls(lambda: False, lambda _: None, said.append)
+    with pytest.raises(SecurityNetError, match="see --worker-cpus and --worker-gpus"):
+        list(engine.run([Job(Entry(id="test/one"), 0)], Settings(str(models.folder)), models.folder, asked, calls))
+    assert len(said) == 1 and re.search(r"each reserves 1 CPUs and 3 GPUs, the cluster has \d and \d in all; the sweep waits", said[0])
 
 
 def test_no_cluster_at_an_address_is_one_line(tmp_path: Path) -> None:

@@ -76,6 +76,14 @@ elif name == "scontrol":
     job, _, index = arguments[1].partition("_")
     one = arguments[1] if index else (STATE / job).read_text()
     (STATE / f"{{one}}.requeue").touch()
+elif name == "squeue":
+    states = {{path.stem: path.read_text() for path in STATE.glob("*.state")}}
+    own = [key for key in states if key.split("_")[0] == arguments[-1]]
+    if not own:
+        sys.exit("slurm_load_jobs error: Invalid job id specified")
+    print("\\n".join(key for key in own if states[key] == "RUNNING"))
+elif name == "sacct" and (STATE / "disabled").exists():
+    sys.exit("Slurm accounting storage is disabled")
 elif name == "sacct":
     print("JobID|State|NodeList")
     for path in sorted(STATE.glob("*.state")):
@@ -112,7 +120,7 @@ def stubs(models: Zoo) -> Iterator[Path]:
     state, place = models.folder / "state", models.folder / "bin"
     state.mkdir()
     place.mkdir()
-    for name in ("sbatch", "srun", "scontrol", "sacct", "scancel"):
+    for name in ("sbatch", "srun", "scontrol", "sacct", "squeue", "scancel"):
         (place / name).write_text(STUB.format(python=sys.executable, state=str(state)), encoding="utf-8")
         (place / name).chmod(0o755)
     yield place
@@ -190,13 +198,38 @@ def refused(models: Zoo, capsys: Any, *more: str) -> str:
 
 def test_what_slurm_or_submitit_refuses_is_one_line(models: Zoo, stubs: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit", reason="submitit is not installed (securitynet[slurm])")
-    assert "sbatch, srun, sacct not found on PATH" in refused(models, capsys)
+    assert "sbatch, srun not found on PATH" in refused(models, capsys)
     monkeypatch.setenv("PATH", str(stubs), prepend=os.pathsep)
     assert "invalid partition specified: nowhere" in refused(models, capsys, "--slurm", "partition=nowhere")
     assert "color" in refused(models, capsys, "--slurm", "color=red")
     assert "leave --shard out" in refused(models, capsys, "--shard", "1/2")
     monkeypatch.setitem(sys.modules, "submitit", None)
     assert "pip install 'securitynet[slurm]'" in refused(models, capsys)
+
+
+class Killed:
+    """A task that the system ends without a word."""
+
+    def __call__(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_a_task_that_vanishes_is_noticed(
+    models: Zoo, stubs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accounting: bool
+) -> None:
+    submitit = pytest.importorskip("submitit", reason="submitit is not installed (securitynet[slurm])")
+    monkeypatch.setenv("PATH", str(stubs), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr(submitit.SlurmJob, "_results_timeout_s", 0)
+    submitit.SlurmJob.watcher.clear()
+    if not accounting:
+        (models.folder / "state" / "disabled").touch()
+    array = slurm.submit(tmp_path, [Killed(), Killed()], [])
+    wait_for(lambda: array.is_done)
+    words = "FAILED" if accounting else "left the queue without a result"
+    assert len(found := array.failures()) == 2 and all(words in one and str(tmp_path) in one for one in found), found
+    assert slurm.submitted(tmp_path) is None  # it is not followed again
 
 
 def test_options_of_sbatch() -> None:

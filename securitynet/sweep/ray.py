@@ -13,6 +13,7 @@ from securitynet._version import __version__
 from securitynet.errors import SecurityNetError
 from securitynet.sweep import serial
 from securitynet.sweep.cluster import Cluster, connected, library
+from securitynet.sweep.faults import DISK
 from securitynet.sweep.fetchers import Fetched, Waiting, log_of
 from securitynet.sweep.node import Brought, Place
 from securitynet.sweep.plan import Job, Settings
@@ -165,7 +166,7 @@ class _Crew:
             seat.fetched.append((job, fetched))
             return
         self._keep(Path(log_of(self.logs, job)), brought.log)
-        yield serial.unfetched(job, fetched)
+        yield self._of_node(seat, serial.unfetched(job, fetched))
 
     def _evaluated(self, seat: _Seat, brought: Brought) -> Iterator[Outcome]:
         assert seat.evaluating is not None
@@ -175,7 +176,13 @@ class _Crew:
             self._keep(self.logs / "worker.log", brought.log)
             raise SecurityNetError(f"node {seat.host}: a process of the sweep does not start; {self.logs / 'worker.log'} says why")
         self._keep(Path(log_of(self.logs, job)), brought.log)
-        yield replace(brought.outcome, job=job, fetched=fetched.when, reached=fetched.reached)
+        yield self._of_node(seat, replace(brought.outcome, job=job, fetched=fetched.when, reached=fetched.reached))
+
+    def _of_node(self, seat: _Seat, outcome: Outcome) -> Outcome:
+        """The outcome without a path that only the node has; a full disk there is said."""
+        if outcome.fault == DISK:
+            self.calls.say(f"node {seat.host}: {next((row.reason for row in outcome.rows if row.reason), 'its disk is at fault')}")
+        return replace(outcome, path=None)
 
     def _broken(self, seat: _Seat, reference: Any, error: Any) -> Iterator[Outcome]:
         """An error that nobody foresaw, of one call; a worker that does not even start is tried again."""

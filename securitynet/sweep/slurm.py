@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 from securitynet.cache import replacing
 from securitynet.errors import SecurityNetError, UsageError
 
+UNKNOWN = "UNKNOWN"  # submitit's word where sacct says nothing
 FILES, ARRAY = "slurm", "array.json"  # what submitit keeps, in the directory of the sweep; which array it is
 DAY = 24 * 60  # minutes
 REQUEUED = 1000  # times that a task may reach its time limit: a sweep goes on where it stopped
@@ -30,8 +32,16 @@ class Array:
 
     @property
     def is_done(self) -> bool:
-        """Whether no task runs or waits any more."""
-        return all(task.done() for task in self.tasks)
+        """Whether no task runs or waits any more: by their results, by sacct, and where that knows nothing, by squeue."""
+        left = [task for task in self.tasks if not task.done()]
+        return not left or (all(task.state == UNKNOWN for task in left) and not self._is_queued())
+
+    def _is_queued(self) -> bool:
+        command = ["squeue", "--noheader", "--format", "%i", "--jobs", self.identity]
+        if self.here or shutil.which(command[0]) is None:
+            return True
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return bool(done.stdout.strip()) or (done.returncode != 0 and "Invalid job id" not in done.stderr)
 
     @property
     def states(self) -> dict[str, int]:
@@ -47,7 +57,9 @@ class Array:
         """Return, for each task that ended without its shard being done, what it ended with and where its log is. Waits for all."""
         found = []
         for number, task in enumerate(self.tasks, 1):
-            if (error := task.exception()) is not None:
+            if not task.done():  # nobody knows what became of it
+                found.append(f"task {number} ({task.job_id}) left the queue without a result; {task.paths.stderr} may say why")
+            elif (error := task.exception()) is not None:
                 lines = [line for line in str(error).splitlines() if line.strip(" -")]
                 words = next((line for line in reversed(lines) if "Error" in line or "state:" in line), lines[-1] if lines else "no reason")
                 found.append(f"task {number} ({task.job_id}): {words.strip()[:300]}; {task.paths.stderr} says more")
@@ -121,7 +133,7 @@ def requeued(task: Callable[[], Any]) -> Any:
 
 
 def _found_slurm() -> None:
-    missing = [name for name in ("sbatch", "srun", "sacct") if shutil.which(name) is None]
+    missing = [name for name in ("sbatch", "srun") if shutil.which(name) is None]
     if missing:
         raise UsageError(
             f"--engine slurm: {', '.join(missing)} not found on PATH; run it where jobs are submitted, "

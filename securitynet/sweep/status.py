@@ -86,7 +86,7 @@ class _Part:
         """What the rest will take, by what jobs took so far, else by the plan."""
         took = [line["evaluated"][1] - line["evaluated"][0] for line in self.last.values() if line["evaluated"]]
         left = self.head["jobs"] - len(self.last)
-        return left * sum(took) / len(took) if took else float(self.head["seconds"])
+        return (left * sum(took) / len(took) if took else float(self.head["seconds"])) / self.head.get("workers", 1)
 
 
 @dataclass(frozen=True)
