@@ -51,7 +51,8 @@ class Preprocess(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         x = pixels.flip(1) if self.bgr else pixels
-        normal = (x * self.scale - self.mean) / self.std
+        x = x if self.scale == 1 else x * self.scale
+        normal = (x - self.mean).div_(self.std)  # in place: at real image sizes, fresh memory costs more than the arithmetic
         return normal if self.dtype is None else normal.to(self.dtype)
 
     def extra_repr(self) -> str:
