@@ -21,12 +21,9 @@ import pytest
 from sweeping import Zoo, finish, lines_of, start, table, wait_for, weights_of, zoo
 
 from securitynet import cli
-from securitynet.entry import Entry
-from securitynet.errors import SecurityNetError, UsageError
-from securitynet.sweep import ray as engine
-from securitynet.sweep import serial
+from securitynet.errors import UsageError
 from securitynet.sweep.cluster import Cluster, carry, connected, library
-from securitynet.sweep.plan import Job, Settings
+from securitynet.sweep.plan import Settings
 
 RAY = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())", "start", "--disable-usage-stats"]
 GATED = ("test/gate-1", "test/gate-2")
@@ -115,6 +112,7 @@ def test_a_lost_node_costs_nothing_and_no_file_is_shared(models: Zoo, nodes: Nod
     gates: Path = models.gates  # type: ignore[attr-defined]
     for entry in GATED:
         (gates / entry[5:]).touch()
+    models.web.pages["/one.safetensors"].refusals.append({"Retry-After": "3"})  # longer than a download waits for a server
     folder = models.folder / "ray"
     reserved = ["--worker-cpus", "0.5", "--worker-gpus", "0.5"]  # two workers share the one GPU of a node
     first = nodes.add(1, 1)
@@ -134,6 +132,7 @@ def test_a_lost_node_costs_nothing_and_no_file_is_shared(models: Zoo, nodes: Nod
         gate.unlink()
     _, errors = sweep.communicate()
     assert sweep.returncode == 1 and errors.count("was lost") == 2, errors  # two models fail, as they should
+    assert [path for path, _ in models.web.requests].count("/one.safetensors") >= 2  # it was asked again
 
     code, found, errors = finish(models.command(models.folder / "serial", "cache-serial"))
     assert (code, found["ok"], found["failed"]) == (1, 3, 2), errors
@@ -144,16 +143,31 @@ def test_a_lost_node_costs_nothing_and_no_file_is_shared(models: Zoo, nodes: Nod
     assert "wrong hash" in (logs / "test-corrupt.seed-0.log").read_text()
 
 
-def test_a_worker_that_finds_no_room_is_said(models: Zoo, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR", "RAY_ADDRESS"):
-        monkeypatch.setenv(name, nodes.environment[name])
-    monkeypatch.setattr(engine, "QUIET", 0.0)
-    said: list[str] = []
-    asked = Cluster(workers=1, gpus=3.0, patience=1.0)
-    calls = serial.Calls(lambda: False, lambda _: None, said.append)
-    with pytest.raises(SecurityNetError, match="see --worker-cpus and --worker-gpus"):
-        list(engine.run([Job(Entry(id="test/one"), 0)], Settings(str(models.folder)), models.folder, asked, calls))
-    assert len(said) == 1 and re.search(r"each reserves 1 CPUs and 3 GPUs, the cluster has \d and \d in all; the sweep waits", said[0])
+ALONE = """
+import sys
+from pathlib import Path
+from securitynet.entry import Entry
+from securitynet.errors import SecurityNetError
+from securitynet.sweep import ray, serial
+from securitynet.sweep.cluster import Cluster
+from securitynet.sweep.plan import Job, Settings
+cluster = Cluster(workers=1, gpus=3.0, patience=1.0)
+try:
+    list(ray.run([Job(Entry(id="a/b"), 0)], Settings("/tmp"), Path("/tmp"), cluster, serial.Calls(lambda: False, print, print)))
+except SecurityNetError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_worker_that_finds_no_room_and_a_wrong_token_are_one_line(nodes: Nodes) -> None:
+    def said(**environment: str) -> str:
+        own = {**nodes.environment, **environment}
+        done = subprocess.run([sys.executable, "-c", ALONE], env=own, capture_output=True, text=True)
+        assert done.returncode == 1, done.stderr
+        return done.stderr.strip().splitlines()[-1]
+
+    assert re.fullmatch(r"no worker has found room: each reserves 1 CPUs and 3 GPUs, the cluster has \d and \d in all; see .*", said())
+    assert "does not answer as a Ray cluster" in (refused := said(RAY_AUTH_TOKEN="0" * 64)) and "token is missing or incorrect" in refused
 
 
 def test_no_cluster_at_an_address_is_one_line(tmp_path: Path) -> None:

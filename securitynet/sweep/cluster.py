@@ -83,15 +83,17 @@ def _connect(ray: Any, cluster: Cluster, cpus: float, environment: dict[str, Any
     except Exception as error:
         where = cluster.address or os.environ.get("RAY_ADDRESS") or "the cluster that `ray start` named last"
         raise UsageError(
-            f"--engine ray: {where} does not answer as a Ray cluster ({_first(error)}); give --ray-address HOST:PORT, "
+            f"--engine ray: {where} does not answer as a Ray cluster ({_reason(error)}); give --ray-address HOST:PORT, "
             "or --ray-address local for one on this machine"
         ) from error
     finally:
         signal.signal(signal.SIGTERM, handler)
 
 
-def _first(error: BaseException) -> str:
-    return " ".join(str(error).split())[:150]
+def _reason(error: BaseException) -> str:
+    """The end of what Ray says, of the first cause: its last line is the reason (a wrong token, for instance)."""
+    lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
+    return lines[-1][:150] if lines else type(error).__name__
 
 
 def carry(settings: Settings, folder: Path) -> dict[str, str]:

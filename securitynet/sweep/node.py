@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from securitynet._version import __version__
-from securitynet.download.http import PATIENCE
 from securitynet.errors import SecurityNetError
 from securitynet.sweep import serial
 from securitynet.sweep.child import PREFIX, clean_up
@@ -56,7 +55,7 @@ class Worker:
         clean_up()
         self._settings = _here(settings, carried)
         self._logs = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-        self._fetchers = Fetchers(self._settings, self._logs, Pace(FETCHERS, hold=PATIENCE))
+        self._fetchers = Fetchers(self._settings, self._logs, Pace(FETCHERS))
         self._world = serial.World(self._settings, self._logs)
 
     def place(self) -> Place:

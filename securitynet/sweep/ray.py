@@ -14,7 +14,7 @@ from securitynet.errors import SecurityNetError
 from securitynet.sweep import serial
 from securitynet.sweep.cluster import Cluster, connected, library
 from securitynet.sweep.faults import DISK
-from securitynet.sweep.fetchers import Fetched, Waiting, log_of
+from securitynet.sweep.fetchers import WORTH_A_WORD, Fetched, Waiting, log_of
 from securitynet.sweep.node import Brought, Place
 from securitynet.sweep.plan import Job, Settings
 from securitynet.sweep.state import Outcome
@@ -121,7 +121,7 @@ class _Crew:
                 seat.fetching[seat.actor.fetch.options(concurrency_group="fetch").remote(job)] = job
 
     def _wait_for_room(self, seconds: float, patience: float, room: str, said: bool) -> bool:
-        if seconds < QUIET or self.calls.stop():
+        if seconds < min(QUIET, patience) or self.calls.stop():
             return said
         offered = {name: self.ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU")}
         cause = f"no worker has found room: each reserves {room}, the cluster has {offered['CPU']:g} and {offered['GPU']:g} in all"
@@ -160,7 +160,9 @@ class _Crew:
 
     def _fetched(self, seat: _Seat, job: Job, brought: Brought) -> Iterator[Outcome]:
         fetched = brought.fetched or Fetched()
-        if fetched.later is not None and self.later.add(job, fetched.later):
+        if fetched.later is not None and (seconds := self.later.add(job, fetched.later)):
+            if seconds > WORTH_A_WORD:
+                self.calls.say(f"{job.entry.id}: the server of its weights wants to be asked again in {seconds:.0f} s; other models go on")
             return
         if fetched.reason is None:
             seat.fetched.append((job, fetched))
