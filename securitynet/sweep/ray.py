@@ -189,7 +189,7 @@ class _Crew:
     def _broken(self, seat: _Seat, reference: Any, error: Any) -> Iterator[Outcome]:
         """An error that nobody foresaw, of one call; a worker that does not even start is tried again."""
         reason = " ".join(str(error.cause if hasattr(error, "cause") else error).split())[-400:]
-        if reference is seat.starting:
+        if reference == seat.starting:
             yield from self._gone(seat, error)
             return
         job = seat.fetching.pop(reference, None) or (seat.evaluating[1] if seat.evaluating else None)
