@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from securitynet.arguments import checked, one_of
 from securitynet.attacks.intact import Intact
 from securitynet.attacks.resolve import Named, named, resolve
 from securitynet.attacks.run import FULL, Ran, not_run, run, spoiled
@@ -23,7 +24,8 @@ from securitynet.controls.twins import Twins, without_canaries, without_twins
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.prepared import FOLDER, Kept, PixelStore
 from securitynet.data.transform import Transform
-from securitynet.inputs import Data, Defence, Model, Options, defended, images_of, target_of
+from securitynet.entry import columns
+from securitynet.inputs import DATA, MODEL, MODELS, Data, Defence, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.vocabulary import ACCURACY, BY_COINS, QUERIES
@@ -46,6 +48,7 @@ JOURNAL = "bill.jsonl"  # of what the evaluation sent, beside its rows
 LIBRARIES = ("securitynet", "accelerate", "numpy", "scikit-learn", "scipy", "timm", "torch", "torchvision", "transformers")
 
 
+@checked(model=MODEL, data=DATA, preprocessing=columns, out_model=one_of("a model, as the first argument, or None", *MODELS, none=True))
 def evaluate(
     model: Model,
     data: Data | None = None,
@@ -82,10 +85,22 @@ def evaluate(
     return subject.evaluated(chosen)
 
 
-def verify_model(model: Model, data: Data | None = None, *, preprocessing: Mapping[str, Any] | None = None, **options: Any) -> Result:
-    """Return the result of the first step of evaluate() alone, without attacks; options as there."""
-    root = cache_root(options.pop("cache_dir", None))
-    return Subject.of(model, data, preprocessing, (), Options(root, **options)).evaluated(())
+@checked(model=MODEL, data=DATA, preprocessing=columns)
+def verify_model(
+    model: Model,
+    data: Data | None = None,
+    *,
+    preprocessing: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    samples: int | None = DEFAULT_SAMPLES,
+    batch_size: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool = False,
+    progress: bool = False,
+) -> Result:
+    """Return the result of the first step of evaluate() alone, without attacks; arguments as there."""
+    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress)
+    return Subject.of(model, data, preprocessing, (), options).evaluated(())
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +151,7 @@ class Subject:
         self._announce(attacks)
         outputs, rows = self._ask(context, store)
         verdict = verify(target, splits, accelerator)
+        verdict = replace(verdict, notes=(*splits.notes, *verdict.notes))
         rows += [context.row("verify", "verify", estimate) for estimate in verdict.estimates]
         done = _Attacks(self, context, store, guard)
         found = [row for attack in attacks for row in done.rows(attack)]

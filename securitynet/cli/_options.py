@@ -26,7 +26,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="PATH|HUB-ID",
-        help="images: .npz with x_train y_train x_test y_test, a folder of IDX files, an image folder, parquet, or a Hub dataset "
+        help="images: arrays (.npz, .pt, .safetensors), an image folder, IDX files, Parquet, WebDataset shards, ... or a Hub dataset; "
+        "docs/data.md lists the forms "
         "(default: the dataset that the entry names); none: no images, for attacks that need none",
     )
     parser.add_argument("--samples", default="5000", metavar="N|all", help="at most N members and N non-members (default 5000)")
