@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sweeping import Zoo, finish, lines_of, start, table, wait_for, weights_of, zoo
 
@@ -124,14 +125,16 @@ def stubs(models: Zoo) -> Iterator[Path]:
         (place / name).write_text(STUB.format(python=sys.executable, state=str(state)), encoding="utf-8")
         (place / name).chmod(0o755)
     yield place
+    for process in psutil.process_iter(["cmdline"]):  # what a test that failed leaves behind
+        if any(str(place) in part for part in process.info["cmdline"] or ()):
+            for one in (*process.children(recursive=True), process):
+                one.kill()
     shutil.rmtree(state)
     shutil.rmtree(place)
 
 
 def test_an_array_is_left_found_again_and_requeued(models: Zoo, serial: dict[str, Any], stubs: Path, request: Any) -> None:
     pytest.importorskip("submitit", reason="submitit is not installed (securitynet[slurm])")
-    import psutil
-
     folder, gate, state = models.folder / "slurm", models.folder / "gate", models.folder / "state"
     command = models.command(folder, "cache-slurm", "--engine", "slurm", "--slurm", "partition=gpu", "--slurm", "time=30", "--json")
     gate.touch()

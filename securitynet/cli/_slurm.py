@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,16 +24,15 @@ LOOKED = 5.0  # seconds between two looks at the array
 
 @dataclass(frozen=True)
 class Part:
-    """One shard of the sweep that these options of the command name. What is found out about a machine is found out where it runs."""
+    """One shard of the sweep that these options name to `command`. What is found out about a machine is found out where it runs."""
 
+    command: Callable[[argparse.Namespace], int]
     options: Mapping[str, Any]
     shard: str
 
     def __call__(self) -> int:
         """Do it; return the exit code. Raises SecurityNetError where a signal ended it."""
-        from securitynet.cli import sweep
-
-        code = sweep.run(argparse.Namespace(**{**self.options, "engine": "serial", "shard": self.shard, "json": False}))
+        code = self.command(argparse.Namespace(**{**self.options, "engine": "serial", "shard": self.shard, "json": False}))
         if code == INTERRUPTED:
             raise SecurityNetError(f"shard {self.shard} was stopped by a signal; the same command goes on")
         return code
@@ -45,8 +44,8 @@ class Part:
         return requeued(self)
 
 
-def run(args: argparse.Namespace, jobs: int, folder: Path) -> int:
-    """Do a sweep of so many jobs in `folder`, which all nodes must see; return the exit code.
+def run(args: argparse.Namespace, jobs: int, folder: Path, command: Callable[[argparse.Namespace], int]) -> int:
+    """Do a sweep of so many jobs in `folder`, which all nodes must see, each shard by `command`; return the exit code.
 
     Raises UsageError where the directory is cut into other shards, or SLURM or submitit is missing.
     """
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace, jobs: int, folder: Path) -> int:
     array = slurm.submitted(folder)
     if array is None:
         options = {**vars(args), "output": str(folder)}
-        parts = [Part(options, f"{number}/{args.workers}") for number in range(1, args.workers + 1)]
+        parts = [Part(command, options, f"{number}/{args.workers}") for number in range(1, args.workers + 1)]
         array = slurm.submit(folder, parts, args.slurm)
     _say(array=array.identity, shards=args.workers, jobs=jobs)
     return _ended(args, array, folder) if _followed(array, folder) else INTERRUPTED

@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     if args.engine == "slurm" and not args.dry_run:
         from securitynet.cli import _slurm
 
-        return _slurm.run(args, len(jobs), folder)
+        return _slurm.run(args, len(jobs), folder, run)
     if args.shard:
         index, count = _shard(args.shard)
         jobs, folder = shard(jobs, (index, count), _samples(args)), folder / f"shard-{index}-of-{count}"
