@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -127,8 +128,9 @@ def stubs(models: Zoo) -> Iterator[Path]:
     yield place
     for process in psutil.process_iter(["cmdline"]):  # what a test that failed leaves behind
         if any(str(place) in part for part in process.info["cmdline"] or ()):
-            for one in (*process.children(recursive=True), process):
-                one.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for one in (*process.children(recursive=True), process):
+                    one.kill()
     shutil.rmtree(state)
     shutil.rmtree(place)
 
