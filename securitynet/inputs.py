@@ -51,7 +51,7 @@ DATA: Rule = data_rule
 
 @dataclass(frozen=True)
 class Options:
-    """How an evaluation runs: seed of the splits, cap on members and non-members (None: all), batch size, cache directory."""
+    """How an evaluation runs: seed of the splits, cap on members and non-members (None: all), batch size, cache directory, precision."""
 
     root: Path
     seed: int = 0
@@ -59,6 +59,8 @@ class Options:
     batch_size: int | None = None
     offline: bool = False
     progress: bool = False
+    dtype: str = "fp32"
+    channels_last: bool = False
 
 
 def target_of(model: Model, preprocessing: Mapping[str, Any] | None, options: Options) -> Target:

@@ -63,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     _log(args.verbose)
     try:
+        from securitynet.cli._options import own_weights
+
+        own_weights(args)
         code: int = _command(args.command).run(args)
         sys.stdout.flush()
         return code
