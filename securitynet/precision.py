@@ -17,7 +17,7 @@ class Faster(nn.Module):
     def __init__(self, network: nn.Module, dtype: torch.dtype | None, channels_last: bool) -> None:
         super().__init__()
         self.dtype, self.channels_last = dtype, channels_last
-        self.network = network.to(memory_format=torch.channels_last) if channels_last else network  # type: ignore[call-overload]
+        self.network = network.to(memory_format=torch.channels_last) if channels_last else network
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return logits float32 [n, k] of pixels [n, c, h, w]."""
