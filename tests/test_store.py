@@ -21,7 +21,8 @@ from securitynet.results.store import Damage, RowStore, Store, read, rows_of, se
 from securitynet.sweep import state
 from securitynet.sweep.plan import Job
 from securitynet.sweep.state import Outcome, State
-from securitynet.sweep.status import merge, status
+from securitynet.sweep.merge import merge
+from securitynet.sweep.status import status
 
 ATTACKS = (("membership/loss", "{}"), ("membership/margin", "{}"))
 BINDING = {"samples": 10, "data": []}

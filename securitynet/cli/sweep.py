@@ -225,7 +225,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace) -> int:
-    from securitynet.sweep.status import merge
+    from securitynet.sweep.merge import merge
 
     folders = [Path(name) for name in args.directories]
     merged = merge(folders, Path(args.output) if args.output else folders[0])
