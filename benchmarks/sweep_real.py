@@ -1,9 +1,9 @@
 """The real driver at work on models that cost nothing: `python benchmarks/sweep_scale.py --real` (see there), in its three roles.
 
-  worker  what stands in for securitynet.sweep.worker: it speaks as that does, loads no model and returns rows that follow from the id
-  driver  one shard's driver: securitynet.sweep.driver.sweep() as the command calls it, with that worker
-  run()   starts a driver for each shard, kills drivers (alone or with their workers) and workers at random moments, starts again what
-          was killed, joins the shards with securitynet.sweep.merge, and compares every row with what it must be
+worker  what stands in for securitynet.sweep.worker: it speaks as that does, loads no model and returns rows that follow from the id
+driver  one shard's driver: securitynet.sweep.driver.sweep() as the command calls it, with that worker
+run()   starts a driver for each shard, kills drivers (alone or with their workers) and workers at random moments, starts again what
+        was killed, joins the shards with securitynet.sweep.merge, and compares every row with what it must be
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def drive(folder: Path, models: int, index: int, count: int) -> int:
     settings = Settings(cache=str(folder / "cache"), attacks=("stub",), samples=1000)
     jobs = shard(jobs_of(models), (index, count), settings.samples)
     started = resource.getrusage(resource.RUSAGE_SELF)
-    finished = driver.sweep(jobs, settings, folder / f"shard-{index}-of-{count}", Silent(), driver.How(retry=True, shard=f"{index}/{count}"))
+    finished = driver.sweep(
+        jobs, settings, folder / f"shard-{index}-of-{count}", Silent(), driver.How(retry=True, shard=f"{index}/{count}")
+    )
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = used.ru_utime + used.ru_stime - started.ru_utime - started.ru_stime
     say(json.dumps({"seconds": seconds, "start": started.ru_utime + started.ru_stime, "memory": used.ru_maxrss * 1024}))

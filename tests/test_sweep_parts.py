@@ -18,10 +18,10 @@ from securitynet.results.store import JOURNAL, PARQUET
 from securitynet.sweep import estimate, serial
 from securitynet.sweep.child import Child, Lost
 from securitynet.sweep.machine import gpus, threads
+from securitynet.sweep.merge import merge
 from securitynet.sweep.plan import Job, Query, Settings, ordered, select, shard
 from securitynet.sweep.progress import Tally, duration
 from securitynet.sweep.state import Outcome, Settled, State
-from securitynet.sweep.merge import merge
 from securitynet.sweep.status import status
 
 ATTACKS = (("membership/loss", "{}"), ("membership/margin", "{}"))
@@ -302,6 +302,7 @@ def test_the_table_is_that_of_a_dataset_of_results(tmp_path: Path) -> None:
     import datasets
 
     from securitynet.results.dataset import to_dataset
+
     outcomes = [outcome(job("b"), date="2026-11-26T04:00:00", processes=2, n=7), serial.failed(job("a"), "it was ill")]
     rows = [row for one in outcomes for row in one.rows]
     with State(tmp_path, BINDING) as state:
