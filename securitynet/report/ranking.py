@@ -24,7 +24,7 @@ Key = tuple[str, str, str, int | None, str]  # dataset, attack, params, budget, 
 Model = tuple[str, str | None, str | None, str]  # entry, weights, dataset, origin
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Standing:
     """One model in a ranking. `rank` 1 is best for the model's owner; equal values share a rank.
 

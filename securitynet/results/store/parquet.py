@@ -55,7 +55,7 @@ def write_parquet(contents: Contents) -> Path:
 
 
 def tables(contents: Contents, columns: Sequence[str]) -> Iterator[pyarrow.Table]:
-    """Yield these columns of all rows that count, some thousand rows at a time.
+    """Yield these columns of all rows that count, in the order of rows.parquet, some thousand rows at a time.
 
     They come from rows.parquet where it holds these rows and is sound, else from the segments. Raises ValueError as write_parquet() does.
     """
@@ -65,10 +65,10 @@ def tables(contents: Contents, columns: Sequence[str]) -> Iterator[pyarrow.Table
     with file or contextlib.nullcontext():
         for number, group in enumerate(_groups(batches)):
             table = None if current is None else _group(current, number, columns)
-            yield table_of(b"".join(_bytes(contents, group)), columns) if table is None else table
+            yield _sorted(table_of(b"".join(_bytes(contents, group)))).select(list(columns)) if table is None else table
 
 
-def table_of(data: bytes, columns: Sequence[str] | None = None) -> pyarrow.Table:
+def table_of(data: bytes) -> pyarrow.Table:
     """Return rows as a table, from their lines: by Arrow's reader where they have the present columns, each row once.
 
     Raises ValueError for a line that holds no row.
@@ -83,9 +83,7 @@ def table_of(data: bytes, columns: Sequence[str] | None = None) -> pyarrow.Table
         table = pyarrow.json.read_json(io.BytesIO(data), reading, parsing) if data else schema.empty_table()
     except pyarrow.ArrowInvalid:  # a date with a zone, text that is half of a surrogate pair, an older form
         table = None
-    if table is None or not _is_present(table):
-        table = _table_of_rows(map(row_of, data.splitlines(keepends=True)))
-    return table if columns is None else table.select(list(columns))
+    return table if table is not None and _is_present(table) else _table_of_rows(map(row_of, data.splitlines(keepends=True)))
 
 
 def _is_present(table: pyarrow.Table) -> bool:
