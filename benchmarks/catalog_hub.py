@@ -2,10 +2,11 @@
 
 usage: python benchmarks/catalog_hub.py [--repos 20000] [--kills 5] [--listing labels|reduced] [--records 25000]
 
-Four things are measured: (1) one import: simulated minutes, requests, CPU seconds, memory; (2) the same, killed with SIGKILL so
-many times, must end with the same bytes; (3) a second import of the same state must change no byte; (4) with so many records:
-`list`, `load_catalog()` and `check`. `--listing reduced`: the listing's configs do not name the classes, so that every config.json
-is read, and hashes only of as many repos as the budget has left. Everything happens in a temporary copy of the catalog.
+Four things are measured: (1) one import: simulated minutes, requests, CPU seconds, memory; (2) the same, ended by the kernel so many
+times, each after a random part of its processor time, must end with the same bytes; (3) a second import of the same state must change
+no byte; (4) with so many records: `list`, `load_catalog()` and `check`. `--listing reduced`: the listing's configs do not name the
+classes, so that every config.json is read, and hashes only of as many repos as the budget has left. Everything happens in a temporary
+copy of the catalog.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def say(*words: object) -> None:
     sys.stdout.flush()
 
 
-def one(folder: Path, args: argparse.Namespace, kill: int | None = None) -> dict[str, Any]:
-    """Run one import in this process; SIGKILL it at a request."""
+def one(folder: Path, args: argparse.Namespace, kill: float | None = None) -> dict[str, Any]:
+    """Run one import in this process, which ends where it has used so many seconds."""
     from securitynet.importers.onhub.bulk import import_hub
     from securitynet.importers.onhub.calls import Calls
     from securitynet.importers.onhub.listed import Filters
@@ -56,8 +57,9 @@ def one(folder: Path, args: argparse.Namespace, kill: int | None = None) -> dict
     known = sorted({record["hub_id"] for record in map(json.loads, lines)} - {None})
     clock = Clock()
     hub = SimulatedHub(args.repos, tuple(known[: args.repos // 13]), labels=args.listing == "labels", clock=clock)
-    hub.die = lambda number: os.kill(os.getpid(), signal.SIGKILL) if number == kill else None
+    signal.setitimer(signal.ITIMER_PROF, kill or 0)  # what SIGPROF does by default cannot be caught up with, as with SIGKILL
     report = import_hub(folder / "catalog", Calls(hub.send, Quota(clock.now, clock.sleep), ENDPOINT), folder / "state", Filters())
+    signal.setitimer(signal.ITIMER_PROF, 0)
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "simulated_minutes": round(clock.now() / 60, 2),
@@ -85,11 +87,11 @@ def content(folder: Path) -> str:
     return hasher.hexdigest()
 
 
-def child(folder: Path, args: argparse.Namespace, kill: int | None = None) -> dict[str, Any] | None:
+def child(folder: Path, args: argparse.Namespace, kill: float | None = None) -> dict[str, Any] | None:
     """Run one import in a process of its own; None where it was killed."""
     command = [sys.executable, __file__, "--repos", str(args.repos), "--listing", args.listing, "--folder", str(folder)]
     done = subprocess.run([*command, *(["--kill", str(kill)] if kill else [])], capture_output=True, text=True)
-    if done.returncode == -signal.SIGKILL:
+    if done.returncode == -signal.SIGPROF:
         return None
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -102,28 +104,35 @@ def enlarged(folder: Path, number: int) -> None:
     path = folder / "catalog" / "models" / "hub.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines()
     there = sum(file.read_bytes().count(b"\n") for file in path.parent.glob("*.jsonl"))
-    sources = [json.loads(line) for line in lines[: max(0, number - there)]]
-    copies = [json.dumps({**record, "id": f"{record['id']}-copy", "name": f"{record['name']}-copy", "same_weights_as": None,
-                          "weights_hash": hashlib.sha256(record["id"].encode()).hexdigest() if record["weights_hash"] else None,
-                          "hash_algorithm": "sha256" if record["weights_hash"] else None},
-                         ensure_ascii=False) for record in sources]  # fmt: skip
+    copies: list[str] = []
+    for place in range(max(0, number - there)):
+        record, name = json.loads(lines[place % len(lines)]), f"copy-{place}"
+        known = record["weights_hash"] is not None
+        copy: dict[str, Any] = {key: f"{record[key]}-{name}" for key in ("id", "name", "hub_id")} | {
+            "same_weights_as": None,
+            "aliases": None,
+        }
+        copy["weights_url"] = record["weights_url"] and record["weights_url"].replace(record["hub_id"], copy["hub_id"])
+        copy |= {"weights_hash": hashlib.sha256(name.encode()).hexdigest(), "hash_algorithm": "sha256"} if known else {}
+        copies.append(json.dumps({**record, **copy}, ensure_ascii=False))
     path.write_text("".join(f"{line}\n" for line in sorted(lines + copies, key=lambda line: json.loads(line)["id"])), encoding="utf-8")
 
 
-def timed(folder: Path, code: str, *arguments: str) -> float:
-    """Return the seconds that a process with this catalog takes, its start included."""
-    start = time.perf_counter()
+def timed(folder: Path, code: str, *arguments: str) -> str:
+    """Return the seconds of a process with this catalog, its start included: by the clock, and of processor time (user and system)."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
     done = subprocess.run(
         [sys.executable, "-c", CLI + code, str(folder / "catalog"), *arguments], capture_output=True, text=True, env=environment
     )
     if done.returncode:
         raise SystemExit(done.stderr[-2000:] + done.stdout[-2000:])
-    return round(time.perf_counter() - start, 2)
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return f"{seconds:.2f} ({after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime:.2f})"
 
 
-def commands(folder: Path) -> dict[str, float]:
-    """Return the seconds of what people do with a catalog of this size."""
+def commands(folder: Path) -> dict[str, str]:
+    """Return the seconds of what people do with a catalog of this size, processor time in brackets."""
     run = "from securitynet.cli import main\nraise SystemExit(main(sys.argv[1:]))"
     where = str(folder / "catalog")
     timed(folder, run, "catalog", "build", "--catalog", where)
@@ -145,7 +154,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=25_000)
     parser.add_argument("--listing", choices=("labels", "reduced"), default="labels")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--kill", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--kill", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.folder:
         say(one(args.folder, args, args.kill))
@@ -159,14 +168,15 @@ def main() -> None:
         assert again is not None
         say("one import:", first)
         say("again:", {name: again[name] for name in SHOWN}, "no byte changed" if content(whole) == same else "DIFFERENT")
-        killed, total = fresh(Path(place) / "killed"), sum(first["requests"].values())
-        moments = sorted(random.Random(1).sample(range(1, total), args.kills))
-        for before, moment in zip([0, *moments], moments, strict=False):
-            assert child(killed, args, max(1, moment - before)) is None, "it was to be killed"
+        killed, chance, moments = fresh(Path(place) / "killed"), random.Random(1), []
+        while len(moments) < args.kills:
+            moment = round(0.01 + chance.random() * first["cpu_seconds"], 2)
+            if child(killed, args, moment) is None:
+                moments.append(moment)
         last = child(killed, args)
         assert last is not None
         ended = "the same bytes" if content(killed) == same else "DIFFERENT"
-        say(f"killed after requests {moments}, then:", {name: last[name] for name in SHOWN}, ended)
+        say(f"killed after {moments} seconds of its processor time, then:", {name: last[name] for name in SHOWN}, ended)
         if args.records:
             enlarged(whole, args.records)
             say(f"seconds with {args.records} records:", commands(whole))

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from coverage_cases import Case, cases
 from coverage_family import cases as family
+from coverage_usage import cases as usage
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     before = stored(args.output)
     sys.stdout.write(f"{'interval':42}{'setting':62}{'covers':>7}{'width':>10}{'ratio':>7}\n")
-    for case in (*cases(), *family()):
+    for case in (*cases(), *family(), *usage()):
         if not any(name in case.interval for name in args.only):
             continue
         found = before.get((case.interval, case.setting))

@@ -15,6 +15,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from securitynet.arguments import TEXT, checked, one_of
 from securitynet.entry import Entry
 from securitynet.errors import unknown
 from securitynet.paper import Paper
@@ -37,6 +38,7 @@ def entries() -> list[Entry]:
     return [_entry(line) for file in _files("models") for line in _lines(file)]
 
 
+@checked(id=lambda value: value if value == "" else one_of("an id of the catalog", str)(value))
 def entry(id: str) -> Entry:
     """Return the model of an id, or of one that it had before. Raises UsageError with the nearest ids where there is none."""
     start = f'{{"id": {json.dumps(id, ensure_ascii=False)}, '
@@ -57,6 +59,7 @@ def ids() -> list[str]:
     return [_id(line) for file in _files("models") for line in _lines(file)]
 
 
+@checked()
 def list_models(
     pattern: str | None = None,
     *,
@@ -148,17 +151,20 @@ def parsed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: json.loads(value) if name in texts else value for name, value in record.items()}
 
 
+@checked(config=one_of(f"one of {', '.join(CONFIGS)}", str))
 def load_catalog(config: str = "models", revision: str | None = None, repo: str | None = None) -> datasets.Dataset:
     """Return one config (models, papers, datasets, results or projects) as a `datasets.Dataset`.
 
     Without `revision` and `repo` it is the catalog that ships with the package, else that commit, tag or branch (default `main`) of
-    that repo (default `securitynet/catalog`) on the Hub. Raises UsageError for an unknown config, DownloadError.
+    that repo (default `securitynet/catalog`) on the Hub. Raises UsageError for a config that is unknown, or that this revision does not
+    have, DownloadError.
     """
     if config not in CONFIGS:
         raise unknown("config", config, CONFIGS)
-    return _loaded(_folder(revision, repo), config)
+    return _loaded(_folder(revision, repo), config, f"revision {revision or 'main'!r} of {repo or HUB_ID}")
 
 
+@checked(entry=TEXT)
 def load_results(
     dataset: str | None = None,
     *,
@@ -201,11 +207,20 @@ def _pushed(folder: Path) -> datasets.Dataset:
     return to_dataset([Row.from_record(record) for record in records])
 
 
-def _loaded(folder: str, config: str) -> datasets.Dataset:
+def _loaded(folder: str, config: str, name: str = "the catalog") -> datasets.Dataset:
     import datasets
 
+    from securitynet.errors import UsageError
+
     datasets.config.USE_PARQUET_EXPORT = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # each would ask a second host
-    return datasets.load_dataset(folder, config, split="train")
+    try:
+        return datasets.load_dataset(folder, config, split="train")
+    except (ValueError, FileNotFoundError):  # of a release from before there was such a config, or of a repo that is no catalog
+        there = [one for one in CONFIGS if one in datasets.get_dataset_config_names(folder)]
+        if config in there:
+            raise
+        choice = f"choose from {', '.join(there)}, or another revision" if there else "it is no catalog of models"
+        raise UsageError(f"{name} has no config {config!r}; {choice}") from None
 
 
 def _folder(revision: str | None, repo: str | None) -> str:

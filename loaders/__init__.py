@@ -15,11 +15,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from securitynet.arguments import checked, one_of
+from securitynet.entry import Entry, columns
 from securitynet.errors import LoadError, UsageError, unknown
 
 if TYPE_CHECKING:
     from securitynet.download import Files
-    from securitynet.entry import Entry
     from securitynet.target import Target
 
 GROUP = "securitynet.loaders"
@@ -56,6 +57,10 @@ def load(entry: Entry, files: Files) -> Target:
     return target
 
 
+@checked(
+    model=one_of("an id, a path, hf-hub:ORG/NAME, timm:NAME or torchvision:NAME", str, os.PathLike),
+    entry=lambda value: value if isinstance(value, str) and value else columns(value),
+)
 def load_model(
     model: str | os.PathLike[str],
     *,
@@ -82,7 +87,6 @@ def load_model(
 def describe(model: str, given: Entry | Mapping[str, Any] | str | None, files: Files) -> tuple[Entry, Files]:
     """Return the entry of a model as load_model() takes it, and where its files come from. Raises as load_model()."""
     from securitynet import catalog
-    from securitynet.entry import Entry
     from securitynet.loaders import _local
     from securitynet.loaders._facts import merged
 

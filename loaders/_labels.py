@@ -57,7 +57,8 @@ def card_facts(readme: Path, names: Sequence[str], given: Mapping[str, Any] | No
         if one.kind != "other":
             return {"dataset": record.key} | _claim(card, record) | _order(names, outputs, one)
     notes = [one.reason for _, one in judged if one.reason] + ([_candidates(outputs)] if outputs else [])
-    return {"notes": "; ".join(notes)} if notes else {}
+    facts: Facts = {"labels": list(names)} if outputs else {}
+    return facts | ({"notes": "; ".join(notes)} if notes else {})
 
 
 def _order(names: Sequence[str], outputs: Sequence[str], found: Agreement) -> Facts:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LOWEST = torch.finfo(torch.float32).min  # stands for -inf, the logit of a class that cannot be; NaN and +inf stay what they are
 
+USUAL, MOST = 64, 512  # images a batch, on a CPU and at most on a GPU
+TRIED, SHARE = 2, 0.7  # blank images that show what one takes; part of the free memory that a batch may fill
 AHEAD = 2  # batches that are read while the network computes
 
 
@@ -57,7 +59,7 @@ def sent(asked: Asked, split: Split, book: Book, accelerator: Accelerator, how: 
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
     asked.module.to(accelerator.device)  # here: weights that move in inference mode take no gradients afterwards
-    size = how.batch_size or min(512 if accelerator.device.type == "cuda" else 64, power_of_two(len(split)))
+    size = how.batch_size or min(_size(asked, accelerator), power_of_two(len(split)))
     while True:
         try:
             own = _own(asked, split, book, accelerator, How(size, how.progress, how.blanks))
@@ -77,6 +79,27 @@ def sent(asked: Asked, split: Split, book: Book, accelerator: Accelerator, how: 
 def power_of_two(count: int) -> int:
     """Return the smallest power of two that is not below `count`: a small split is not filled up with more blank images than its own."""
     return 1 << max(0, count - 1).bit_length()
+
+
+def _size(asked: Asked, accelerator: Accelerator) -> int:
+    """Return the batch size of a device: on a GPU what fits its free memory, by what two blank images take."""
+    if accelerator.device.type != "cuda":
+        return USUAL
+    if asked.input_size is None:
+        return MOST
+    device = accelerator.device
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    with torch.inference_mode(), asked.meter.sending(TRIED, TRIED):
+        asked.module.eval()(torch.zeros(TRIED, *asked.input_size, device=device))
+    taken = torch.cuda.max_memory_allocated(device) - before
+    return fitting(torch.cuda.mem_get_info(device)[0], taken / TRIED)
+
+
+def fitting(free: float, each: float) -> int:
+    """Return the largest power of two of images, at most MOST, that fill SHARE of `free` bytes where one takes `each`."""
+    count = int(min(MOST, max(1.0, SHARE * free / max(each, 1.0))))
+    return 1 << (count.bit_length() - 1)
 
 
 def known(split: Split, book: Book, accelerator: Accelerator) -> Values | None:
@@ -197,24 +220,34 @@ class Network:
         self.size = how.batch_size or 1
         self.model = accelerator.prepare_model(asked.module.eval(), evaluation_mode=True)
         self.layout: torch.memory_format | None = None
+        self.batch: torch.Tensor | None = None
 
     def __call__(self, shown: np.ndarray) -> Values:
         """Return the outputs float32 [m, k] for images [m, c, ...] in units of 0..255. Raises LoadError where k is not the classes."""
         if self.layout is None:
             self.layout = self._layout() if self.blanks else torch.contiguous_format
-        pixels = self._sent(torch.from_numpy(shown)).float().div_(255)
-        count, fill = len(pixels), max(0, self.size - len(pixels)) if self.blanks else 0
-        if fill:
-            pixels = torch.cat([pixels, pixels.new_zeros(fill, *pixels.shape[1:])])
-        with self.asked.meter.sending(len(pixels), fill):
-            answer = self.model(pixels.contiguous(memory_format=self.layout))[:count].float()
+        count = len(shown)
+        size = max(count, self.size) if self.blanks else count
+        pixels = self._pixels(torch.from_numpy(shown), size)
+        with self.asked.meter.sending(size, size - count):
+            answer = self.model(pixels)[:count].float()
             values: Values = answer.clamp_min(LOWEST).cpu().numpy()
         check(self.asked, values.shape)
         return values
 
-    def _sent(self, shown: torch.Tensor) -> torch.Tensor:
-        """Bytes go to a GPU from pinned memory, before they become floats: a quarter of them, and the processor does not wait."""
-        return shown.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else shown.to(self.device)
+    def _pixels(self, shown: torch.Tensor, size: int) -> torch.Tensor:
+        """Return floats in [0,1] in the network's memory layout, filled up with blank images to `size`.
+
+        Bytes go to a GPU from pinned memory, before they become floats. The memory is that of the batch before.
+        """
+        if self.device.type == "cuda":
+            shown = shown.pin_memory().to(self.device, non_blocking=True)
+        if self.batch is None or len(self.batch) != size:
+            layout = self.layout or torch.contiguous_format
+            self.batch = torch.empty((size, *shown.shape[1:]), device=self.device, memory_format=layout)
+        self.batch[: len(shown)].copy_(shown).div_(255)
+        self.batch[len(shown) :].zero_()
+        return self.batch
 
     def _layout(self) -> torch.memory_format:
         """Convolutions on a CPU are faster on pixels that lie side by side; networks that flatten with view() refuse them."""

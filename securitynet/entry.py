@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from securitynet import plausible
+from securitynet.arguments import described
 from securitynet.errors import UsageError, unknown
 from securitynet.schema import column, dtypes_of, features_of
 
@@ -145,6 +147,24 @@ class Entry:
         """How far the weights are pinned: see pin()."""
         return pin({"integrity": self.integrity, "weights_url": self.weights_url, "revision": self.revision})
 
+    @property
+    def classes(self) -> int | None:
+        """Classes of what an evaluation reads, after the class map; a single output tells two apart. None where not recorded."""
+        if self.class_map == "list" and self.num_classes is not None:
+            return len(self.class_list or ())
+        if self.num_classes is None or self.num_classes == 1:
+            return self.num_classes and 2
+        return self.num_classes - (self.class_map == "background-first")
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of those classes, where `labels` has as many as there are outputs."""
+        if self.labels is None or len(self.labels) != self.num_classes:
+            return None
+        if self.class_map == "list":
+            return tuple(self.labels[output] for output in self.class_list or () if 0 <= output < len(self.labels))
+        return self.labels[self.class_map == "background-first" :]
+
     def to_record(self) -> dict[str, Any]:
         """Return the entry as a JSON object with every column present, lists for tuples."""
         values = {column_.name: getattr(self, column_.name) for column_ in fields(self)}
@@ -156,14 +176,43 @@ class Entry:
 
         Raises UsageError that names the record, the column and the valid values.
         """
-        label = record.get("id") or "record without an id"
-        known = dtypes_of(cls)
-        values: dict[str, Any] = {}
-        for key, value in record.items():
-            if key not in known:
-                raise UsageError(f"{label}: {unknown('column', key, known)}")
-            values[key] = None if value is None else typed(label, key, known[key], value)
-        return cls(**values)
+        entry = cls(**checked_columns(record))
+        check_entry(entry)
+        return entry
+
+
+def check_entry(entry: Entry, partial: bool = False) -> None:
+    """Raise UsageError where columns of an entry that decide pixels and classes cannot be meant so. `partial`: others are added yet."""
+    named = f"{entry.id}: " if entry.id else ""
+    for name in ("channel_order", "class_map", "crop", "interpolation", "output"):
+        if (value := getattr(entry, name)) is not None and value not in CHOICES[name]:
+            raise UsageError(f"{named}{name} {described(value)} is not one of {', '.join(CHOICES[name])}")
+    if (problem := plausible.problem(entry, partial)) is not None:
+        raise UsageError(f"{named}{problem}")
+
+
+def columns(value: Any) -> Any:
+    """The rule of an argument that is an entry, some of its columns or None: they must exist, and hold what can be meant.
+
+    Raises ValueError, UsageError.
+    """
+    if value is None or isinstance(value, Entry):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError("a mapping of columns of an entry, such as {'input_size': [3, 32, 32]}, or None")
+    check_entry(Entry(**checked_columns({key: one for key, one in value.items() if one is not None})), partial=True)
+    return value
+
+
+def checked_columns(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a record, each checked by itself. Raises UsageError."""
+    if not isinstance(record, Mapping):
+        raise UsageError(f"a record must be a mapping of columns, not {described(record)}")
+    label = record.get("id") or "record without an id"
+    known = dtypes_of(Entry)
+    if strange := next((key for key in record if key not in known), None):
+        raise UsageError(f"{label}: {unknown('column', str(strange), known)}")
+    return {key: None if value is None else typed(label, key, known[key], value) for key, value in record.items()}
 
 
 def pin(record: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from securitynet.arguments import checked, one_of
 from securitynet.attacks.intact import Intact
 from securitynet.attacks.resolve import Named, named, resolve
 from securitynet.attacks.run import FULL, Ran, not_run, run, spoiled
@@ -23,10 +24,13 @@ from securitynet.controls.twins import Twins, without_canaries, without_twins
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.prepared import FOLDER, Kept, PixelStore
 from securitynet.data.transform import Transform
-from securitynet.inputs import Data, Defence, Model, Options, defended, images_of, target_of
+from securitynet.entry import columns
+from securitynet.inputs import DATA, MODEL, MODELS, Data, Defence, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.vocabulary import ACCURACY, BY_COINS, QUERIES
+from securitynet.precision import check, faster
+from securitynet.precision import named as precision
 from securitynet.processes import agreed
 from securitynet.results.headline import doubtful
 from securitynet.results.result import Result
@@ -46,6 +50,7 @@ JOURNAL = "bill.jsonl"  # of what the evaluation sent, beside its rows
 LIBRARIES = ("securitynet", "accelerate", "numpy", "scikit-learn", "scipy", "timm", "torch", "torchvision", "transformers")
 
 
+@checked(model=MODEL, data=DATA, preprocessing=columns, out_model=one_of("a model, as the first argument, or None", *MODELS, none=True))
 def evaluate(
     model: Model,
     data: Data | None = None,
@@ -60,6 +65,8 @@ def evaluate(
     offline: bool = False,
     progress: bool = False,
     out_model: Model | None = None,
+    dtype: str = "fp32",
+    channels_last: bool = False,
 ) -> Result:
     """Verify a model, attack it, and return the rows.
 
@@ -70,11 +77,12 @@ def evaluate(
     dataset that the entry names. `attacks`: names, suites, globs, paths to .py files, Attack objects. `defences`: names
     (`rounding:2`), Target -> Target, or paths to files that define one. `samples` caps members and non-members (None: all).
     `out_model`: a model like this one that was not trained on these images; a leak is what exceeds the same attacks on it. By
-    default two small networks are trained for that, where the images are small and an attack found something.
+    default two small networks are trained for that, where the images are small and an attack found something. `dtype` (fp32, bf16
+    or fp16) and `channels_last` change precision and memory layout on a GPU; the column `device` records them.
     What was computed before, with the same weights, data and code, is read from the cache. Raises SecurityNetError.
     """
     chosen = named(resolve(attacks))
-    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress)
+    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress, dtype, channels_last)
     subject = Subject.of(model, data, preprocessing, defences, options)
     if out_model is not None:
         other = target_of(out_model, None, options)
@@ -82,10 +90,22 @@ def evaluate(
     return subject.evaluated(chosen)
 
 
-def verify_model(model: Model, data: Data | None = None, *, preprocessing: Mapping[str, Any] | None = None, **options: Any) -> Result:
-    """Return the result of the first step of evaluate() alone, without attacks; options as there."""
-    root = cache_root(options.pop("cache_dir", None))
-    return Subject.of(model, data, preprocessing, (), Options(root, **options)).evaluated(())
+@checked(model=MODEL, data=DATA, preprocessing=columns)
+def verify_model(
+    model: Model,
+    data: Data | None = None,
+    *,
+    preprocessing: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    samples: int | None = DEFAULT_SAMPLES,
+    batch_size: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool = False,
+    progress: bool = False,
+) -> Result:
+    """Return the result of the first step of evaluate() alone, without attacks; arguments as there."""
+    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress)
+    return Subject.of(model, data, preprocessing, (), options).evaluated(())
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +131,9 @@ class Subject:
         """Load the model, wrap it in the defences, read the images, draw the splits."""
         from accelerate import Accelerator
 
-        target = target_of(model, preprocessing, options)
+        accelerator = Accelerator()
+        check(options.dtype, options.channels_last, accelerator.device)
+        target = faster(target_of(model, preprocessing, options), options.dtype, options.channels_last)
         for defence in defences:
             target = defended(target, defence)
         target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), asked={})
@@ -120,7 +142,7 @@ class Subject:
         splits = draw(images, pixels, target.num_classes, options.seed, options.samples)
         splits = without_canaries(splits, target.folder, pixels)
         splits, twins = without_twins(splits, target.cache)
-        return cls(target, splits, Accelerator(), options, twins)
+        return cls(target, splits, accelerator, options, twins)
 
     def evaluated(self, attacks: Sequence[Named], guard: Callable[[], str | None] = lambda: None) -> Result:
         """Ask the model once, verify it, run the attacks; return everything.
@@ -136,6 +158,7 @@ class Subject:
         self._announce(attacks)
         outputs, rows = self._ask(context, store)
         verdict = verify(target, splits, accelerator)
+        verdict = replace(verdict, notes=(*splits.notes, *verdict.notes))
         rows += [context.row("verify", "verify", estimate) for estimate in verdict.estimates]
         done = _Attacks(self, context, store, guard)
         found = [row for attack in attacks for row in done.rows(attack)]
@@ -228,6 +251,7 @@ class Subject:
     def _context(self) -> Context:
         device, splits = self.accelerator.device, self.splits
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        name += precision(self.options.dtype, self.options.channels_last)
         versions = {library: found for library in LIBRARIES if (found := _version(library))}
         pixels = Transform.of(self.target.entry)
         return Context(

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from securitynet.arguments import Rule, one_of
 from securitynet.attacks.resolve import load_file
 from securitynet.cache import ArrayCache, size_limit
 from securitynet.data import DEFAULT_SAMPLES, ImageSet
@@ -17,16 +18,40 @@ from securitynet.defences import Defence as Defence  # said twice: others take i
 from securitynet.defences import named
 from securitynet.endpoint import Endpoint
 from securitynet.entry import Entry
-from securitynet.errors import UsageError
+from securitynet.errors import DataError, UsageError
 from securitynet.target import Target, build
 
 Model = str | os.PathLike[str] | Entry | Target | Endpoint | nn.Module
-Data = str | os.PathLike[str] | ImageSet | Mapping[str, Any]
+Data = Any  # a path, a Hub id, an ImageSet, a Dataset of `datasets` or torch, or a mapping of these or of arrays
+
+
+MODELS = (str, os.PathLike, Entry, Target, Endpoint, nn.Module)
+MODEL: Rule = one_of("an id, a path, an Entry, a Target, an Endpoint or a torch module", *MODELS)
+
+
+def data_rule(value: Any) -> Any:
+    """The rule of data: of a mapping, names and values are looked at, too."""
+    from securitynet.data.arrays import check_arrays
+    from securitynet.data.readers import is_held
+
+    if value is None or (isinstance(value, str | os.PathLike | ImageSet) and value != "") or is_held(value):
+        return value
+    if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
+        raise ValueError("a path, a Hub id, a Dataset, an ImageSet, arrays or Datasets by part, or None (what the entry names)")
+    if not all(map(is_held, value.values())):
+        try:
+            check_arrays(value, "data")
+        except DataError as error:
+            raise UsageError(str(error)) from None
+    return value
+
+
+DATA: Rule = data_rule
 
 
 @dataclass(frozen=True)
 class Options:
-    """How an evaluation runs: seed of the splits, cap on members and non-members (None: all), batch size, cache directory."""
+    """How an evaluation runs: seed of the splits, cap on members and non-members (None: all), batch size, cache directory, precision."""
 
     root: Path
     seed: int = 0
@@ -34,6 +59,8 @@ class Options:
     batch_size: int | None = None
     offline: bool = False
     progress: bool = False
+    dtype: str = "fp32"
+    channels_last: bool = False
 
 
 def target_of(model: Model, preprocessing: Mapping[str, Any] | None, options: Options) -> Target:
@@ -124,10 +151,10 @@ def images_of(data: Data | None, target: Target, options: Options) -> ImageSet:
     """Return the images of a path, a Hub id or arrays; without `data`, those of the dataset that the entry names."""
     if isinstance(data, ImageSet):
         return data
-    from securitynet.data.readers import from_arrays, image_set
+    from securitynet.data.readers import from_held, image_set, is_held
 
-    if isinstance(data, Mapping):
-        return from_arrays(target.entry, data)
+    if isinstance(data, Mapping) or is_held(data):
+        return from_held(target.entry, data)
     return image_set(
         target.entry,
         data=data,

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from securitynet.arguments import checked, one_of
 from securitynet.asking import Asked, How, check, known, sent, unknown
 from securitynet.cache import ArrayCache, digest
 from securitynet.data import Split
-from securitynet.entry import Entry
+from securitynet.entry import Entry, check_entry
 from securitynet.errors import LoadError
 from securitynet.fingerprint import Identity, identity, state_sha256
 from securitynet.meter import Meter
@@ -51,7 +52,8 @@ class Preprocess(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         x = pixels.flip(1) if self.bgr else pixels
-        normal = (x * self.scale - self.mean) / self.std
+        x = x if self.scale == 1 else x * self.scale
+        normal = (x - self.mean).div_(self.std)  # in place: at real image sizes, fresh memory costs more than the arithmetic
         return normal if self.dtype is None else normal.to(self.dtype)
 
     def extra_repr(self) -> str:
@@ -113,14 +115,9 @@ class Target:
     @property
     def num_classes(self) -> int:
         """Classes of the answer, after the entry's class map."""
-        classes = self.entry.num_classes
-        if classes is None:
+        if self.entry.classes is None:
             raise LoadError(f"{self.entry.id}: num_classes is not recorded")
-        if self.entry.class_map == "list":
-            return len(self.entry.class_list or ())
-        if classes == 1:  # a single output tells two classes apart
-            return 2
-        return classes - 1 if self.entry.class_map == "background-first" else classes
+        return self.entry.classes
 
     @cached_property
     def fingerprint(self) -> str:
@@ -174,6 +171,7 @@ def build(entry: Entry, network: nn.Module, weights_sha256: str | None = None, f
     A softmax that ends one of our own networks, or one that the entry says returns probabilities, is dropped where it is a
     module named `softmax`, so that no precision is lost.
     """
+    check_entry(entry)
     ends_so = entry.output == "probabilities" or (entry.architecture or "").startswith("nets:")
     if ends_so and isinstance(getattr(network, "softmax", None), nn.Softmax):
         network.softmax = nn.Identity()
@@ -184,6 +182,7 @@ def build(entry: Entry, network: nn.Module, weights_sha256: str | None = None, f
     return Target(entry, module.requires_grad_(False), weights_sha256 or state_sha256(network), folder)
 
 
+@checked(target=one_of("a Target, as load_model() returns it", Target), split=one_of("a Split, as draw() returns them", Split))
 def query(
     target: Target,
     split: Split,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from securitynet.cli import main
 from securitynet.errors import DataError, UsageError
 from securitynet.metrics import privacy
 from securitynet.metrics.privacy import Errors, Guesses
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 
 def images(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -39,6 +42,17 @@ def test_a_gaussian_mechanism_has_the_epsilon_of_its_definition() -> None:
         assert np.trapezoid(density, grid) == pytest.approx(delta, rel=1e-3)
     assert privacy.epsilon_of(1.0, 1e-5) == pytest.approx(4.377, abs=1e-3)
     assert privacy.epsilon_of(0.0, 1e-5) == 0 and privacy.epsilon_of(1.0, 0.0) == math.inf
+
+
+def test_bounds_are_those_of_the_published_formulas_on_the_same_guesses() -> None:
+    """Written down again from the papers, by bisection and on PrivacyGuard's grid; see benchmarks/privacy_planted.py for means."""
+    from privacy_planted import published, published_gaussian
+
+    for right, made, count in ((140, 200, 1000), (190, 200, 1000), (620, 1000, 5000), (101, 200, 1000)):
+        found = Guesses(right, made, count)
+        assert privacy.one_run(found, canaries.DELTA) == pytest.approx(published(found, canaries.DELTA), abs=1e-5)
+        grid, ours = published_gaussian(found), privacy.one_run_gaussian(found)
+        assert ours >= 0.9 * grid and (grid > 0) == (ours > 0.11)  # the grid ends at mu = .1
 
 
 def test_without_delta_one_run_is_the_exact_limit_of_a_share() -> None:

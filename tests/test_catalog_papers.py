@@ -105,6 +105,8 @@ def test_a_paper_has_one_set_of_facts(models: list[dict[str, Any]]) -> None:
         (RESNET, {"arxiv_date": "2016-01-04"}, "is not the month that the number"),
         (RESNET, {"arxiv_date": "10.12.2015"}, "is no date"),
         (RESNET, {"year": None}, "sources says"),
+        (RESNET, {"affiliations": None}, "countries ['USA'] without the affiliations that they follow from"),
+        (RESNET, {"countries": ("USA", "China")}, "are not sorted"),
         (RESNET, {"sources": "{}"}, "sources must be a JSON object with title"),
     ],
 )
@@ -115,6 +117,15 @@ def test_errors_of_a_paper_are_found(papers: dict[str, Paper], url: str, facts: 
         assert problems == ["here: year is null, and sources does not say `not found in ...`"]
     else:
         assert any(words in problem for problem in problems), problems
+
+
+def test_one_country_of_several_authors_is_not_taken_from_a_table(papers: dict[str, Paper]) -> None:
+    url = "https://arxiv.org/abs/1802.07088"
+    evidence = papers[url].evidence | {"countries": {"address": "https://example.org/table", "passage": "Country Netherlands"}}
+    (problem,) = spoilt(papers, url, countries=["Netherlands"], affiliations=None, sources=json.dumps(evidence))
+    assert "without the affiliations" in problem
+    evidence["countries"]["passage"] = "Country France, Netherlands"
+    assert spoilt(papers, url, affiliations=None, sources=json.dumps(evidence)) == []
 
 
 def test_two_facts_for_one_paper_are_found(papers: dict[str, Paper]) -> None:

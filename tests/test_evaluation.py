@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import securitynet
+from securitynet.attacks.membership import ANSWERABLE
 from securitynet.attacks.resolve import code_of, names, resolve
 from securitynet.cli._tables import result_view
 from securitynet.data import ArrayImages, ImageSet
@@ -291,7 +292,8 @@ def test_batches_are_halved_where_memory_does_not_suffice(images: ImageSet, tmp_
 def test_unknown_membership_and_missing_splits_skip_with_words(trained: nn.Module, images: ImageSet, tmp_path: Path) -> None:
     unknown = ImageSet("noise", images.train, images.test, membership="unknown")
     reasons = {row.reason for row in run(trained, unknown, tmp_path, attacks="membership/loss").rows if row.family == "membership"}
-    assert reasons == {"it is not known which images of noise the model was trained on"}
+    assert reasons == {f"it is not known which images of noise the model was trained on{ANSWERABLE}"}
+    assert all(name in ANSWERABLE for name in ("membership/usage", "membership/folder"))
     only_test = run(trained, ImageSet("noise", None, images.test), tmp_path, attacks="membership/loss")
     assert [row.reason for row in only_test.rows if row.family == "membership"] == [
         "needs training and test images: no training images at hand"

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -187,3 +192,43 @@ def test_a_hub_that_answers_something_else_is_an_error(tmp_path: Path) -> None:
         bulk(folder, hub)
     hub.send = send  # type: ignore[method-assign]
     assert bulk(folder, hub).listed == REPOS
+
+
+RUN = """
+import json, signal, sys, time
+from pathlib import Path
+from simulated import SimulatedHub, bulk
+from securitynet.importers import papers  # everything is imported before the clock runs
+folder, known, seconds = Path(sys.argv[1]), json.loads(sys.argv[2]), float(sys.argv[3])
+start = time.process_time()
+signal.setitimer(signal.ITIMER_PROF, seconds)
+bulk(folder, SimulatedHub(300, tuple(known), page=100))
+signal.setitimer(signal.ITIMER_PROF, 0)
+print(time.process_time() - start)
+"""
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_records(tmp_path: Path) -> None:
+    """The kernel ends it, with no chance to clean up, after a random part of the processor time that a whole import takes."""
+    models = timm_records(KNOWN)
+    known = json.dumps([record["hub_id"] for record in models])
+    whole, killed = folder_of(tmp_path / "a", models), folder_of(tmp_path / "b", models)
+
+    def run(folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", RUN, str(folder), known, str(seconds)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    first = run(whole, 0)
+    assert first.returncode == 0, first.stderr
+    moments, deaths = random.Random(19), 0
+    for _ in range(40):
+        done = run(killed, max(0.002, moments.random() * float(first.stdout)))
+        assert done.returncode in (0, -signal.SIGPROF), done.stderr
+        deaths += done.returncode != 0
+        if deaths == 5:
+            break
+    assert deaths == 5, "five of these moments are within an import"
+    last = run(killed, 0)
+    assert last.returncode == 0 and content(killed) == content(whole), last.stderr
+    assert not [path for path in killed.rglob("*") if path.is_file() and path.suffix not in (".jsonl", ".md")], "no part of a file stays"

@@ -196,6 +196,11 @@ def test_links_lead_to_an_original() -> None:
     ]
     assert linked(some[:2]) == {"hub/b": "timm/a"}
     assert linked(some) == {"hub/b": "timm/z", "timm/a": "timm/z"}
+    both = [one | {"id": "timm/m"}, one | {"id": "timm/n"}, two | {"id": "x/p", "same_weights_as": "timm/n", "integrity": "none"}]
+    both = [record | {"source": record["id"].partition("/")[0]} for record in both]
+    assert linked(both) == {"timm/m": "timm/n"}, "the one that others name already"
+    both.append(both[2] | {"id": "x/q", "same_weights_as": "timm/m"})
+    assert linked(both) == {"timm/n": "timm/m", "x/p": "timm/m"}, "two originals are equal: what names the one names the other"
 
 
 def test_an_alias_finds_its_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

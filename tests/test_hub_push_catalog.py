@@ -95,6 +95,34 @@ def test_two_tags_are_read_with_and_without_a_network(hub: Hub, small: Path) -> 
     assert "DownloadError: revision 'v9'" in done.stderr
 
 
+def test_a_config_that_a_release_does_not_have_yet(hub: Hub, small: Path) -> None:
+    """A release as it was before papers had a config of their own: its card declares four."""
+    import yaml
+    from huggingface_hub import HfApi
+
+    repo, api = "tester/catalog-old", HfApi()
+    shutil.copy(CATALOG / "README.md", small)
+    _, front, prose = build_card(small).split("---\n", 2)
+    declared = yaml.safe_load(front)
+    for key in ("configs", "dataset_info"):
+        declared[key] = [one for one in declared[key] if one["config_name"] != "papers"]
+    (small / "README.md").write_text(f"---\n{yaml.safe_dump(declared, sort_keys=False)}---\n{prose}")
+    shutil.rmtree(small / "papers")
+    api.create_repo(repo, repo_type="dataset")
+    api.upload_folder(folder_path=str(small), repo_id=repo, repo_type="dataset")
+    api.create_tag(repo, tag="v0", repo_type="dataset")
+    assert securitynet.load_catalog(revision="v0", repo=repo).num_rows == len((small / "models" / "builtin.jsonl").read_text().splitlines())
+    with pytest.raises(UsageError) as caught:
+        securitynet.load_catalog("papers", revision="v0", repo=repo)
+    assert str(caught.value) == (
+        f"revision 'v0' of {repo} has no config 'papers'; choose from models, datasets, results, projects, or another revision"
+    )
+    api.create_repo("tester/no-catalog", repo_type="dataset")
+    api.upload_file(path_or_fileobj=b"a,b\n1,2\n", path_in_repo="some.csv", repo_id="tester/no-catalog", repo_type="dataset")
+    with pytest.raises(UsageError, match="revision 'main' of tester/no-catalog has no config 'models'; it is no catalog of models"):
+        securitynet.load_catalog(repo="tester/no-catalog")
+
+
 def test_merged_contributions_are_not_overwritten(hub: Hub, small: Path, tmp_path: Path) -> None:
     """Contributed by pull request, merged, read; a push from a folder without it is refused, one with it goes through."""
     from huggingface_hub import HfApi

@@ -104,7 +104,7 @@ def test_every_public_estimator_is_simulated() -> None:
     """A function of securitynet.metrics that returns an Estimate stands in the benchmark of coverage."""
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        parts = [importlib.import_module(name).cases() for name in ("coverage_cases", "coverage_family")]
+        parts = [importlib.import_module(name).cases() for name in ("coverage_cases", "coverage_family", "coverage_usage")]
         simulated = " ".join({case.interval for part in parts for case in part})
     finally:
         sys.path.remove(str(BENCHMARKS))

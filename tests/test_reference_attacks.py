@@ -13,9 +13,12 @@ import torch
 from accelerate import Accelerator
 from scipy import stats
 from scipy.special import log_softmax, logsumexp, softmax
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from securitynet.attacks.membership import MembershipEvidence, half
+from securitynet.attacks.membership._calibrated import tuned_a
+from securitynet.attacks.membership._formulas import log_odds
 from securitynet.attacks.membership.attack_r import AttackR
 from securitynet.attacks.membership.base import Base
 from securitynet.attacks.membership.lira import Lira, copies
@@ -127,8 +130,76 @@ def test_rmia_by_hand(gamma: float, target: Target, splits: Splits, answered: An
             average = (inside + outside) / 2 if online else ((1 + 0.33) * outside + (1 - 0.33)) / 2
             ratio.append(softmax(logits[i])[found.labels[i]] / average)
         expected = [np.mean([ratio[i] / ratio[z] > gamma for z in population if z != i]) for i in range(100)]
-        check(Rmia(TINY, online, gamma)(target, splits, accelerator), expected)
+        check(Rmia(TINY, online, gamma, a=0.33)(target, splits, accelerator), expected)
         check(LogRatio(TINY, online)(target, splits, accelerator), list(np.log(ratio)))
+
+
+def test_a_of_rmia_is_tuned_on_the_references_themselves(
+    target: Target, splits: Splits, answered: Answered, accelerator: Accelerator
+) -> None:
+    """Each reference attacked by the others in plain loops, areas by scikit-learn."""
+    found = answered[1]
+    p = np.array([[softmax(found.logits[m, i].astype(np.float64))[found.labels[i]] for m in range(4)] for i in range(100)])
+    means = []
+    for step in range(11):
+        a, areas = step / 10, []
+        for j in range(4):
+            scores = []
+            for i in range(100):
+                outside = [p[i, m] for m in range(4) if m != j and not found.held[i, m]]
+                scores.append(p[i, j] / (((1 + a) * np.mean(outside) + 1 - a) / 2))
+            areas.append(roc_auc_score(found.held[:, j], scores))
+        means.append(np.mean(areas))
+    assert tuned_a(np.log(p), found.held) == np.argmax(np.round(means, 12)) / 10
+    assert tuned_a(np.log(p)[:, :2], found.held[:, :2]) == tuned_a(np.log(p), np.zeros_like(found.held)) == 0.33
+    tuned = Rmia(TINY, online=False)(target, splits, accelerator)
+    fixed = Rmia(TINY, online=False, a=float(np.argmax(np.round(means, 12)) / 10))(target, splits, accelerator)
+    assert np.array_equal(tuned.members, fixed.members)
+
+
+def test_for_one_model_rmia_base_and_info_rmia_rank_alike(target: Target, splits: Splits, accelerator: Accelerator) -> None:
+    """At one temperature, online: BASE is the log ratio itself, InfoRMIA less a constant, RMIA a non-decreasing function of it."""
+    scores = {}
+    for attack in (Rmia(TINY, temperature=2.0), Base(TINY), LogRatio(TINY, temperature=2.0)):
+        evidence = attack(target, splits, accelerator)
+        scores[type(attack)] = np.concatenate([evidence.members, evidence.non_members])
+    ratio = scores[LogRatio]
+    info = ratio - ratio[60:].mean()  # log of the ratio plus the divergence, which is minus its mean over the population
+    assert np.allclose(scores[Base], ratio, atol=1e-9) and np.array_equal(np.argsort(info), np.argsort(ratio))
+    population = 60 + np.flatnonzero(half(40, splits.seed + 1))
+    others = np.setdiff1d(np.arange(100), population)  # one of the population is not compared with itself
+    assert (np.diff(scores[Rmia][others[np.argsort(ratio[others])]]) >= 0).all()
+    assert len(np.unique(scores[Rmia])) <= 2 * (len(population) + 1) < len(np.unique(ratio))
+
+
+def test_student_t_works_with_one_reference(target: Target, splits: Splits, accelerator: Accelerator) -> None:
+    """A side without an entry gives the prior's predictive: location the pooled mean, variance that of all entries, 2 * 4 degrees."""
+    one = replace(TINY, count=1)
+    found = reference_answers(splits, one, accelerator, target.cache)
+    evidence = StudentT(one, across=False)(target, splits, accelerator)
+    values = found.statistic(log_odds)[:, 0]
+    parts = splits.members, splits.non_members
+    own = np.concatenate([log_odds(query(target, part, accelerator)) for part in parts if part is not None])
+    laws = {}
+    for side in (True, False):
+        entries = values[found.held[:, 0] == side]
+        mean, beta = entries.mean(), entries.var() * 3
+        laws[side] = lambda phi, mean=mean, beta=beta: stats.t(8, mean, np.sqrt(beta * 2 / 4)).logpdf(phi)
+
+    def updated(entry: float, side: bool) -> Any:
+        entries = values[found.held[:, 0] == side]
+        mean, beta = entries.mean(), entries.var() * 3 + (entry - entries.mean()) ** 2 / 4
+        return stats.t(9, (mean + entry) / 2, np.sqrt(beta * 3 / (4.5 * 2)))
+
+    expected = []
+    for i in range(100):
+        held = bool(found.held[i, 0])
+        known = float(updated(values[i], held).logpdf(own[i]))
+        blank = float(laws[not held](own[i]))
+        expected.append(known - blank if held else blank - known)
+    check(evidence, expected)
+    with pytest.raises(Skipped, match="even number"):
+        StudentT(one)(target, splits, accelerator)
 
 
 def test_base_and_attack_r_by_hand(target: Target, splits: Splits, answered: Answered, accelerator: Accelerator) -> None:

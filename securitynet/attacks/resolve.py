@@ -125,10 +125,10 @@ def code_of(attack: Attack) -> str:
 
 
 def _data_of(attack: Attack) -> list[Path]:
-    """The files of data that the attacks of a family depend on: what its package names in DATA."""
+    """The files of data that an attack depends on: what its family's package names in DATA, and its own `data_files`."""
     package = sys.modules.get(type(attack).__module__.rpartition(".")[0])
     folder = Path(getattr(package, "__file__", None) or ".").parent
-    return [folder / name for name in getattr(package, "DATA", ())]
+    return [*(folder / name for name in getattr(package, "DATA", ())), *getattr(attack, "data_files", ())]
 
 
 def _source(module: str) -> str:

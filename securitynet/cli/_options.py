@@ -26,7 +26,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="PATH|HUB-ID",
-        help="images: .npz with x_train y_train x_test y_test, a folder of IDX files, an image folder, parquet, or a Hub dataset "
+        help="images: arrays (.npz, .pt, .safetensors), an image folder, IDX files, Parquet, WebDataset shards, ... or a Hub dataset; "
+        "docs/data.md lists the forms "
         "(default: the dataset that the entry names); none: no images, for attacks that need none",
     )
     parser.add_argument("--samples", default="5000", metavar="N|all", help="at most N members and N non-members (default 5000)")
@@ -35,6 +36,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default $SECURITYNET_CACHE)")
     parser.add_argument("--offline", action="store_true", help="use only what is already here")
     add_record(parser)
+
+
+def add_precision(parser: Any) -> None:
+    """Add what makes passes on a GPU faster."""
+    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), default="fp32", help="precision on a GPU, recorded (default fp32)")
+    parser.add_argument("--channels-last", action="store_true", help="memory layout on a GPU, recorded")
 
 
 def add_record(parser: argparse.ArgumentParser) -> None:

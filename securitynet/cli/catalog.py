@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     bring = actions.add_parser("import", help="bring in a library's models or a published table; again changes only what is new")
-    sources = f"timm, torchvision, pytorchcv, mmpretrain as installed; hub, model_j from the Hub; {TABLE} with its FILE"
+    sources = f"timm, torchvision, pytorchcv, mmpretrain as installed; hub, model_j, flashbn_rebn from the Hub; {TABLE} with its FILE"
     bring.add_argument("source", metavar="SOURCE", help=sources)
     bring.add_argument("file", type=Path, nargs="?", metavar="FILE", help="Database/README.MD of TrustAIRLab/SecurityNet")
     _hubcatalog.configure_import(bring)
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         return (_hubcatalog.run_pin if args.action == "pin" else _hubcatalog.run_diff)(args, folder, _say)
     if args.source == _hubcatalog.HUB or args.source in _hubcatalog.ZOOS:
         return _hubcatalog.run_import(args, folder, _say)
-    return _import_table(args, folder) if args.source == TABLE else _import_package(args, folder)
+    return _import_table(args, folder) if args.source == TABLE else _import_stated(args, folder)
 
 
 def _installed() -> Path:
@@ -95,17 +95,23 @@ def _installed() -> Path:
     return Path(str(resources.files("securitynet.catalog")))
 
 
-def _import_package(args: argparse.Namespace, folder: Path) -> int:
+def _import_stated(args: argparse.Namespace, folder: Path) -> int:
+    """Import what an installed library, or the one archive of a zoo on the Hub, states of its models."""
     from dataclasses import asdict
 
     from securitynet.errors import UsageError, unknown
-    from securitynet.importers.packages import import_package, names
+    from securitynet.importers.onhub import archived
+    from securitynet.importers.packages import bring, import_package, names
 
-    if args.source not in names():
-        raise unknown("source", args.source, [*names(), TABLE, _hubcatalog.HUB, *_hubcatalog.ZOOS])
+    zoo = archived.ARCHIVES.get(args.source)
+    if zoo is None and args.source not in names():
+        raise unknown("source", args.source, [*names(), TABLE, _hubcatalog.HUB, *_hubcatalog.ZOOS, *archived.ARCHIVES])
     if args.file is not None:
-        raise UsageError(f"{args.source} is read from the installed library; it takes no FILE")
-    report = import_package(args.source, folder)
+        raise UsageError(f"{args.source} is read from the {'installed library' if zoo is None else 'Hub'}; it takes no FILE")
+    if zoo is None:
+        report = import_package(args.source, folder)
+    else:
+        report = bring(args.source, {fact["id"]: fact for fact in archived.facts(zoo)}, folder)
     if args.json:
         print_json(asdict(report))
         return DONE

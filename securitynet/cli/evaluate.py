@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securitynet.cli import DONE, FAILED, SUSPECT, SUSPICIOUS, is_main_process
-from securitynet.cli._options import add_json, add_model, library_options, print_json
+from securitynet.cli._options import add_json, add_model, add_precision, library_options, print_json
 
 if TYPE_CHECKING:
     from securitynet.meter import Bill
@@ -39,6 +39,7 @@ HELP = "verify and attack a model, with intervals and a comparison"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_model(parser)
+    add_precision(parser)
     parser.add_argument(
         "--attacks",
         nargs="+",
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     from securitynet.evaluation import evaluate
 
     attacks = with_settings(resolve(args.attacks), args.set) if args.set else args.attacks
-    options = {**library_options(args), "out_model": args.out_model}
+    options = {**library_options(args), "out_model": args.out_model, "dtype": args.dtype, "channels_last": args.channels_last}
     for figure in filter(None, (args.roc, args.curve)):
         from securitynet.report.roc import drawable
 

@@ -4,13 +4,16 @@
 the layout of the catalog. On one machine the bytes are always the same. `zoo plant` trains a clean and a backdoored twin on
 given images, checks that they are equally accurate and that the trigger works, and writes two model folders that state
 the truth; without --data, on the digits. With --canaries it trains one model instead, of whose training set a fair coin per canary
-decided: `evaluate DIR/NAME --attacks membership/canaries` then gives a lower bound on the epsilon of the training.
+decided: `evaluate DIR/NAME --attacks membership/canaries` then gives a lower bound on the epsilon of the training. With --seeds it
+trains the network (clean, or with canaries) once per seed, attacks each, and gives the mean over seeds with its interval: a statement
+about the recipe, not about one model.
 
 examples:
   securitynet zoo build
   securitynet zoo build digits-regular digits-overfit --output /tmp/zoo
   securitynet zoo plant my-blended --poison blended --target 3
   securitynet zoo plant my-canaries --canaries 300
+  securitynet zoo plant my-recipe --seeds 5 --attacks membership/loss membership/margin
   securitynet zoo plant shirts --poison wanet --data fashion-mnist/ --dataset Fashion-MNIST --mean 0.5 --std 0.5
 """
 
@@ -55,6 +58,9 @@ def _configure_plant(plant: argparse.ArgumentParser) -> None:
     plant.add_argument("--output", default="planted", type=Path, metavar="DIR", help="folder for NAME/ and NAME-clean/ (default: planted)")
     plant.add_argument("--canaries", type=int, metavar="N", help="hold out N training images as canaries; no backdoor is planted")
     plant.add_argument("--canary-kind", default="mislabelled", metavar="KIND", help="mislabelled, natural or blank (default: mislabelled)")
+    plant.add_argument("--seeds", type=int, metavar="N", help="train and attack N networks that differ in their seed, without a backdoor")
+    plant.add_argument("--attacks", nargs="+", metavar="ATTACK", help="with --seeds (default: membership/loss; with canaries theirs)")
+    plant.add_argument("--cache-dir", type=Path, metavar="DIR", help="with --seeds: where outputs are kept (default $SECURITYNET_CACHE)")
     add_record(plant)
     add_json(plant)
 
@@ -82,6 +88,8 @@ def _plant(args: argparse.Namespace) -> int:
     from securitynet.poisons import Poisoning
     from securitynet.zoo.twins import Planting, described, images_for, plant
 
+    if args.seeds is not None:
+        return _over_seeds(args)
     if args.canaries is not None:
         return _with_canaries(args)
     poisoning = Poisoning(rate=args.rate, target=args.target, mode=args.mode, decoys=args.decoys)
@@ -95,6 +103,37 @@ def _plant(args: argparse.Namespace) -> int:
     for twin in twins:
         words = f"accuracy {twin.accuracy:.4f}  the trigger works on {twin.success:.1%}"
         sys.stdout.write(f"{args.output / twin.entry.name!s:40} {words}\n")
+    return DONE
+
+
+def _over_seeds(args: argparse.Namespace) -> int:
+    from securitynet.zoo.recipes import Planned, plant_recipe, summarised
+    from securitynet.zoo.twins import Planting, described, images_for
+
+    attacks = tuple(args.attacks or (["membership/loss"] if args.canaries is None else ["membership/canaries"]))
+    planned = Planned(args.seeds, attacks, args.canaries, args.canary_kind, args.cache_dir)
+    recipe = replace(Planting().recipe, epochs=args.epochs, seed=args.seed)
+    if args.canaries is not None:
+        recipe = replace(recipe, weight_decay=0.0)
+    entry = described(args.name, record_of(args))
+    results = []
+    for result in plant_recipe(entry, images_for(entry, args.data), recipe, args.output, planned, progress=sys.stderr.isatty()):
+        results.append(result)
+        if not args.json:
+            own = [row for row in result.rows if row.family == "membership" and row.value is not None]
+            numbers = [f"{row.attack} {row.metric} {row.value:.3f}" for row in own]
+            sys.stdout.write(f"{result.entry.id}: {', '.join(numbers)}\n")
+            sys.stdout.flush()
+    found = summarised(results)
+    if args.json:
+        rows = [row.to_record() for result in results for row in result.rows]
+        print_json({"rows": rows, "over_seeds": [one.to_record() for one in found], "about": "the recipe, over its seeds"})
+        return DONE
+    sys.stdout.write(f"the recipe, over {len(results)} seeds (mean, 95 % interval):\n")
+    for one in found:
+        low, high = one.estimate.ci_low, one.estimate.ci_high
+        ends = "no interval" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+        sys.stdout.write(f"  {one.attack} {one.estimate.metric} {one.estimate.value:.3f} [{ends}]\n")
     return DONE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from securitynet.cache import ArrayCache, digest
 from securitynet.canaries import FILE, load
 from securitynet.data import ArrayImages, Split
 from securitynet.data.pixels import Pixels
+from securitynet.errors import shown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from securitynet.data import Splits
 
+log = logging.getLogger(__name__)
 Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 SMALLEST = 8  # pixels: images with a shorter side have too few bits of a hash, so only equal ones are found
 SIDE = 32  # pixels, of the grey image that is looked at
@@ -27,6 +30,7 @@ FREQUENCIES = 16  # of the cosine transform, down and across, whose signs are th
 BITS = 20 / 255  # of the hash that may differ: in 5,000 x 5,000 pairs of other images, 0 or 1 differ by so few
 CORRELATION = 0.985
 CHUNK = 1000
+NAMED = 3  # of the twins of each side
 NAMES = ("exact_members", "exact_non_members", "near_members", "near_non_members")
 
 
@@ -47,11 +51,11 @@ class Twins:
 def without_twins(splits: Splits, cache: ArrayCache) -> tuple[Splits, Twins | None]:
     """Return `splits` without the members and non-members that have a twin in the other group, and what was found.
 
-    Where it is not known who is a member they are returned as they are, with None; where nothing is left of a group, both groups are
-    None and `missing` has the reason. `cache` keeps what was found.
+    They are counted and some of them named in `notes`. Where it is not known who is a member, groups are returned as they are, with
+    None; where nothing is left of a group, both groups are None and `missing` has the reason. `cache` keeps what was found.
     """
     members, non_members = splits.members, splits.non_members
-    if members is None or non_members is None or splits.membership == "unknown":
+    if members is None or non_members is None:
         return splits, None
     key = digest("images in both groups", members.digest, non_members.digest)
     stored = cache.get(key)
@@ -60,14 +64,38 @@ def without_twins(splits: Splits, cache: ArrayCache) -> tuple[Splits, Twins | No
         cache.put(key, dict(zip(NAMES, (*found.exact, *found.near), strict=True)), kind="images in both groups")
     else:
         found = Twins((stored[NAMES[0]], stored[NAMES[1]]), (stored[NAMES[2]], stored[NAMES[3]]))
+    unknown = splits.membership == "unknown"
     if not any(mask.any() for mask in found.masks):
-        return splits, found
+        return splits, None if unknown else found
+    note = _note(found, members, non_members, "they stay in" if unknown else "both sides are left out")
+    log.warning("%s", note)
+    splits = replace(splits, notes=(*splits.notes, note))
+    if unknown:
+        return splits, None
     if any(mask.all() for mask in found.masks):
         whose = "training" if found.masks[0].all() else "test"
         why = f"every {whose} image that was drawn stands in the other part, too"
         return replace(splits, members=None, non_members=None, missing=why), found
     kept = [_kept(part, ~mask) for part, mask in zip((members, non_members), found.masks, strict=True)]
     return replace(splits, members=kept[0], non_members=kept[1]), found
+
+
+def _note(found: Twins, members: Split, non_members: Split, then: str) -> str:
+    """Say how many images stand in both parts, and name the first of them."""
+    counts = ", ".join(f"{int(mask.sum())} {word}" for mask, word in ((found.exact[0], "equal"), (found.near[0], "alike")) if mask.any())
+    sides = []
+    for part, mask, name in zip((members, non_members), found.masks, ("training", "test"), strict=True):
+        places = np.flatnonzero(mask)
+        more = ", ..." if len(places) > NAMED else ""
+        sides.append(f"{name}: {', '.join(_name(part, int(place)) for place in places[:NAMED])}{more}")
+    return f"images of the training part that stand in the test part, too: {counts} ({'; '.join(sides)}); {then}"
+
+
+def _name(part: Split, place: int) -> str:
+    """The file of an image, or its number."""
+    index = int(part.indices[place])
+    source = getattr(part.images, "source", None)
+    return f"image {index}" if source is None else shown("/".join(Path(str(source[index][0])).parts[-3:]), 80)
 
 
 def _chunks(split: Split) -> Iterator[Tensor]:
@@ -83,6 +111,11 @@ def _codes(pixels: Tensor) -> NDArray[np.uint64]:
     return np.array([int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "big") for row in rows], np.uint64)
 
 
+def codes_of(split: Split) -> NDArray[np.uint64]:
+    """Return hashes [n] of the pixels that a model is shown: equal images have equal ones."""
+    return np.concatenate([np.empty(0, np.uint64), *(_codes(pixels) for pixels in _chunks(split))])
+
+
 def _kept(part: Split, mask: NDArray[np.bool_]) -> Split:
     return replace(part, indices=part.indices[mask], labels=part.labels[mask])
 
@@ -94,12 +127,12 @@ def without_canaries(splits: Splits, folder: Path | None, transform: Pixels) -> 
         return splits
     held = load(path)
     canaries = Split("canaries", ArrayImages(held.images, held.labels), np.arange(len(held)), held.labels, transform)
-    codes = np.concatenate([_codes(pixels) for pixels in _chunks(canaries)])
+    codes = codes_of(canaries)
     rest: dict[str, Any] = {}
     for name in ("members", "non_members", "queries", "test"):
         part = getattr(splits, name)
         if part is not None and len(part):
-            rest[name] = _kept(part, ~np.isin(np.concatenate([_codes(pixels) for pixels in _chunks(part)]), codes))
+            rest[name] = _kept(part, ~np.isin(codes_of(part), codes))
     return replace(splits, **rest)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from securitynet.arguments import checked, one_of
 from securitynet.cache import digest
 from securitynet.data.pixels import Pixels
 from securitynet.errors import DataError
@@ -58,7 +59,8 @@ class ImageSet:
     """An image dataset at hand. `membership` says how members are known: official-split, index-file or unknown.
 
     With `index-file`, `members` holds the training indices into `train`, and `train.labels` the labels as trained;
-    `test` is then the same images with the published labels.
+    `test` is then the same images with the published labels. `notes`: what a reader should know of how they were read;
+    `divided`: how the parts were made, where the data had none.
     """
 
     dataset: str
@@ -68,6 +70,8 @@ class ImageSet:
     membership: str = "official-split"
     class_names: tuple[str, ...] | None = None
     members: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    divided: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,14 +134,18 @@ class Splits:
     test: Split | None
     class_names: tuple[str, ...] | None = None
     missing: str | None = None
+    notes: tuple[str, ...] = ()
+    divided: str | None = None
 
     @cached_property
     def manifest(self) -> str:
-        """sha256 over what every split holds: content, order and labels."""
+        """sha256 over what every split holds: content, order and labels, and over a split that was made here by seed."""
         parts = (self.members, self.non_members, self.queries, self.test)
-        return digest(self.membership, [part if part is None else [part.name, part.digest, _content(part.labels)] for part in parts])
+        held = [part if part is None else [part.name, part.digest, _content(part.labels)] for part in parts]
+        return digest(self.membership, held, *([self.divided] if self.divided else []))
 
 
+@checked(images=one_of("an ImageSet", ImageSet))
 def draw(images: ImageSet, transform: Pixels, num_classes: int, seed: int = 0, samples: int | None = DEFAULT_SAMPLES) -> Splits:
     """Draw at most `samples` members and as many non-members (None: all), by `seed`; the rest of the training part is for queries.
 
@@ -155,6 +163,8 @@ def draw(images: ImageSet, transform: Pixels, num_classes: int, seed: int = 0, s
         num_classes=num_classes,
         class_names=images.class_names,
         missing=f"no {missing} images at hand" if missing else None,
+        notes=images.notes,
+        divided=images.divided,
         **parts,
     )
 
@@ -195,5 +205,7 @@ class _Drawer:
         labels = images.labels[candidates]
         if len(labels) and not (labels.min() >= 0 and labels.max() < self.num_classes):
             classes = f"{self.num_classes} classes (0 to {self.num_classes - 1})"
-            raise DataError(f"{name}: labels run from {labels.min()} to {labels.max()}, but the model has {classes}")
+            shifted = labels.min() == 1 and labels.max() == self.num_classes
+            hint = "; they count from 1: subtract 1" if shifted else "; labels are the numbers of the model's outputs"
+            raise DataError(f"{name}: labels run from {labels.min()} to {labels.max()}, but the model has {classes}{hint}")
         return Split(name, images, candidates, labels, self.transform)

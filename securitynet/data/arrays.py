@@ -15,22 +15,25 @@ from typing import Any
 import numpy as np
 
 from securitynet.data import ArrayImages
-from securitynet.data.want import TRAIN, split_of
+from securitynet.data.labels import ClassOrder, class_order, of_texts
+from securitynet.data.spelling import Slot, slot_of, slots
+from securitynet.data.want import TRAIN, Want, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import credible, regular
 
-NAMES = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}  # MedMNIST's names
 IDX = "*idx[13]-ubyte*"
 IDX_UINT8, MOST_AXES, MOST_SIDE = 0x08, 4, 100_000_000
 DAMAGE = (
     *(ArithmeticError, EOFError, LookupError, MemoryError, NotImplementedError, OSError, RecursionError, RuntimeError, SyntaxError),
     *(TypeError, ValueError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
+PLAIN = "biufU"
+ANYTHING = Want()
 Parts = dict[str, ArrayImages | None]
 
 
-def read_npz(path: Path, volumes: bool = False) -> Parts:
-    """Return the parts `train` and `test` of a .npz file with x_train, y_train, x_test, y_test; see read_arrays()."""
+def load_npz(path: Path) -> dict[str, np.ndarray | None]:
+    """Return the arrays of a .npz file by name; None for one whose name says that it is neither images nor labels."""
     try:
         if not zipfile.is_zipfile(regular(path, DataError)):
             raise ValueError("it is no zip archive")
@@ -38,11 +41,18 @@ def read_npz(path: Path, volumes: bool = False) -> Parts:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if not credible(path.stat().st_size, sum(info.file_size for info in members.values())):
                 raise ValueError("it unpacks to far more bytes than images do")
-            wanted = (*NAMES, *NAMES.values())
-            arrays = {name: _array(archive, info) if name in wanted else None for name, info in members.items()}
+            return {name: _array(archive, info) if slot_of(name) else None for name, info in members.items()}
     except DAMAGE as error:
         raise DataError(f"{path}: not a readable .npz file of plain arrays ({_line(error)})") from error
-    return read_arrays(arrays, str(path), volumes)
+
+
+def load_npy(path: Path) -> np.ndarray:
+    """Return the array of a .npy file. Raises DataError."""
+    try:
+        array: np.ndarray = np.load(regular(path, DataError), mmap_mode="r", allow_pickle=False)
+    except DAMAGE as error:
+        raise DataError(f"{path}: not a readable .npy file of a plain array ({_line(error)})") from error
+    return np.asarray(array)
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -54,44 +64,91 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         begin = file.tell()
     if dtype.hasobject:
         raise ValueError(f"{info.filename} holds Python objects, which are code")
-    if dtype.kind in "biuf" and math.prod(shape) * dtype.itemsize != info.file_size - begin:
+    if dtype.kind in PLAIN and math.prod(shape) * dtype.itemsize != info.file_size - begin:
         raise ValueError(f"{info.filename} states the shape {shape}, which its {info.file_size:,} bytes do not hold")
-    if dtype.kind not in "biuf":
+    if dtype.kind not in PLAIN:
         return np.empty(0, dtype)  # not numbers: read_arrays says so
     with archive.open(info) as file:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
-def read_arrays(arrays: Mapping[str, Any], what: str, volumes: bool = False) -> Parts:
-    """Return the parts `train` and `test` of arrays x_train, y_train, x_test, y_test; a part may be missing.
+def read_arrays(arrays: Mapping[str, Any], what: str, want: Want = ANYTHING, part: str | None = None) -> tuple[Parts, ClassOrder | None]:
+    """Return the parts `train` and `test` of arrays x_train, y_train, x_test, y_test, or in other spellings (see spelling.py).
 
-    Images are uint8, NHWC or NHW (with `volumes` NDHW), labels integers [n] or [n, 1]; other arrays are ignored. The
-    fingerprint is the content's. Raises DataError, beginning with `what`, that names the array and the remedy.
+    Images are uint8, NHWC or NHW (of a model of volumes NDHW), labels integers [n] or [n, 1], or the names of classes;
+    class_names are those of integers. Other arrays are ignored. `part`: of arrays that do not say it. A part may be missing.
+    The fingerprint is the content's. Raises DataError, beginning with `what`, that names the array and the remedy.
     """
-    given = {name: np.asarray(arrays[key]) for name, other in NAMES.items() for key in (name, other) if key in arrays}
-    if not given:
-        raise DataError(f"{what}: holds {', '.join(list(arrays)[:8]) or 'nothing'}; expected are x_train, y_train, x_test, y_test")
+    return assembled({slot: (name, arrays[name]) for slot, name in slots(map(str, arrays), part, what).items()}, what, want)
+
+
+def assembled(found: Mapping[Slot, tuple[str, Any]], what: str, want: Want) -> tuple[Parts, ClassOrder | None]:
+    """Return the parts that arrays make up, each by slot with its name; see read_arrays()."""
+    order = None
+    if ("names", None) in found and (names := _names(_plain(*found["names", None], what))):
+        order = class_order(names, want.classes, f"{what}: {found['names', None][0]}", want.num_classes)
     parts: Parts = {}
     for part in ("train", "test"):
-        x, y = given.get(f"x_{part}"), given.get(f"y_{part}")
+        x, y = found.get(("x", part)), found.get(("y", part))
         if (x is None) != (y is None):
-            raise DataError(f"{what}: {'xy'[y is None]}_{part} is missing beside {'yx'[y is None]}_{part}")
-        parts[part] = None if x is None or y is None else _part(part, x, y, what, volumes)
-    return parts
+            raise DataError(f"{what}: {'xy'[y is None]}_{part} is missing beside {(x or y or ('',))[0]}")
+        parts[part] = None if x is None or y is None else _part(x, y, what, want, order)
+    return parts, order
 
 
-def _part(part: str, x: np.ndarray, y: np.ndarray, what: str, volumes: bool) -> ArrayImages:
-    images, labels = _images(x, f"{what}: x_{part}", volumes), _labels(y, f"{what}: y_{part}")
+def check_arrays(arrays: Mapping[str, Any], what: str) -> None:
+    """Raise DataError for what read_arrays() would refuse of any model: names, types and lengths."""
+    found = {slot: (name, _plain(name, arrays[name], what)) for slot, name in slots(arrays, None, what).items()}
+    for part in ("train", "test"):
+        x, y = found.get(("x", part)), found.get(("y", part))
+        if (x is None) != (y is None):
+            raise DataError(f"{what}: {'xy'[y is None]}_{part} is missing beside {(x or y or ('',))[0]}")
+        if x is None or y is None:
+            continue
+        _bytes(x[1], f"{what}: {x[0]}")
+        if x[1].ndim not in (3, 4):
+            raise DataError(f"{what}: {x[0]} has shape {x[1].shape}, expected is [n, height, width] or with channels or a depth")
+        if y[1].dtype.kind not in "US":
+            _labels(y[1], f"{what}: {y[0]}")
+        if len(x[1]) != len(y[1]):
+            raise DataError(f"{what}: {x[0]} has {len(x[1])} images, {y[0]} {len(y[1])} labels")
+
+
+def _plain(name: str, value: Any, what: str) -> np.ndarray:
+    """An array of NumPy; torch's are taken as they are. Raises DataError."""
+    try:
+        return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{what}: {name} is no plain array ({_line(error)})") from error
+
+
+def _names(array: np.ndarray) -> list[str]:
+    return [str(one) for one in array] if array.ndim == 1 and array.dtype.kind == "U" else []
+
+
+def _part(x: tuple[str, Any], y: tuple[str, Any], what: str, want: Want, order: ClassOrder | None) -> ArrayImages:
+    images, labels = _images(_plain(*x, what), f"{what}: {x[0]}", want.volumes), _plain(*y, what)
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
+    if labels.dtype.kind == "U":
+        labels = of_texts([str(one) for one in labels.reshape(-1)], want.classes, f"{what}: {y[0]}", want.num_classes)
+    else:
+        labels = _labels(labels, f"{what}: {y[0]}")
+        labels = order(labels) if order else labels
     if len(images) != len(labels):
-        raise DataError(f"{what}: x_{part} has {len(images)} images, y_{part} {len(labels)} labels")
+        raise DataError(f"{what}: {x[0]} has {len(images)} images, {y[0]} {len(labels)} labels")
     return ArrayImages(images, labels)
 
 
-def _images(x: np.ndarray, what: str, volumes: bool) -> np.ndarray:
+def _bytes(x: np.ndarray, what: str) -> None:
     if x.dtype != np.uint8:
         unit = x.dtype.kind == "f" and x.size > 0 and np.nanmin(x) >= 0 and np.nanmax(x) <= 1
         remedy = "they lie in [0,1]: save (x * 255).round().astype('uint8')" if unit else "save pixels 0..255 as uint8"
         raise DataError(f"{what} holds {x.dtype}, images must be uint8; {remedy}")
+
+
+def _images(x: np.ndarray, what: str, volumes: bool) -> np.ndarray:
+    _bytes(x, what)
     if volumes and x.ndim == 4:
         return x
     if x.ndim == 4 and x.shape[-1] in (1, 3, 4):
@@ -117,13 +174,18 @@ def _labels(y: np.ndarray, what: str) -> np.ndarray:
 def read_idx(folder: Path) -> Parts:
     """Return the parts of a folder of IDX files: train-* and t10k-*, images-idx3-ubyte and labels-idx1-ubyte, plain or .gz."""
     arrays: dict[str, np.ndarray] = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.glob(IDX)):
         split = split_of(path.name)
         kind = {"images": "x", "labels": "y"}.get(next((word for word in ("images", "labels") if word in path.name), ""))
         if kind is None or split is None:
             continue
-        arrays.setdefault(f"{kind}_{'train' if split in TRAIN else 'test'}", _idx(path))
-    return read_arrays(arrays, str(folder))
+        name = f"{kind}_{'train' if split in TRAIN else 'test'}"
+        if (other := files.setdefault(name, path)).name.removesuffix(".gz") != path.name.removesuffix(".gz"):
+            raise DataError(f"{folder}: {other.name} and {path.name} are both {name}; move one of them elsewhere")
+        if other is path:
+            arrays[name] = _idx(path)
+    return read_arrays(arrays, str(folder))[0]
 
 
 def _idx(path: Path) -> np.ndarray:

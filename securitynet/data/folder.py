@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from securitynet.cache import digest
-from securitynet.data.encoded import EncodedImages, is_grey
+from securitynet.data.encoded import EncodedImages, ImageFiles, is_grey
 from securitynet.data.fingerprint import of_files
-from securitynet.data.labels import ClassOrder, class_order
+from securitynet.data.listing import Found, Listing, divided, found
 from securitynet.data.want import TEST, TRAIN, VALIDATION, Want
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 
 ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
-
-class ImageFiles:
-    """Image files by position."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[str, Path]:
-        return str(self.paths[index]), self.paths[index]
 
 
 def is_image_folder(folder: Path) -> bool:
@@ -38,9 +26,9 @@ def is_image_folder(folder: Path) -> bool:
     return any(child.is_dir() for split in splits for child in split.iterdir())
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files of a folder that has no split, in whatever folders below it; none of one with splits or Parquet files."""
-    if is_image_folder(folder) or next(folder.rglob("*.parquet"), None) is not None:
+def image_files(folder: Path, splits: bool = False) -> list[Path]:
+    """Return the image files in a folder and below; none of one with splits (but with `splits`) or Parquet files."""
+    if not splits and (is_image_folder(folder) or next(folder.rglob("*.parquet"), None) is not None):
         return []
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
 
@@ -53,26 +41,46 @@ def unsorted(paths: Sequence[Path], most: int, seed: int) -> EncodedImages:
     return EncodedImages(source, np.zeros(len(source), np.int64), content, is_grey(source, None))
 
 
-def read_folder(folder: Path, want: Want) -> tuple[dict[str, EncodedImages | None], ClassOrder]:
-    """Return the parts `train` and `test` of an image folder, and the order of its classes.
+def read_folder(folder: Path, want: Want) -> Found:
+    """Return the parts `train` and `test` of an image folder.
 
     Classes are the subfolders' names, in the order of the dataset's class names or ids, else sorted (numbers as numbers).
     All files are listed, none is opened. The fingerprint is that of fingerprint.of_files(). Raises DataError.
     """
-    splits = want.split_names(child.name for child in folder.iterdir() if child.is_dir())
-    listed = {part: _list(folder / name) for part, name in splits.items()}
-    found = sorted({name for classes in listed.values() for name in classes}, key=_natural)
-    order = class_order(found, want.record, str(folder), want.num_classes)
-    label = dict(zip(found, order.mapping, strict=True))
-    grey: bool | None = None
-    parts: dict[str, EncodedImages | None] = {"train": None, "test": None}
-    for part, classes in listed.items():
-        source = ImageFiles([path for name in classes for path in classes[name]])
-        labels = np.array([label[name] for name in classes for _ in classes[name]], dtype=np.int64)
-        grey = is_grey(source, want.record) if grey is None else grey
-        content = digest([str(path.relative_to(folder)) for path in source.paths], of_files(source.paths))
-        parts[part] = EncodedImages(source, labels, content, grey)
-    return parts, order
+    children = [child for child in folder.iterdir() if child.is_dir()]
+    splits = want.split_names(child.name for child in children if any(one.is_dir() for one in child.iterdir()))
+    every = want.split_names(child.name for child in children)
+    flat = [every[part] for part in every if splits.get(part) != every[part] and not any(folder.joinpath(every[part]).glob("*/"))]
+    listings = {part: class_listing(folder / name, folder) for part, name in splits.items()}
+    notes = tuple(f"{folder / name}: has no class folders and is left out" for name in flat)
+    return replace(found(listings, want, str(folder), folders=True), notes=notes)
+
+
+def has_one_class(folder: Path) -> bool:
+    """Say whether no split has more than one folder: they hold images, and say no class."""
+    splits = [child for child in folder.iterdir() if child.name.lower() in TRAIN + TEST + VALIDATION and child.is_dir()]
+    return all(sum(child.is_dir() for child in split.iterdir()) <= 1 for split in splits)
+
+
+def has_classes(folder: Path) -> bool:
+    """Say whether a folder has folders with images, at least two, none called as a split, and no images beside them."""
+    children = [child for child in folder.iterdir() if not child.name.startswith(".")]
+    folders = [child for child in children if child.is_dir()]
+    loose = any(child.suffix.lower() in ENDINGS for child in children)
+    splits = any(child.name.lower() in TRAIN + TEST + VALIDATION for child in folders)
+    return len(folders) > 1 and not loose and not splits and sum(next(_images(child), None) is not None for child in folders[:10]) > 1
+
+
+def read_classes(folder: Path, want: Want) -> Found:
+    """Return the parts of class folders without a split: they are divided by seed. Raises DataError."""
+    return divided(class_listing(folder, folder), want, str(folder), folders=True)
+
+
+def class_listing(folder: Path, root: Path) -> Listing:
+    """Return the images of class folders, the label of each the name of its folder. Raises DataError where there is none."""
+    classes = _list(folder)
+    paths = [path for name in classes for path in classes[name]]
+    return Listing.of_paths(paths, [name for name in classes for _ in classes[name]], root)
 
 
 def _list(split: Path) -> dict[str, list[Path]]:
@@ -114,7 +122,3 @@ def _children(folder: Path) -> list[os.DirEntry[str]]:
 def _place(folder: Path) -> tuple[int, int]:
     stat = folder.stat()
     return stat.st_dev, stat.st_ino
-
-
-def _natural(name: str) -> tuple[int, str]:
-    return (int(name), name) if name.isdecimal() and len(name) < 20 else (-1, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 from securitynet.data.dataset import ImageDataset
 from securitynet.errors import DataError
 
+REMEDY = "save integers from 0, or state the names of the model's outputs, in order (column labels)"
 TOLERATED = 100  # of so many names one may be spelled differently, if all others stand where they should
 
 
@@ -19,6 +21,11 @@ class ClassOrder:
 
     mapping: np.ndarray
     names: tuple[str, ...] | None
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether every class stands where it was found."""
+        return bool(np.array_equal(self.mapping, np.arange(len(self.mapping))))
 
     def __call__(self, labels: np.ndarray) -> np.ndarray:
         """Return labels int64 [n] of the dataset for labels as found; what lies outside the names is left as it is."""
@@ -30,9 +37,9 @@ class ClassOrder:
 def class_order(found: Sequence[str], record: ImageDataset | None, what: str, num_classes: int | None = None) -> ClassOrder:
     """Return how classes found in this order (folders, names on the Hub) map to the labels of `record`.
 
-    They may be the record's class names, its class ids or numbers from 0; case, spaces and punctuation do not matter.
-    Without a record that names its classes, numbers stand for themselves and other names keep the order given.
-    Raises DataError, beginning with `what`, where names do not match.
+    They may be the record's class names, its class ids, synonyms of them, or numbers from 0; case, spaces and punctuation do not
+    matter. Without a record that names its classes, numbers stand for themselves and other names keep the order given, if they
+    are as many as `num_classes` (None: any number). Raises DataError, beginning with `what`, where names do not match.
     """
     names = record.class_names if record else None
     ids = record.class_ids if record else None
@@ -40,11 +47,43 @@ def class_order(found: Sequence[str], record: ImageDataset | None, what: str, nu
         if known is not None and (mapping := _match([_plain(name) for name in found], [_plain(name) for name in known])) is not None:
             return ClassOrder(mapping, names)
     classes = (record.num_classes if record else None) or num_classes or len(found)
-    if found and all(name.isdecimal() for name in found) and max(map(int, found)) < classes:
-        return ClassOrder(np.array([int(name) for name in found], dtype=np.int64), names)
-    if record is None or names is None:
-        return ClassOrder(np.arange(len(found)), tuple(found))
-    raise DataError(f"{what}: classes are called {_some(found)}, those of {record.key} {_some(names)}; use those names, or numbers from 0")
+    numbers = [int(name) for name in found if name.isdecimal() and len(name) < 10]
+    if found and len(set(numbers)) == len(found) and max(numbers) < classes:
+        return ClassOrder(np.array(numbers, dtype=np.int64), names)
+    if record is not None and names is not None:
+        from securitynet.data.naming import meant
+
+        if (places := meant(found, record)) is not None:
+            return ClassOrder(np.array(places, dtype=np.int64), names)
+        known_as = f"those of {record.key} {_some(names)}"
+        raise DataError(f"{what}: classes are called {_some(found)}, {known_as}; use those names, or numbers from 0")
+    if num_classes is not None and len(found) != classes:
+        meant_how = f"but the model has {classes}, and which are meant is not known"
+        raise DataError(f"{what}: {len(found)} classes ({_some(found)}), {meant_how}; {REMEDY}")
+    return ClassOrder(np.arange(len(found)), tuple(found))
+
+
+def of_folders(found: Sequence[str], record: ImageDataset | None, what: str, num_classes: int | None = None) -> ClassOrder:
+    """Return class_order() of class folders, sorted as torchvision and `datasets` sort them.
+
+    Raises DataError too where only their order says which class is meant, and tools sort such names in different ways.
+    """
+    ordered = sorted(found, key=_natural)
+    order = class_order(ordered, record, what, num_classes)
+    named = record is not None and record.class_names is not None
+    numbers = num_classes is None or all(name.isdecimal() and int(name) < num_classes for name in found)
+    if not (named or numbers) and ordered != sorted(found):
+        raise DataError(f"{what}: classes are called {_some(ordered)}, which some tools sort as text and others as numbers; {REMEDY}")
+    return ClassOrder(order.mapping[[ordered.index(name) for name in found]], order.names)
+
+
+def of_texts(texts: Sequence[str], record: ImageDataset | None, what: str, num_classes: int | None = None) -> np.ndarray:
+    """Return the labels int64 [n] of labels that are text: names or numbers. Raises DataError where names do not say the class."""
+    found = sorted(set(texts))
+    numbers = all(name.isdecimal() for name in found)
+    if not numbers and (record is None or record.class_names is None):
+        raise DataError(f"{what} holds text, and the class names of the dataset are not known; {REMEDY}")
+    return class_order(found, record, what, num_classes).mapping[np.searchsorted(found, texts)] if found else np.zeros(0, np.int64)
 
 
 def _match(found: list[str], known: list[str]) -> np.ndarray | None:
@@ -63,6 +102,11 @@ def _match(found: list[str], known: list[str]) -> np.ndarray | None:
 
 def _plain(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Digits within a name count as numbers."""
+    return tuple((0, int(one)) if one.isdecimal() else (1, one) for one in re.split(r"(\d{1,18})", name))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -62,6 +62,20 @@ def agreement(names: Sequence[str], record: ImageDataset) -> Agreement:
     return _matched(names, possible, record)
 
 
+def meant(names: Sequence[str], record: ImageDataset) -> list[int] | None:
+    """Return the class that each name means, None where one means none, two mean the same, or one may also
+    mean a class that is not among them."""
+    settled = [next(iter(one)) for one in (_meant(name, record) for name in names) if len(one) == 1]
+    taken = set(settled)
+    sure = len(taken) == len(names) and all(_possible(name, record) <= taken for name in names)
+    return settled if sure else None
+
+
+def named(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return names that say which class is meant; None for those that only count, as LABEL_0."""
+    return tuple(names) if names and _numbers(names) != list(range(len(names))) else None
+
+
 def _numbers(names: Sequence[str]) -> list[int]:
     """The numbers of names that are nothing else, as LABEL_0; empty where one is a name."""
     found = [NUMBERED.fullmatch(name.strip()) for name in names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,10 @@ import numpy as np
 
 from securitynet.cache import digest
 from securitynet.data.columns import Columns, columns_of
+from securitynet.data.dataset import ImageDataset
 from securitynet.data.encoded import EncodedImages, is_grey
 from securitynet.data.fingerprint import of_files
-from securitynet.data.labels import ClassOrder, class_order
+from securitynet.data.labels import ClassOrder, class_order, of_texts
 from securitynet.data.want import Want, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import FREE_BYTES, MOST_RATIO, regular
@@ -195,19 +196,43 @@ def read_parts(
     """
     parts: dict[str, EncodedImages | None] = {"train": None, "test": None}
     grey: bool | None = None
-    order: ClassOrder | None = None
+    tables = {path: _columns(path, want, names or {}) for paths in files.values() for path in paths}
+    orders = orders_of({str(path): columns for path, columns in tables.items()}, want)
     for part, paths in files.items():
-        columns = columns_of(open_parquet(paths[0], str(paths[0])).schema_arrow, want.record, str(paths[0]))
-        found = columns.names or (names or {}).get(columns.label)
-        order = class_order(found, want.record, str(paths[0]), want.num_classes) if found else order
+        columns = tables[paths[0]]
+        if strange := next((path for path in paths if (tables[path].image, tables[path].label) != (columns.image, columns.label)), None):
+            raise DataError(f"{strange}: its columns of images and labels are called otherwise than in {paths[0].name}; rename them")
         groups, whole = drawn(row_groups(paths), want, part)
-        labels = read_labels(groups, columns, want, order)
+        labels = read_labels(groups, columns, want, orders)
         source = ParquetSource(groups, columns.image)
         grey = is_grey(source, want.record) if grey is None and len(source) else bool(grey)
         content = fingerprints[part] if fingerprints else of_files(paths)
         chosen = None if whole else [(paths.index(Path(group.file)), group.index) for group in groups]
         parts[part] = EncodedImages(source, labels, digest(content, chosen), grey)
-    return parts, order
+    return parts, next((order for order in orders.values() if order is not None), None)
+
+
+def _columns(path: Path, want: Want, names: Mapping[str, Sequence[str]]) -> Columns:
+    columns = columns_of(open_parquet(path, str(path)).schema_arrow, want.record, str(path))
+    return columns if columns.names or columns.label not in names else replace(columns, names=tuple(names[columns.label]))
+
+
+def orders_of(tables: Mapping[str, Columns], want: Want) -> dict[str, ClassOrder | None]:
+    """Return the order of each file's classes; the same names in another order are mapped to the first. Raises DataError."""
+    orders: dict[str, ClassOrder | None] = dict.fromkeys(tables)
+    named = {file: columns.names for file, columns in tables.items() if columns.names}
+    classes = want.classes
+    for file, names in named.items():
+        orders[file] = class_order(names, classes, file, want.num_classes)
+        if classes is None or classes.class_names is None:
+            classes = replace(classes or ImageDataset(key=Path(file).name), class_names=names, num_classes=len(names))
+    bare = next((file for file in tables if file not in named), None)
+    moved = next((file for file, order in orders.items() if order is not None and not order.is_identity), None)
+    if bare is not None and moved is not None:
+        raise DataError(
+            f"{bare}: does not name its classes, and {Path(moved).name} orders them otherwise than the model; name them in both"
+        )
+    return orders
 
 
 def row_groups(paths: Sequence[Path]) -> list[RowGroup]:
@@ -237,25 +262,28 @@ def drawn(groups: Sequence[RowGroup], want: Want, part: str) -> tuple[list[RowGr
     return [groups[place] for place in sorted(chosen)], False
 
 
-def read_labels(groups: Sequence[RowGroup], columns: Columns, want: Want, order: ClassOrder | None) -> np.ndarray:
-    """Return the labels of some row groups, int64, as labels of the dataset."""
+def read_labels(groups: Sequence[RowGroup], columns: Columns, want: Want, orders: Mapping[str, ClassOrder | None]) -> np.ndarray:
+    """Return the labels of some row groups, int64, as labels of the dataset; `orders` are those of each file's classes."""
+    files = list(dict.fromkeys(group.file for group in groups))
+    found = [_labels([group for group in groups if group.file == file], columns.label, want, orders.get(file)) for file in files]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def _labels(groups: Sequence[RowGroup], column: str, want: Want, order: ClassOrder | None) -> np.ndarray:
     import pyarrow as pa
 
-    what = f"{groups[0].file}: column {columns.label}" if groups else "no rows"
+    what = f"{groups[0].file}: column {column}"
     try:
-        values = pa.chunked_array([chunk for group in groups for chunk in read_group(group, [columns.label]).column(0).chunks] or [[]])
-        numbers = values.to_numpy() if not groups or (pa.types.is_integer(values.type) and not values.null_count) else None
+        values = pa.chunked_array([chunk for group in groups for chunk in read_group(group, [column]).column(0).chunks])
+        numbers = values.to_numpy() if pa.types.is_integer(values.type) and not values.null_count else None
         texts = values.to_pylist() if numbers is None else []
     except (pa.ArrowException, *DAMAGE) as error:
         raise DataError(f"{what}: the labels cannot be read ({_line(error)}); save integers from 0") from error
     if values.null_count:
         raise DataError(f"{what} has {values.null_count} empty labels; remove those rows")
     if numbers is not None:
-        labels = numbers.astype(np.int64)
+        labels: np.ndarray = numbers.astype(np.int64)
         return order(labels) if order else labels
     if not all(isinstance(text, str) for text in texts):
         raise DataError(f"{what} holds {str(values.type)[:60]}; save integers from 0")
-    if want.record is None or want.record.class_names is None:
-        raise DataError(f"{what} holds text, and the class names of the dataset are not known; save integers from 0")
-    found = sorted(set(texts))
-    return class_order(found, want.record, what).mapping[np.searchsorted(found, texts)]
+    return of_texts(texts, want.classes, what, want.num_classes)

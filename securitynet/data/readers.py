@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from securitynet.arguments import Rule, checked, one_of
 from securitynet.cache import cache_root, digest
-from securitynet.data import DEFAULT_SAMPLES, Images, ImageSet
-from securitynet.data.dataset import ImageDataset, find, records, resolve
+from securitynet.data import DEFAULT_SAMPLES, ImageSet, naming
+from securitynet.data.dataset import find, records, resolve
+from securitynet.data.forms import FORMS, read_file, read_folder
+from securitynet.data.listing import Found
+from securitynet.data.tars import is_pattern
+from securitynet.data.torchsets import is_torch, read_torch
 from securitynet.data.want import Want
-from securitynet.errors import DataError, DownloadError
+from securitynet.entry import Entry, check_entry
+from securitynet.errors import DataError, DownloadError, shown
 
-if TYPE_CHECKING:
-    from securitynet.data.labels import ClassOrder
-    from securitynet.entry import Entry
-
+log = logging.getLogger(__name__)
 HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
-FORMS = "an .npz file, a folder of IDX files, an image folder with train/ and test/, Parquet files, or a dataset id of the Hub"
+ENTRY: Rule = one_of("an Entry", Entry)
 NONE = "none"  # in place of a path: no images, which detectors of backdoors can do without
 
 
+@checked(entry=ENTRY, data=one_of("a path, a Hub id, or None", str, os.PathLike, none=True))
 def image_set(
     entry: Entry,
     *,
@@ -42,11 +48,11 @@ def image_set(
     `seed` are read, and no more of it than needed. `cache`: directory for them. Labels are those of the dataset's class
     order. A part that is not there is None. Raises DataError, UsageError (unknown dataset), DownloadError.
     """
+    check_entry(entry)
     if data is not None and os.fspath(data) == NONE:
         return ImageSet(NONE, None, None, membership="unknown")
     record = resolve(entry.dataset) if data is None and entry.dataset else find(entry.dataset)
-    volumes = len(entry.input_size or ()) == 4
-    want = Want(record, entry.num_classes, volumes, samples, seed, cache_root(cache), offline)
+    want = replace(_want(entry), record=record, samples=samples, seed=seed, cache=cache_root(cache), offline=offline)
     if data is not None:
         return _given(entry, os.fspath(data), want)
     if record is None:
@@ -73,19 +79,54 @@ def _candidates(entry: Entry) -> str:
     return f"known ones with {entry.num_classes} classes: {', '.join(sized[:8]) or 'none'}"
 
 
+@checked(entry=ENTRY, arrays=one_of("a mapping of arrays x_train, y_train, x_test, y_test", Mapping))
 def from_arrays(entry: Entry, arrays: Mapping[str, Any]) -> ImageSet:
     """Return the images in arrays x_train, y_train, x_test, y_test (see arrays.read_arrays)."""
     from securitynet.data.arrays import read_arrays
 
-    record = find(entry.dataset)
-    parts = read_arrays(arrays, "data", len(entry.input_size or ()) == 4)
-    return _assembled(entry, record, parts, None, record.class_names if record else None, "data")
+    want = _want(entry)
+    return _made(entry, want, Found(*read_arrays(arrays, "data", want)), None, "data")
+
+
+def from_held(entry: Entry, held: Any) -> ImageSet:
+    """Return the images that a user holds in memory: arrays by name, or Datasets of `datasets` or torch, alone or by split.
+
+    Raises DataError.
+    """
+    check_entry(entry)
+    values = list(held.values()) if isinstance(held, Mapping) else [held]
+    if all(_is_table(value) for value in values):
+        from securitynet.data.tables import read_tables
+
+        return _made(entry, _want(entry), read_tables(held, _want(entry), "data"), None, "data")
+    if all(is_torch(value) for value in values):
+        given = held if isinstance(held, Mapping) else {"": held}
+        return _made(entry, _want(entry), read_torch(given, _want(entry), "data"), None, "data")
+    return from_arrays(entry, held)
+
+
+def _is_table(value: Any) -> bool:
+    return any(kind.__module__.startswith("datasets.") for kind in type(value).__mro__)
+
+
+def is_held(value: Any) -> bool:
+    """Say whether a value is a dataset that a user holds in memory."""
+    return _is_table(value) or is_torch(value)
+
+
+def _want(entry: Entry) -> Want:
+    names = naming.named(entry.class_names)
+    return Want(find(entry.dataset), entry.classes, len(entry.input_size or ()) == 4, names=names)
 
 
 def _given(entry: Entry, data: str, want: Want) -> ImageSet:
     path = Path(data).expanduser()
     if path.exists():
         return _from_path(entry, path, want)
+    if is_pattern(data):
+        from securitynet.data.tars import read_shards, shards_of
+
+        return _made(entry, want, read_shards(shards_of(data), want, data), None, data)
     hub = HUB_ID.fullmatch(data)
     if hub is None:
         raise DataError(f"{data}: no such file or folder; expected is {FORMS}")
@@ -96,35 +137,7 @@ def _given(entry: Entry, data: str, want: Want) -> ImageSet:
 
 
 def _from_path(entry: Entry, path: Path, want: Want) -> ImageSet:
-    parts, order = _folder(path, want) if path.is_dir() else _file(path, want)
-    names = want.record.class_names if want.record else None
-    return _assembled(entry, want.record, parts, None, order.names if order else names, str(path))
-
-
-def _file(path: Path, want: Want) -> tuple[Mapping[str, Images | None], ClassOrder | None]:
-    from securitynet.data.arrays import read_npz
-    from securitynet.data.parquet import read_parquet
-
-    if path.suffix.lower() == ".npz":
-        return read_npz(path, want.volumes), None
-    if path.suffix.lower() == ".parquet":
-        return read_parquet(path, want)
-    raise DataError(f"{path}: not a form of images that can be read; expected is {FORMS}")
-
-
-def _folder(path: Path, want: Want) -> tuple[Mapping[str, Images | None], ClassOrder | None]:
-    from securitynet.data.arrays import IDX, read_idx
-    from securitynet.data.folder import is_image_folder, read_folder
-    from securitynet.data.parquet import read_parquet
-
-    if any(path.glob(IDX)):
-        return read_idx(path), None
-    if is_image_folder(path):
-        return read_folder(path, want)
-    if next(path.rglob("*.parquet"), None) is not None:
-        return read_parquet(path, want)
-    found = ", ".join(sorted(child.name for child in path.iterdir())[:5]) or "nothing"
-    raise DataError(f"{path}: holds {found}; expected are IDX files, Parquet files, or train/<class>/ and test/<class>/ with images")
+    return _made(entry, want, read_folder(path, want) if path.is_dir() else read_file(path, want), None, str(path))
 
 
 def _from_hub(entry: Entry, hub_id: str, config: str | None, revision: str | None, want: Want) -> ImageSet:
@@ -132,25 +145,23 @@ def _from_hub(entry: Entry, hub_id: str, config: str | None, revision: str | Non
 
     source = HubDataset(hub_id, config, revision)
     parts, order, sha = read_hub(source, want)
-    return _assembled(entry, want.record, parts, sha, order.names if order else None, str(source))
+    return _made(entry, want, Found(parts, order), sha, str(source))
 
 
-def _assembled(
-    entry: Entry,
-    record: ImageDataset | None,
-    parts: Mapping[str, Images | None],
-    revision: str | None,
-    names: tuple[str, ...] | None,
-    what: str,
-) -> ImageSet:
+def _made(entry: Entry, want: Want, found: Found, revision: str | None, what: str) -> ImageSet:
     """The image set of two parts. A dataset's record says whether its training part is what models were trained on.
 
     Where there is no record, whoever gives the data says so by calling a part of them the training part.
     """
-    train, test = (part if (part := parts[name]) is not None and len(part) else None for name in ("train", "test"))
+    record = want.record
+    train, test = (part if (part := found.parts[name]) is not None and len(part) else None for name in ("train", "test"))
     if train is None and test is None:
         raise DataError(f"{what}: no images; expected are training images, test images or both")
-    membership = "unknown" if record and record.membership != "official-split" else "official-split"
+    membership = found.membership or ("unknown" if record and record.membership != "official-split" else "official-split")
     key = record.key if record else entry.dataset or (what if HUB_ID.fullmatch(what) else Path(what).name)
     content = revision or digest([part and part.fingerprint for part in (train, test)])
-    return ImageSet(key, train, test, content, membership, names or (record.class_names if record else None))
+    names = (found.order.names if found.order else None) or (record.class_names if record else None)
+    notes = tuple(map(shown, found.notes))
+    for note in notes:
+        log.warning("%s", note)
+    return ImageSet(key, train, test, content, membership, names, notes=notes, divided=found.divided)

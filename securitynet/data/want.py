@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,10 @@ LARGE = 20  # times `samples`: a part beyond that is not read whole
 
 @dataclass(frozen=True)
 class Want:
-    """The dataset expected (None: unknown), the model's classes, how many images per part (None: all), and by which seed."""
+    """The dataset expected (None: unknown), the model's classes, how many images per part (None: all), and by which seed.
+
+    `names` are those of the model's classes, by label, where the model states them.
+    """
 
     record: ImageDataset | None = None
     num_classes: int | None = None
@@ -29,6 +32,14 @@ class Want:
     seed: int = 0
     cache: Path | None = None
     offline: bool = False
+    names: tuple[str, ...] | None = None
+
+    @property
+    def classes(self) -> ImageDataset | None:
+        """The record whose class names count: the dataset's, else one of the names that the model states, else None or one without."""
+        if self.names is None or (self.record is not None and self.record.class_names is not None):
+            return self.record
+        return replace(self.record or ImageDataset(key="the model"), class_names=self.names, num_classes=len(self.names))
 
     def is_large(self, rows: int) -> bool:
         """Say whether a part of so many images is sampled before it is read."""

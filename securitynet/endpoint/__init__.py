@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from securitynet.arguments import Rule, judged, one_of, several, whole
 from securitynet.cache import ArrayCache, digest
 from securitynet.endpoint._forms import FORMS, Classes, logits_of
 from securitynet.endpoint._http import Http as Http
@@ -36,6 +37,12 @@ from securitynet.target import Preprocess, Target
 
 log = logging.getLogger(__name__)
 IMAGES = ("uint8", "float", "normalised")
+ARGUMENTS: dict[str, Rule] = {
+    "input_size": several("[channels, height, width]", int),
+    "classes": lambda value: value if value is None or isinstance(value, list | tuple) else whole(1)(value),
+    "preparation": one_of("a mapping of columns of an entry", Mapping),
+    "limits": one_of("Limits, such as Limits(batch=64)", Limits),
+}
 ANONYMOUS = ArrayCache(None)
 
 
@@ -65,6 +72,8 @@ class Endpoint:
     slopes: Slopes | None = None
 
     def __post_init__(self) -> None:
+        for name, rule in ARGUMENTS.items():
+            judged(name, getattr(self, name), rule, "endpoint")
         if len(self.input_size) != 3 or min(self.input_size) < 1:
             raise UsageError(f"endpoint: input_size is [channels, height, width] of the images that are sent, not {list(self.input_size)}")
         if self.images not in (None, *IMAGES) or self.answers not in (None, *FORMS):

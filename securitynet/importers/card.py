@@ -18,6 +18,7 @@ from securitynet.catalog import CONFIGS
 from securitynet.data.dataset import ImageDataset
 from securitynet.entry import Entry
 from securitynet.errors import DataError
+from securitynet.importers.papers import papers_of
 from securitynet.importers.project import Project
 from securitynet.importers.records import entries
 from securitynet.importers.statistics import statistics
@@ -84,7 +85,7 @@ def build_card(catalog: Path) -> str:
         raise DataError(f"README.md: no place for {name}: put <!-- begin {name} --> and <!-- end {name} --> on lines of their own")
 
     def filled(found: re.Match[str]) -> str:
-        bodies = {"numbers": lambda: _numbers(catalog), "statistics": lambda: statistics(entries(catalog))}
+        bodies = {"numbers": lambda: _numbers(catalog), "statistics": lambda: statistics(entries(catalog), papers_of(catalog))}
         return f"{found[1]}{bodies.get(found[2], lambda: _columns(found[3]))()}{found[4]}"
 
     return _front_matter(catalog) + BLOCK.sub(filled, FRONT.sub("", text))

@@ -31,15 +31,18 @@ def write_derived(catalog: Path) -> list[Path]:
 
     Papers that a model cites and nobody has read get a record without facts in papers/unread.jsonl.
     """
-    files = {path: records.read(path) for path in sorted((catalog / "models").glob("*.jsonl"))}
-    cited = {
-        str(record["paper_url"]): str(record["id"]) for found in reversed(files.values()) for record in found if record.get("paper_url")
-    }
+    files = sorted((catalog / "models").glob("*.jsonl"))
+    cited: dict[str, str] = {}
+    for path in files:  # a line at a time: an import of the Hub has many
+        for record in records.each(path):
+            if record.get("paper_url"):
+                cited.setdefault(str(record["paper_url"]), str(record["id"]))
     changed = _write_unread(catalog, cited)
     papers = papers_of(catalog)
-    for path, found in files.items():
-        text = records.text_of(derived(Entry.from_record(record).to_record(), papers) for record in found)
-        changed += [path] if records.write_changed(path, text) else []
+    for path in files:
+        old = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        new = [records.line_of(derived(Entry.from_record(record).to_record(), papers)) for record in records.each(path)]
+        changed += [path] if new != old and records.write_changed(path, "".join(new)) else []
     return changed
 
 
@@ -66,7 +69,7 @@ def unsound_papers(lines: Iterable[tuple[str, Record]]) -> Iterator[str]:
     first: dict[tuple[str, str], tuple[Any, str]] = {}
     for where, record in lines:
         paper = Paper.from_record(record)
-        yield from (f"{where}: {problem}" for problem in (*_evidence(paper), *_venue(paper), *_dates(paper)))
+        yield from (f"{where}: {problem}" for problem in (*_evidence(paper), *_countries(paper), *_venue(paper), *_dates(paper)))
         for fact in FACTS[1:] if paper.title else ():
             value = getattr(paper, fact)
             other, place = first.setdefault((_plain(paper.title or ""), fact), (value, where)) if value is not None else (None, where)
@@ -110,6 +113,25 @@ def _evidence(paper: Paper) -> Iterator[str]:
             yield f"{fact} is {getattr(paper, fact)!r}, which sources says was {source['passage']}"
         elif len(source["passage"]) > LONGEST:
             yield f"sources: the passage of {fact} is longer than {LONGEST} characters"
+
+
+def _countries(paper: Paper) -> Iterator[str]:
+    """Countries follow from institutions. A table of models that states a country (`Country ...`) may mean who published the weights."""
+    read = _said(paper, "countries")
+    stated = read.startswith("Country ") and ("," in read or paper.num_authors in (None, 1))
+    if paper.countries and not paper.affiliations and not stated:
+        yield f"countries {list(paper.countries)} without the affiliations that they follow from: read {read!r}"
+    if paper.countries is not None and list(paper.countries) != sorted(set(paper.countries)):
+        yield f"countries {list(paper.countries)} are not sorted, or one stands there twice"
+
+
+def _said(paper: Paper, fact: str) -> str:
+    """The passage of a fact; nothing where the evidence is no such JSON, which is reported elsewhere."""
+    try:
+        found = json.loads(paper.sources or "{}")[fact]["passage"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def _venue(paper: Paper) -> Iterator[str]:

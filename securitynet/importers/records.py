@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,22 @@ def line_of(record: Mapping[str, Any]) -> str:
 
 def read(path: Path) -> list[Record]:
     """Return the records of a file, none where it is missing. Raises DataError with the line that is not a JSON object."""
+    return list(each(path))
+
+
+def each(path: Path) -> Iterator[Record]:
+    """Yield the records of a file one by one, as `read` returns them."""
     if not path.exists():
-        return []
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path.name} line {number}: not JSON ({error})") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{path.name} line {number}: not a JSON object")
-        records.append(record)
-    return records
+        return
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path.name} line {number}: not JSON ({error})") from error
+            if not isinstance(record, dict):
+                raise DataError(f"{path.name} line {number}: not a JSON object")
+            yield record
 
 
 def text_of(records: Iterable[Mapping[str, Any]]) -> str:

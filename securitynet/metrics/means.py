@@ -17,6 +17,22 @@ HALF = 0.5  # of a sample, added at each end of a known range
 FEWEST, SMALL = 20, 8  # effective number of squared deviations (and of few values, one in eight) below which the upper end fails
 
 
+def over_seeds(metric: str, values: Values) -> Estimate:
+    """Return the mean of one number per trained network [n], with Student's t interval (n - 1 degrees of freedom).
+
+    It is a statement about the recipe: the mean over all seeds. For few seeds it rests on numbers that are about normal over seeds.
+    None, with the reason, for a single one; equal numbers show no spread, so they have no ends.
+    """
+    n = len(values)
+    if n < 2:
+        return Estimate(metric, None, n, reason="an interval over seeds needs two of them")
+    centre, spread = float(values.mean()), float(values.std(ddof=1))
+    if not spread:
+        return Estimate(metric, centre, n, reason="the number is the same for all seeds")
+    reach = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * spread / math.sqrt(n)
+    return Estimate(metric, centre, n, centre - reach, centre + reach, "Student's t over seeds")
+
+
 def mean(metric: str, values: Values, seed: int = 0) -> Estimate:
     """Return the mean of one number per sample [n] with the studentised bootstrap (Efron & Tibshirani 1993, section 12.5).
 

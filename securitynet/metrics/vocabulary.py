@@ -32,6 +32,8 @@ ROBUST_ACCURACY = "robust_accuracy"
 SHIFT_P_VALUE, TWINS, NEAR_TWINS = "shift_p_value", "twins", "near_twins"
 AUC_REWEIGHTED, OUT_MODEL_AUC, AUC_BEYOND = "auc_reweighted", "out_model_auc", "auc_beyond_out_model"
 EPSILON, MU, CANARIES_RIGHT = "epsilon", "mu", "canaries_right"
+SHARE_USED, FOLDER_P_VALUE, FOLDER_GAP = "share_used", "folder_p_value", "folder_gap"
+CALLED, SET_TPR, SET_FPR = "called_members", "set_tpr", "set_fpr"
 BY_COINS = (EPSILON, MU, CANARIES_RIGHT)  # coins decided who is a member: a difference of members and non-members is no doubt
 
 
@@ -164,6 +166,27 @@ MEMBERSHIP = (
     Metric(
         CANARIES_RIGHT, "canaries guessed rightly", "membership", OUTCOME, "lower",
         "Share of the guessed canaries whose coin was guessed; 0.5 is chance.",
+    ),
+    Metric(
+        SHARE_USED, "share of the set that was used", "membership", OUTCOME, "lower",
+        "Share of a set of images that the model was trained on, estimated where nobody knows which.", headline=True,
+    ),
+    Metric(CALLED, "called members", "membership", CONTROL, None, "Share of the images in question that the attack calls members."),
+    Metric(
+        SET_TPR, "true-positive rate for the set", "membership", CONTROL, None,
+        "Share of used images that the attack would call members, from known members or from reference networks.",
+    ),
+    Metric(
+        SET_FPR, "false-positive rate for the set", "membership", CONTROL, None,
+        "Share of images known as unseen that the attack calls members.",
+    ),
+    Metric(
+        FOLDER_P_VALUE, "p-value of the folder test", "membership", OUTCOME, "higher",
+        "Chance that a set which the model was not trained on scores so high; one test, fixed beforehand.", PLAIN, headline=True,
+    ),
+    Metric(
+        FOLDER_GAP, "gap of the folder", "membership", OUTCOME, "lower",
+        "How much higher a set scores than images known as unseen, beyond what networks without it show.", NATS,
     ),
 )  # fmt: skip
 STEALING = (

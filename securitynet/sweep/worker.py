@@ -178,7 +178,7 @@ class Images:
         if message["data"] is None and (entry.members_file or not entry.dataset):
             return None
         wish = {"data": message["data"], "samples": message["samples"], "seed": message["seed"], "offline": message["offline"]}
-        key = (entry.dataset, entry.num_classes, len(entry.input_size or ()), *wish.values())
+        key = (entry.dataset, entry.classes, entry.class_names, len(entry.input_size or ()), *wish.values())
         if key != self._key:
             self._key = self._set = None
             self._set = image_set(entry, cache=Path(message["cache"]), **wish)

@@ -40,21 +40,29 @@ def plant_canaries(
     )
     pixels = torch.cat([members.pixels(rest), held.pixels(np.arange(len(held)))])
     labels = torch.from_numpy(np.concatenate([members.labels[rest], held.labels]))
-    described, folder = _trained(entry, pixels, labels, test, recipe, directory, progress)
+    described, folder = write_trained(entry, (pixels, labels), test, recipe, directory, ("planted:canaries",), progress)
     drawn.save(folder / canaries.FILE)
     return described, folder
 
 
-def _trained(
-    entry: Entry, pixels: torch.Tensor, labels: torch.Tensor, test: Split, recipe: Recipe, directory: Path, progress: bool
+def write_trained(
+    entry: Entry,
+    images: tuple[torch.Tensor, torch.Tensor],
+    test: Split,
+    recipe: Recipe,
+    directory: Path,
+    flags: tuple[str, ...],
+    progress: bool = False,
 ) -> tuple[Entry, Path]:
+    """Train `entry`'s network on pixels [n, c, h, w] and labels [n], write its folder below `directory`; return record and folder."""
     from securitynet.hub.modelfiles import write_files
 
+    pixels, labels = images
     target, network = trained(entry, pixels, labels, recipe, progress)
     accuracy = float((predicted(target.module, test.pixels(np.arange(len(test)))) == test.labels).mean())
     network.cpu().requires_grad_(False)
     facts: dict[str, object] = {"claimed_accuracy": accuracy, "claimed_split": "test", "claim_source": "model card"}
-    facts |= {"train_size": len(labels), "params": modelrepo.parameters(network), "backdoor": "none", "flags": ("planted:canaries",)}
+    facts |= {"train_size": len(labels), "params": modelrepo.parameters(network), "backdoor": "none", "flags": flags}
     described = replace(entry, **facts)  # type: ignore[arg-type]
     folder = directory / entry.name
     folder.mkdir(parents=True, exist_ok=True)

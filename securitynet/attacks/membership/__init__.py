@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 Scores = NDArray[np.float64]
+ANSWERABLE = (
+    "; what can be asked of all of them together: membership/usage (which share of them was used), membership/folder (whether any was)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,7 @@ def ask(target: Target, splits: Splits, accelerator: Accelerator) -> tuple[Outpu
     if splits.members is None or splits.non_members is None:
         raise Skipped(f"needs training and test images: {splits.missing}")
     if splits.membership == "unknown":
-        raise Skipped(f"it is not known which images of {splits.dataset} the model was trained on")
+        raise Skipped(f"it is not known which images of {splits.dataset} the model was trained on{ANSWERABLE}")
     if min(len(splits.members), len(splits.non_members)) < 4:
         raise Skipped("needs at least four members and four non-members")
     answers = query(target, splits.members, accelerator), query(target, splits.non_members, accelerator)

@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import logsumexp
 
+from securitynet.metrics.membership import auc
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 LEAST = 1e-30  # of a standard deviation: equal entries have none
+CHOICES = tuple(one / 10 for one in range(11))  # of RMIA's a, as in the authors' code
+USUAL_A, FEWEST_TUNED = 0.33, 4
 TINY = np.finfo(np.float64).tiny
 
 
@@ -64,6 +68,8 @@ def lira_offline(phi: Array, references: Array, held: Mask, per_example: bool = 
 
 def student_t_online(phi: Array, references: Array, held: Mask, weight: float = 1.0, shape: float = 4.0, across: bool = True) -> Array:
     """Log ratio [n] of the posterior predictive Student-t densities of both sides, under normal-inverse-gamma priors.
+
+    A side without any entry of a sample gives the prior's predictive density.
 
     `weight` (kappa_0) and `shape` (alpha_0 > 1) say how many observations the priors are worth. Their variance is the pooled
     one. Their mean is what the sample's other side predicts, by least squares over samples (`across`), or the pooled one.
@@ -117,6 +123,24 @@ def log_ratio_offline(log_p: Array, references: Array, held: Mask, a: float = 0.
     outside = _filled(_log_mean(references, ~held), _log_mean_of_all(references, ~held))
     with np.errstate(divide="ignore"):  # a = 1: nothing is added
         return log_p - np.logaddexp(np.log1p(a) + outside, np.log1p(-a)) + np.log(2)
+
+
+def tuned_a(references: Array, held: Mask) -> float:
+    """Return the `a` of CHOICES with the largest mean AUC of log_ratio_offline() over attacks on each reference by the others.
+
+    The first of equal ones; USUAL_A where there are fewer than four references or none held anything.
+    """
+    if references.shape[1] < FEWEST_TUNED or not held.any():
+        return USUAL_A
+    means = [np.mean([_auc_on(references, held, j, a) for j in range(references.shape[1])]) for a in CHOICES]
+    return CHOICES[int(np.argmax(np.round(means, 12)))]
+
+
+def _auc_on(references: Array, held: Mask, j: int, a: float) -> float:
+    """The AUC on reference j, whose members are known, with the others as its references."""
+    rest = np.arange(references.shape[1]) != j
+    scores = log_ratio_offline(references[:, j], references[:, rest], held[:, rest], a)
+    return auc(scores[held[:, j]], scores[~held[:, j]]).value or 0.0
 
 
 def rmia(log_ratio: Array, population: NDArray[np.int64], gamma: float = 1.0) -> Array:

@@ -2,8 +2,8 @@
 
 Per sample and side, mean and variance have a normal-inverse-gamma prior, as the abstract of BaVarIA (arXiv 2603.11799) says of
 that attack. Its priors and hyper-parameters were not at hand; hence the name says what is computed. With `across` false the
-prior's mean is the pooled one, which is the nearest to the abstract; by default it is what the sample's other side predicts,
-which uses that a sample which is hard to models without it is harder to models with it, too.
+prior's mean is the pooled one, which is the nearest to the abstract and serves any number of references, one included. By default
+it is what the sample's other side predicts, which uses that a sample which is hard to models without it is harder to models with it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from securitynet.attacks.membership._calibrated import student_t_offline, studen
 from securitynet.attacks.membership._compared import Bench, Models, settings_of
 from securitynet.attacks.membership._formulas import log_odds
 from securitynet.errors import UsageError
+from securitynet.references.public import Public
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class StudentT:
         """Return the log ratio (online) or the log-odds of P(T <= phi) (offline) of members and non-members."""
         if self.weight <= 0 or self.shape <= 1:
             raise UsageError(f"student_t: weight must be above 0 and shape above 1, not {self.weight:g} and {self.shape:g}")
-        bench = Bench(settings_of(self.references, self.online), target, splits, accelerator)
+        both = self.online and (self.across or isinstance(self.references, Public))
+        bench = Bench(settings_of(self.references, both), target, splits, accelerator)
         found = bench.compare(log_odds)
         arrays = found.target, found.references, found.held
         if self.online:

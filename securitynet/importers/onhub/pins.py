@@ -136,9 +136,10 @@ def _is_same(old: Record, stated: Record) -> bool:
 
 
 def linked(records: Iterable[Record]) -> dict[str, str]:
-    """Return which models hold the weights of another entry, by id: those with the same whole sha256 of the file.
+    """Return the entry whose weights each model holds, by id, where that is new: those with the same whole sha256 of the file.
 
-    The original is the one that others name already, else one of another source than `hub`, else the first by id.
+    The original is one that others name already, else one of another source than `hub`, else the first by id. Where two originals
+    turn out to be equal, those that named the one name the other.
     """
     records = list(records)
     groups: dict[str, list[Record]] = {}
@@ -146,14 +147,17 @@ def linked(records: Iterable[Record]) -> dict[str, str]:
         if record["integrity"] == "full" and record["hash_algorithm"] == "sha256" and (record["hash_of"] or "file") == "file":
             key = f"{record['weights_hash'].lower()} {record['archive_member'] or ''}"
             groups.setdefault(key, []).append(record)
-    named = {record["same_weights_as"] for record in records if record["same_weights_as"]}
+    ours = {record["id"] for record in records if record["source"] == "hub"}
+    named = {record["same_weights_as"] for record in records}
+    root = {record["id"]: record["same_weights_as"] or record["id"] for record in records}
+    holders: dict[str, list[str]] = {}
+    for id, original in root.items():
+        holders.setdefault(original, []).append(id)
     found: dict[str, str] = {}
     for group in groups.values():
-        free = [record for record in group if record["same_weights_as"] is None]
-        roots = sorted({record["same_weights_as"] for record in group} - {None})
-        if len(group) < 2 or not free:
-            continue
-        best = min(free, key=lambda record: (record["id"] not in named, record["source"] == "hub", record["id"]))
-        root = roots[0] if roots else best["id"]
-        found |= {record["id"]: root for record in free if record["id"] != root and record["id"] not in named}
+        roots = {root[record["id"]] for record in group}
+        best = min(roots, key=lambda id: (id not in named, id in ours, id))
+        for id in [id for original in sorted(roots - {best}) for id in holders.pop(original)]:
+            root[id] = found[id] = best
+            holders[best].append(id)
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def import_package(source: str, catalog: Path) -> PackageReport:
         stated = {fact["id"]: fact for fact in importlib.import_module(f"{__name__}.{source}").facts()}
     except ImportError as error:
         raise LoadError(f"{source} is not installed; pip install {source}") from error
+    return bring(source, stated, catalog)
+
+
+def bring(source: str, stated: Mapping[str, Record], catalog: Path) -> PackageReport:
+    """Bring models/SOURCE.jsonl up to what the source states of its models, by id, as `import_package` does."""
     path = catalog / "models" / f"{source}.jsonl"
     old = {record["id"]: record for record in records.read(path)}
     papers = papers_of(catalog)

@@ -12,6 +12,7 @@ from securitynet.report.audit.advice import Advice
 from securitynet.report.audit.contents import Contents
 from securitynet.report.audit.place import Places
 from securitynet.report.audit.severity import RULES, at_least
+from securitynet.report.audit.statement import Statement
 from securitynet.report.audit.trial import Tried
 from securitynet.report.drawings import Roc
 from securitynet.report.numbers import Table
@@ -48,6 +49,7 @@ class Audit:
     failed: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     provenance: tuple[tuple[str, str], ...] = ()
+    statement: Statement | None = None
     roc: Roc | None = field(default=None, repr=False)
     charts: tuple[Chart, ...] = field(default=(), repr=False)
     detections: tuple[Detection, ...] = field(default=(), repr=False)
@@ -73,7 +75,7 @@ class Audit:
             "because": self.because, "risks": risks, "advice": [asdict(one) for one in self.advice],
             "files": asdict(self.contents), "place": place, "tried": [asdict(one) for one in self.tried],
             "failure": self.failure, "failed": list(self.failed), "facts": dict(self.facts), "provenance": dict(self.provenance),
-            "severities": table,
+            "membership": None if self.statement is None else asdict(self.statement), "severities": table,
         }  # fmt: skip
 
     def to_markdown(self) -> str:

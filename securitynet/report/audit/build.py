@@ -12,6 +12,7 @@ from securitynet.report.audit.contents import Contents
 from securitynet.report.audit.facts import backdoor, copied, family_of, leak, verified
 from securitynet.report.audit.place import places
 from securitynet.report.audit.severity import HIGH, LEVELS, LOW, MEDIUM, RISKS, UNKNOWN, UNSEEN, severity
+from securitynet.report.audit.statement import statement
 from securitynet.report.audit.trial import Tried, best_of
 from securitynet.report.drawings import Roc, roc_drawing
 from securitynet.report.numbers import tables
@@ -43,6 +44,7 @@ def audit_of(saved: Saved, contents: Contents, tried: Sequence[Tried] = (), fail
     return Audit(
         saved.entry.id, dataset, now(), decision, because, _risks(facts, levels, saved, failure),
         advice(levels, contents, place, best_of(tried)), contents, place, tuple(tried), failure, failed, _facts(saved), _provenance(saved),
+        statement(rows, facts["membership"]),
         _roc(saved), tuple(stealing_charts(rows, facts["verify"].accuracy)), tuple(detections(saved)) if rows else (),
     )  # fmt: skip
 

@@ -11,7 +11,10 @@ from securitynet.report.audit.severity import RULES
 
 if TYPE_CHECKING:
     from securitynet.report.audit.audit import Audit, Risk
+    from securitynet.report.audit.statement import Statement
     from securitynet.report.numbers import Table
+
+NUMBERS = ("question", "quantity", "attack", "value", "95 % interval", "images", "method", "remark")
 
 
 def markdown(audit: Audit) -> str:
@@ -66,11 +69,30 @@ def _risk(audit: Audit, one: Risk) -> list[str]:
     found = [f"## {one.name}: {one.severity}", escaped(one.reason)]
     if one.name == "files":
         found += [_list(f"{name}: {escaped(value)}" for name, value in lines_of(audit.contents)), _files(audit)]
+    if one.name == "membership" and audit.statement is not None:
+        found += _stated(audit.statement)
     if one.name == "stealing":
         found += [_list(escaped(chart.words) for chart in audit.charts)]
     if one.name == "backdoor":
         found += [_list(escaped(f"{detection.title}: {detection.words}") for detection in audit.detections)]
     return [*found, _list(map(escaped, one.details)), *(_numbers(table) for table in one.tables)]
+
+
+def _stated(one: Statement) -> list[str]:
+    numbers = [
+        (n.question, n.quantity, n.attack, n.text, n.interval, f"{n.n:,}" if n.n else "–", n.method or "–", n.remark or "–")
+        for n in one.numbers
+    ]
+    attackers = [(escaped(line.knows), escaped(", ".join(line.attacks))) for line in one.attackers]
+    lists = (("Questions", one.questions), ("Population", one.population))
+    return [
+        *(part for title, lines in lists for part in (f"### {title}", _list(map(escaped, lines)))),
+        "### What the attackers know",
+        _table(("attacker knows", "attacks"), attackers) if attackers else "No attack gave a number.",
+        *(("### Numbers", _table(NUMBERS, [tuple(map(escaped, line)) for line in numbers])) if numbers else ()),
+        "### Answers", _list(map(escaped, one.answers)) or "None.",
+        "### What cannot be concluded", _list(map(escaped, one.not_concluded)),
+    ]  # fmt: skip
 
 
 def _files(audit: Audit) -> str:
