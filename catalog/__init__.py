@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CONFIGS = ("models", "papers", "datasets", "results", "projects")
 HUB_ID = "securitynet/catalog"
 # columns that hold JSON text
-JSON = ("sources", "architecture_args", "processor", "known_by", "paper_record", "params", "versions", "record")
+JSON = ("sources", "architecture_args", "keys", "processor", "known_by", "paper_record", "params", "versions", "record")
 ORDER = {name: place for place, name in enumerate(dtypes_of(Entry))}
 DECODE = json.JSONDecoder().raw_decode
 ID_START = '{"id": "'

@@ -54,7 +54,10 @@ def _fresh() -> Iterator[None]:
         name = "alexnet_imagenet_corruptions" if name == "alexnet" else name
         return create(name, *arguments, **(options | {"pretrained": False}))
 
-    timm.create_model, torchvision.models.resnet50 = created, lambda **_: resnet50()
+    def plain(pretrained: bool = False, **options: Any) -> nn.Module:
+        return resnet50(**options)
+
+    timm.create_model, torchvision.models.resnet50 = created, plain
     try:
         yield
     finally:

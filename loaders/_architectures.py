@@ -48,12 +48,16 @@ WORDS = {  # timm's own names of layers
 
 @dataclass(frozen=True)
 class Constructor:
-    """How a named network is made: `make` takes the arguments; `allowed` names those that an entry may give, `words` the strings."""
+    """How a named network is made: `make` takes the arguments; `allowed` names those that an entry may give, `words` the strings.
+
+    `checks`: of arguments that are neither numbers nor words, called with where the value stands and the value.
+    """
 
     make: Callable[..., nn.Module]
     allowed: Callable[[], Collection[str]]
     words: Mapping[str, Collection[str]] = field(default_factory=dict)
     types: Mapping[str, type] = field(default_factory=dict)
+    checks: Mapping[str, Callable[[str, Any], None]] = field(default_factory=dict)
 
 
 def build_network(entry: Entry, weights: Size | None = None) -> nn.Module:
@@ -106,6 +110,8 @@ def _checked(entry: Entry, constructor: Constructor) -> dict[str, Any]:
 
 def _check_value(entry: Entry, constructor: Constructor, name: str, value: Any) -> None:
     where = f"{entry.id}: {name} of {entry.architecture}"
+    if name in constructor.checks:
+        return constructor.checks[name](where, value)
     if isinstance(value, str):
         choices = constructor.words.get(name)
         if choices is None:
@@ -213,10 +219,11 @@ def _fastervit(name: str, entry: Entry) -> Constructor:
 
 
 def _nets(name: str, entry: Entry) -> Constructor:
-    """The functions of loaders/nets: in_channels and size come from the entry's input size."""
+    """The functions of loaders/nets: in_channels and size come from the entry's input size; `members` of them make an ensemble."""
     from securitynet.loaders import nets
+    from securitynet.loaders.nets._ensemble import Ensemble
 
-    names = [module.name for module in pkgutil.iter_modules(nets.__path__)]
+    names = [module.name for module in pkgutil.iter_modules(nets.__path__) if not module.name.startswith("_")]
     if name not in names:
         raise _unknown(entry, "nets", name, names)
     function = getattr(importlib.import_module(f"{nets.__name__}.{name}"), name)
@@ -225,8 +232,27 @@ def _nets(name: str, entry: Entry) -> Constructor:
     size = entry.input_size or (3, 32, 32)
     shared = {"num_classes": entry.num_classes, "in_channels": size[0]} | ({"size": size[-1]} if "size" in hints else {})
     words = {key: typing.get_args(hint) for key, hint in hints.items() if typing.get_origin(hint) is typing.Literal}
-    types = {key: hint for key, hint in hints.items() if key not in words}
-    return Constructor(lambda **arguments: function(**(shared | arguments)), lambda: set(hints) - {"num_classes"}, words, types)
+    types = {key: list if typing.get_origin(hint) is tuple else hint for key, hint in hints.items() if key not in words}
+
+    def make(members: int = 1, **arguments: Any) -> nn.Module:
+        made = [function(**(shared | arguments)) for _ in range(members)]
+        return made[0] if members == 1 else Ensemble(made)
+
+    return Constructor(make, lambda: set(hints) - {"num_classes"} | {"members"}, words, types | {"members": int})
+
+
+def _chain(name: str, entry: Entry) -> Constructor:
+    """A chain of layers that the entry's arguments list; it has no defaults."""
+    from securitynet.loaders._chain import build_chain, check_layers, outputs_of
+
+    layers = entry.arguments.get("layers")
+    if name != "plain":
+        raise _unknown(entry, "chain", name, ["plain"])
+    if layers is None:
+        raise UsageError(f"{entry.id}: {entry.architecture} needs the layers in architecture_args, {{'layers': [...]}}")
+    if isinstance(layers, list) and (outputs := outputs_of(layers)) not in (None, entry.num_classes):
+        raise UsageError(f"{entry.id}: num_classes is {entry.num_classes}, the last of its layers has {outputs} outputs")
+    return Constructor(build_chain, lambda: ["layers"], checks={"layers": check_layers})
 
 
 def _unknown(entry: Entry, library: str, name: str, names: Collection[str]) -> UsageError:
@@ -234,6 +260,7 @@ def _unknown(entry: Entry, library: str, name: str, names: Collection[str]) -> U
 
 
 LIBRARIES: Mapping[str, Callable[[str, Entry], Constructor]] = {
+    "chain": _chain,
     "fastervit": _fastervit,
     "nets": _nets,
     "pytorch_ood": _pytorch_ood,

@@ -14,6 +14,7 @@ from securitynet.entry import Entry
 from securitynet.errors import DownloadError, LoadError
 from securitynet.loaders._configs import read_json, shown
 from securitynet.loaders._forms import form_of
+from securitynet.loaders._keys import renamed
 from securitynet.loaders._state import State, state_dict
 from securitynet.loaders._weights import read
 
@@ -73,6 +74,28 @@ def one_file(entry: Entry, files: Files) -> Whole:
     """Return the weights of an entry that has them in one file, read safely. Raises DownloadError, LoadError."""
     weights = fetch(entry, files)
     return Whole(state_dict(read(weights.path), entry, weights.path, guess=files.local is not None), weights.sha256, weights.path)
+
+
+def several(entry: Entry, files: Files) -> Whole:
+    """Return the weights of an entry whose members lie in files of their own, under `models.0.`, `models.1.`, ... in their order.
+
+    A folder of the user's has them as `STEM_m0.pt`, `STEM_m1.pt`, ..., where the record names `STEM.pt`; a single file has all of them.
+    Raises DownloadError, LoadError.
+    """
+    if files.local is not None and files.local.is_file():
+        return one_file(entry, files)
+    state: dict[str, Any] = {}
+    hashes, path = [], Path()
+    name = PurePosixPath(entry.weights_file or "weights.pt")
+    for number, address in enumerate((entry.weights_url, *(entry.more_weights or ()))):
+        member = replace(
+            entry, weights_url=address, weights_file=f"{name.stem}_m{number}{name.suffix}", weights_size=None, weights_hash=None
+        )
+        part = one_file(replace(member, keys=None, more_weights=None), files)
+        state |= {f"models.{number}.{key}": tensor for key, tensor in part.state.items()}
+        hashes.append([number, part.sha256])
+        path = part.path
+    return Whole(renamed(state, entry), digest("shards", hashes), path)
 
 
 def whole(entry: Entry, files: Files, inside: str = "") -> Whole:

@@ -14,10 +14,11 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from securitynet.entry import Entry
 from securitynet.errors import LoadError
+from securitynet.loaders._keys import in_order, renamed
 from securitynet.loaders._weights import read
 
 log = logging.getLogger(__name__)
-USUAL_KEYS = ("state_dict", "model", "net")
+USUAL_KEYS = ("state_dict", "model", "net", "model_state_dict", "ema", "model_ema", "state_dict_ema")
 FREE_BYTES = 1 << 20  # a small tensor may be repeated along an axis
 State = Mapping[str, torch.Tensor]
 
@@ -28,10 +29,10 @@ def install(network: nn.Module, path: Path, entry: Entry, *, guess: bool = False
 
 
 def state_dict(checkpoint: Any, entry: Entry, path: Path, *, guess: bool = False) -> OrderedDict[str, torch.Tensor]:
-    """Return the state dict of a checkpoint, its prefixes dropped as the entry says.
+    """Return the state dict of a checkpoint, its prefixes dropped and its keys renamed as the entry says.
 
-    Where the entry says nothing and `guess` is set, the usual keys and the prefix `module.` are tried, and the log says
-    which one was taken. Raises LoadError that names the keys at hand.
+    Where the entry says nothing, or leaves a choice, and `guess` is set, the usual keys and the prefix `module.` are tried, and the log
+    says which one was taken. Raises LoadError that names the keys that there are.
     """
     state, metadata = _picked(checkpoint, entry, path, guess)
     prefixes = entry.drop_prefixes
@@ -42,6 +43,8 @@ def state_dict(checkpoint: Any, entry: Entry, path: Path, *, guess: bool = False
         if any(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
             metadata = {name[len(prefix) :]: value for name, value in metadata.items() if f"{name}.".startswith(prefix)}
+    if entry.keys is not None:
+        return renamed(state, entry)
     result = OrderedDict(state)
     if metadata:
         result._metadata = metadata  # type: ignore[attr-defined]
@@ -49,14 +52,15 @@ def state_dict(checkpoint: Any, entry: Entry, path: Path, *, guess: bool = False
 
 
 def _picked(checkpoint: Any, entry: Entry, path: Path, guess: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    state, key = checkpoint, entry.state_key
-    if key is None and guess and isinstance(checkpoint, Mapping) and not _is_state(checkpoint):
-        key = next((usual for usual in USUAL_KEYS if _is_state(checkpoint.get(usual))), None)
-        if key:
-            log.info("%s: the state dict was taken from key %r", path.name, key)
-    if key is not None:
-        state = _under(checkpoint, key)
-    if not _is_state(state):
+    key = entry.state_key
+    choices = ("",) if key is None else tuple(key.split("|"))
+    state = next((found for one in choices if _is_state(found := _under(checkpoint, one))), None)
+    if state is None and guess and "" in choices and isinstance(checkpoint, Mapping):
+        usual = next((one for one in USUAL_KEYS if _is_state(checkpoint.get(one))), None)
+        if usual:
+            state = checkpoint[usual]
+            log.info("%s: the state dict was taken from key %r", path.name, usual)
+    if state is None:
         where = f"no state dict under {key!r}" if key else "no state dict at its top"
         raise LoadError(f"{path}: has {where}; it holds {_contents(checkpoint)}; name the key in state_key")
     for name, tensor in state.items():
@@ -84,7 +88,9 @@ def _unusable(tensor: torch.Tensor) -> str | None:
 
 
 def _under(checkpoint: Any, key: str) -> Any:
-    """What lies under a key; `/` leads further in, a number into a list. None where nothing does."""
+    """What lies under a key; `/` leads further in, a number into a list. None where nothing does; all of it under no key."""
+    if not key:
+        return checkpoint
     if isinstance(checkpoint, Mapping) and key in checkpoint:
         return checkpoint[key]
     first, _, rest = key.partition("/")
@@ -116,6 +122,7 @@ def _some(names: Sequence[str], most: int = 5) -> str:
 
 def load_strictly(network: nn.Module, state: State, entry: Entry) -> None:
     """Put the state into the network: every key and every shape must fit. Raises LoadError with the likely cause."""
+    state = in_order(state, network.state_dict(), entry)
     whole = OrderedDict(state)
     whole._metadata = getattr(state, "_metadata", None) or _metadata(network)  # type: ignore[attr-defined]
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from securitynet.download import Files, fetch
+from securitynet.download import Files
 from securitynet.loaders._architectures import build_network
-from securitynet.loaders._state import install
+from securitynet.loaders._keys import normalised
+from securitynet.loaders._parts import one_file, several
+from securitynet.loaders._state import load_strictly
 
 if TYPE_CHECKING:
     from securitynet.entry import Entry
@@ -22,6 +24,7 @@ def load(entry: Entry, files: Files) -> Target:
     from securitynet.target import build
 
     network = build_network(entry)
-    weights = fetch(entry, files)
-    install(network, weights.path, entry, guess=files.local is not None)
+    weights = several(entry, files) if entry.more_weights else one_file(entry, files)
+    entry, state = normalised(entry, weights.state)
+    load_strictly(network, state, entry)
     return build(entry, network, weights.sha256, weights.path.parent)

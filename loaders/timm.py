@@ -12,6 +12,7 @@ from securitynet.loaders._architectures import build_network
 from securitynet.loaders._budget import Size
 from securitynet.loaders._facts import Facts, complete
 from securitynet.loaders._formats import timm_preprocessing
+from securitynet.loaders._keys import normalised
 from securitynet.loaders._parts import folder_of, inside_of, one_file, whole
 from securitynet.loaders._state import State, load_strictly
 
@@ -38,7 +39,8 @@ def load(entry: Entry, files: Files) -> Target:
         entry = complete(entry, describe(name))
     weights = whole(entry, files, inside_of(entry)) if _is_folder(entry, files) else one_file(entry, files)
     network = build_network(entry, Size.of(weights.state))
-    load_strictly(network, _adapted(network, weights.state), entry)
+    entry, state = normalised(entry, weights.state)
+    load_strictly(network, _adapted(network, state), entry)
     return build(entry, network, weights.sha256, weights.path.parent)
 
 

@@ -9,6 +9,7 @@ from securitynet.download import Files, fetch
 from securitynet.errors import LoadError, unknown
 from securitynet.loaders._architectures import build_network, class_arguments, importing
 from securitynet.loaders._facts import Facts, complete
+from securitynet.loaders._keys import normalised
 from securitynet.loaders._state import State, load_strictly, state_dict
 from securitynet.loaders._weights import read
 
@@ -32,7 +33,7 @@ def load(entry: Entry, files: Files) -> Target:
             entry = complete(entry, describe(entry.name if "." in entry.name and "." not in name else name))
     network = build_network(entry)
     weights = fetch(entry, files)
-    state = state_dict(read(weights.path), entry, weights.path, guess=files.local is not None)
+    entry, state = normalised(entry, state_dict(read(weights.path), entry, weights.path, guess=files.local is not None))
     load_strictly(network, _renamed(state), entry)
     return build(entry, network, weights.sha256, weights.path.parent)
 

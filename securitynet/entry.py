@@ -56,8 +56,14 @@ class Entry:
     architecture: str | None = column("string", "`timm:NAME`, `torchvision:NAME`, `pytorchcv:NAME`, `nets:NAME` or the source's own name")
     architecture_args: str | None = column("json", "JSON object of the constructor's arguments: numbers, booleans, registered names")
     family: str | None = column("string", "architecture family, lower case (resnet, vgg, vision_transformer, ...)")
-    state_key: str | None = column("string", "key of the state dict in the checkpoint; `/` leads further in, a number into a list")
+    state_key: str | None = column(
+        "string", "key of the state dict in the checkpoint; `/` leads further in, a number into a list; `a|b|` is a, else b, else the top"
+    )
     drop_prefixes: tuple[str, ...] | None = column("list:string", "prefixes removed from the keys of the state dict, in this order")
+    keys: str | None = column(
+        "json",
+        "JSON list of [pattern, replacement] for the state dict's keys, applied in turn; null drops a key; `in order` at its end: by place",
+    )
     output: str | None = column("string", "what the published network returns: logits, probabilities or log_probabilities", "logits")
     # what it classifies
     task: str | None = column("string", "single-label or multi-label", "single-label")
@@ -114,6 +120,9 @@ class Entry:
     hub_id: str | None = column("string", "model repo on the Hub")
     base_model: str | None = column("string", "model that this one was made from, ORG/NAME; that of an adapter with @commit")
     weights_url: str | None = column("string", "address of the file")
+    more_weights: tuple[str, ...] | None = column(
+        "list:string", "addresses of further files of the same model; the tensors of all go under models.0., models.1., ... in this order"
+    )
     mirrors: tuple[str, ...] | None = column("list:string", "other addresses of the same file")
     dead_urls: tuple[str, ...] | None = column("list:string", "addresses that no longer offer it, each with why")
     weights_file: str | None = column("string", "file name at the address, or in the model repo")
@@ -223,13 +232,13 @@ def pin(record: Mapping[str, Any]) -> str:
 
 
 def typed(label: str, key: str, dtype: str, value: Any) -> Any:
-    """Return `value` checked against the column's type and choices; lists become tuples, objects in JSON columns text.
+    """Return `value` checked against the column's type and choices; lists become tuples, objects and lists in JSON columns text.
 
     Raises UsageError that begins with `label` and names the column.
     """
     if value is None:
         return None
-    if dtype == "json" and isinstance(value, Mapping):
+    if dtype == "json" and isinstance(value, Mapping | list):
         value = json.dumps(value, sort_keys=True, separators=(",", ":"))
     is_list = dtype.startswith("list:")
     kind = PYTHON_TYPES[dtype.removeprefix("list:")]

@@ -64,7 +64,7 @@ def builder(folder: Path, text: str) -> str:
 
 
 def test_answers_are_compared_with_the_records(tmp_path: Path) -> None:
-    entry = replace(catalog.entry("robustbench/cifar10/Linf/Engstrom2019Robustness"), params=5)
+    entry = replace(catalog.entry("robustbench/cifar10/Linf/Kang2021Stable"), params=5)
     answer = "    print(json.dumps({'name': name, 'params': 5, 'all': 5, 'outputs': [3, 10]}), flush=True)\n"
     command = builder(tmp_path, answer)
     others = [replace(entry, params=6), replace(entry, num_classes=11)]

@@ -21,6 +21,7 @@ from securitynet.errors import SecurityNetError, UsageError, shown
 from securitynet.tokens import hidden
 
 DONE, FAILED, USAGE, SUSPECT, SUSPICIOUS = 0, 1, 2, 3, 4
+INTERRUPTED = 130
 EPILOG = """examples:
   securitynet list --dataset CIFAR-10 'pytorchcv/resnet*'
   securitynet evaluate builtin/digits-overfit
@@ -62,11 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     _log(args.verbose)
     try:
+        from securitynet.cli._options import own_weights
+
+        own_weights(args)
         code: int = _command(args.command).run(args)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        return _report("interrupted", 130, args.verbose)
+        return _report("interrupted", INTERRUPTED, args.verbose)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE

@@ -30,6 +30,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "docs/data.md lists the forms "
         "(default: the dataset that the entry names); none: no images, for attacks that need none",
     )
+    parser.add_argument("--weights", metavar="PATH", help="file or folder of yours with the weights of MODEL, an id; its hash is checked")
     parser.add_argument("--samples", default="5000", metavar="N|all", help="at most N members and N non-members (default 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of the splits and of learned attacks (default 0)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images per pass (default 64, on a GPU 512)")
@@ -56,12 +57,33 @@ def add_record(parser: argparse.ArgumentParser) -> None:
     local.add_argument("--mean", type=float, nargs="+", metavar="X", help="of the normalisation, per channel, for pixels in [0,1]")
     local.add_argument("--std", type=float, nargs="+", metavar="X", help="of the normalisation, per channel")
     local.add_argument("--state-key", metavar="KEY", help="key of the checkpoint that holds the state dict")
+    local.add_argument("--keys", metavar="JSON", help="""renames of its keys, such as '[["^net\\\\.", ""]]', or '["in order"]'""")
     local.add_argument("--claimed-accuracy", type=float, metavar="X", help="what the publisher claims, as a fraction")
+
+
+def own_weights(args: argparse.Namespace) -> None:
+    """Let `MODEL --weights PATH` mean what `PATH --entry MODEL` does. Raises UsageError where both are given."""
+    if getattr(args, "weights", None) is None:
+        return
+    if args.entry:
+        raise UsageError("--weights goes with the id of a MODEL, --entry with a file: give one of them")
+    args.entry, args.model = args.model, args.weights
 
 
 def record_of(args: argparse.Namespace) -> dict[str, Any] | None:
     """Return the record that --entry and the single options give, None where none was given. Raises UsageError."""
-    names = ("architecture", "architecture_args", "dataset", "num_classes", "input_size", "mean", "std", "state_key", "claimed_accuracy")
+    names = (
+        "architecture",
+        "architecture_args",
+        "dataset",
+        "num_classes",
+        "input_size",
+        "mean",
+        "std",
+        "state_key",
+        "keys",
+        "claimed_accuracy",
+    )
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if "architecture_args" in given:
         given["architecture_args"] = _object(given["architecture_args"], "--architecture-args")

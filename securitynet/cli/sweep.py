@@ -10,6 +10,8 @@ examples:
   securitynet sweep --source builtin --attacks standard membership:full --seeds 0 1 2 --output zoo
   securitynet sweep --dataset CIFAR-10 --output cifar --shard 3/16      # one of sixteen jobs of a cluster
   securitynet sweep merge cifar                                         # joins its shards
+  securitynet sweep --dataset CIFAR-10 --engine ray --workers 8         # on a Ray cluster, or on this machine
+  securitynet sweep --dataset CIFAR-10 --engine slurm --workers 16 --slurm partition=gpu
   securitynet sweep status cifar --check
 """
 
@@ -24,7 +26,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet.cli import DONE, FAILED, is_main_process
+from securitynet.cli import DONE, FAILED, INTERRUPTED, is_main_process
+from securitynet.cli import _clusters as clusters
 from securitynet.cli._options import add_json, print_json
 from securitynet.cli._sweeps import show_plan, show_status
 from securitynet.errors import UsageError
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
 
 HELP = "evaluate many models; resume, shard, distribute"
 FILTERS = ("dataset", "family", "source", "purpose")
-INTERRUPTED = 130
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +69,7 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     parser.add_argument("--shard", metavar="I/N", help="do only part I of N (I from 1), in a directory of its own in DIR")
     _configure_machine(parser)
+    clusters.configure(parser)
     add_json(parser)
 
 
@@ -87,8 +90,6 @@ def _configure_machine(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--test-every", type=float, default=60, metavar="S", help="seconds between two tests then (default 60)")
     machine.add_argument("--processes", type=int, metavar="N", help="that work on a model together (default: one per GPU, with ray one)")
     machine.add_argument("--threads", type=int, metavar="N", help="of each process on the CPU (default: all cores)")
-    machine.add_argument("--engine", choices=("serial", "ray"), default="serial", help="ray: several models at once (securitynet[ray])")
-    machine.add_argument("--workers", type=int, default=2, metavar="N", help="models at once with --engine ray (default 2)")
     machine.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default $SECURITYNET_CACHE)")
     machine.add_argument(
         "--cache-limit", metavar="SIZE", help="of the answers kept, such as 20GB (default $SECURITYNET_CACHE_LIMIT, or 50GB)"
@@ -111,6 +112,10 @@ def run(args: argparse.Namespace) -> int:
 
     jobs = ordered(select(_query(args)), list(dict.fromkeys(args.seeds)))
     folder = Path(args.output or _default_folder(args))
+    if args.engine == "slurm" and not args.dry_run:
+        from securitynet.cli import _slurm
+
+        return _slurm.run(args, len(jobs), folder, run)
     if args.shard:
         index, count = _shard(args.shard)
         jobs, folder = shard(jobs, (index, count), _samples(args)), folder / f"shard-{index}-of-{count}"
@@ -189,9 +194,8 @@ def _sweep(args: argparse.Namespace, jobs: list[Job], folder: Path) -> int:
     live = sys.stderr.isatty()
     with contextlib.ExitStack() as stack:
         watcher = stack.enter_context(Live(settings, sys.stderr)) if live else Lines(settings, sys.stderr)
-        finished = sweep(
-            jobs, settings, folder, watcher, How(args.retry_failed, args.engine, args.workers, args.shard, args.patience, args.test_every)
-        )
+        how = How(args.retry_failed, args.engine, clusters.cluster(args), args.shard, args.patience, args.test_every)
+        finished = sweep(jobs, settings, folder, watcher, how)
     from securitynet.sweep.status import status
 
     found = status(folder)

@@ -7,13 +7,14 @@ import ipaddress
 import logging
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from securitynet.download.drive import LARGEST, confirmed
 from securitynet.errors import DownloadError
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ def _validator_file(part: Path) -> Path:
     return part.with_name(part.name + ".etag")
 
 
-def _attempt(request: Request, part: Path) -> None:
+def _attempt(request: Request, part: Path, agreed: bool = False) -> None:
+    """Bring the file once. Where Google Drive asks whether it may be sent unscanned, that is answered once: its hash is checked here."""
     start, headers = _resume(request, part)
     with _answer(request, headers) as response:
         if response.status_code == 416:
@@ -142,8 +144,24 @@ def _attempt(request: Request, part: Path) -> None:
         _check_status(request, response.status_code, response.headers.get("Retry-After", ""))
         if response.status_code != 206:
             start = 0
-        _check_size(request, response, start)
-        _receive(request, response, part, start)
+        if not _is_page(response, b""):
+            _check_size(request, response, start)
+            return _receive(request, response, part, start)
+        page = _beginning(response)
+        following = None if agreed else confirmed(page, str(response.url))
+        if following is None:
+            raise _page_instead(request, page)
+    _attempt(replace(request, url=following), part, agreed=True)
+
+
+def _beginning(response: Any) -> bytes:
+    """Return what a page holds, up to a size that no page needs."""
+    page = b""
+    for chunk in response.iter_raw():
+        page += chunk
+        if len(page) > LARGEST:
+            break
+    return page
 
 
 def _resume(request: Request, part: Path) -> tuple[int, dict[str, str]]:
@@ -197,13 +215,20 @@ def _check_size(request: Request, response: Any, start: int) -> None:
     if not (length.isdecimal() and request.size):
         return
     offered = start + int(length)
-    if offered != request.size and not _is_page(response, b""):
+    if offered != request.size:
         raise DownloadError(f"{request.label}: {request.url} offers {offered:,} bytes, the entry says {request.size:,}; it is another file")
 
 
+def _page_instead(request: Request, page: bytes) -> DownloadError:
+    cause = "its quota of downloads is used up for today" if b"quota exceeded" in page.lower() else "a login, a quota or a question"
+    return DownloadError(
+        f"{request.label}: {request.url} answers with a web page, not with the file ({cause}); fetch it with a browser and pass its path"
+    )
+
+
 def _is_page(response: Any, beginning: bytes) -> bool:
-    declared = str(response.headers.get("Content-Type", "")).lower().startswith("text/html")
-    return declared or beginning.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
+    declared = str(response.headers.get("Content-Type", "")).lower().startswith(("text/html", "application/xhtml"))
+    return declared or beginning.removeprefix(b"\xef\xbb\xbf").lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
 
 
 def _receive(request: Request, response: Any, part: Path, start: int) -> None:
@@ -220,10 +245,7 @@ def _receive(request: Request, response: Any, part: Path, start: int) -> None:
     ):
         for chunk in response.iter_raw():
             if arrived == 0 and _is_page(response, chunk):
-                raise DownloadError(
-                    f"{request.label}: {request.url} answers with a web page, not with the file (a login, a quota or a question); "
-                    "fetch it with a browser and pass its path"
-                )
+                raise _page_instead(request, chunk)
             arrived += len(chunk)
             if request.size and arrived > request.size:
                 raise DownloadError(

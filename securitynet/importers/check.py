@@ -21,6 +21,7 @@ from securitynet.importers.figures import figures
 from securitynet.importers.papers import strayed, unsound_papers
 from securitynet.importers.records import Record, line_of
 from securitynet.importers.sound import unsound
+from securitynet.loaders._keys import rules
 from securitynet.metrics.vocabulary import ACCURACY, AGREEMENT, AUC, OVERFIT_GAP, TEST_ACCURACY, TRAIN_ACCURACY
 from securitynet.paper import Paper
 from securitynet.results.row import Row
@@ -144,6 +145,14 @@ def _built(record: Mapping[str, Any]) -> Iterator[str]:
     if record["loader"] is not None and not (loaders / f"{record['loader']}.py").is_file():
         yield f"loader {record['loader']!r} is no module of loaders"
     kind, _, name = (record["architecture"] or "").partition(":")
+    try:
+        rules(Entry.from_record(record))
+        if kind == "chain":
+            from securitynet.loaders._chain import check_layers  # which needs torch
+
+            check_layers("architecture_args", json.loads(record["architecture_args"] or "{}").get("layers"))
+    except UsageError as error:
+        yield str(error)
     if kind == "nets" and not (loaders / "nets" / f"{name}.py").is_file():
         yield f"architecture {record['architecture']!r} is no module of loaders/nets"
 

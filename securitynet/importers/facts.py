@@ -50,12 +50,13 @@ def names_of(datasets: Iterable[Record]) -> dict[str, str]:
 
 def unlinked(lines: Iterable[tuple[str, Record]]) -> Iterator[str]:
     """Yield models that share an address, or a hash as far as both are known, with another one that they are not linked to."""
-    addresses: dict[tuple[str, str | None], tuple[str, Record]] = {}
+    addresses: dict[tuple[str, str | None, tuple[str, ...]], tuple[str, Record]] = {}
     hashes: dict[tuple[str, str], list[tuple[str, Record]]] = defaultdict(list)
     for line in lines:
         where, record = line
         for address in (record["weights_url"], *(record["mirrors"] or ())):
-            first = addresses.setdefault((address, record["archive_member"]), line) if address else line
+            rest = tuple(record["more_weights"] or ())  # a part may be that of other models
+            first = addresses.setdefault((address, record["archive_member"], rest), line) if address else line
             if _root(first[1]) != _root(record):
                 yield f"{where}: has the address of {first[1]['id']}, and is not linked to it by same_weights_as"
         if _is_of_weights(record):

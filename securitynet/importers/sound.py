@@ -89,6 +89,8 @@ def _arguments(text: str | None) -> Iterator[str]:
         yield "architecture_args must be a JSON object with sorted keys and no spaces"
         return
     for name, value in arguments.items():
+        if name == "layers":  # of a chain, which its loader checks
+            continue
         if not _is_argument(value) and not (isinstance(value, list) and all(_is_number(item) for item in value)):
             yield f"architecture_args: {name} must be a number, a boolean, a word or a list of numbers"
 

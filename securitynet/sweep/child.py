@@ -24,11 +24,11 @@ TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCH
 
 
 class Lost(Exception):
-    """The child died or did not answer in time; the text says which. `late`: it did not answer in time."""
+    """The child died or did not answer in time; the text says which. `late`: it did not answer in time. `ended`: it had SIGTERM."""
 
-    def __init__(self, text: str, late: bool = False) -> None:
+    def __init__(self, text: str, late: bool = False, ended: bool = False) -> None:
         super().__init__(text)
-        self.late = late
+        self.late, self.ended = late, ended
 
 
 class Child:
@@ -51,7 +51,7 @@ class Child:
             if answer is not None:
                 return answer
         except (EOFError, OSError):
-            raise Lost(self._how_it_ended()) from None
+            raise self._lost() from None
         self._show_where_it_is()
         self.kill()
         raise Lost(f"did not end within {seconds:g} s", late=True)
@@ -128,6 +128,10 @@ class Child:
                 continue
         self.kill()
         raise SecurityNetError(f"a process of the sweep does not start; {self.log} says why")
+
+    def _lost(self) -> Lost:
+        process = self._process
+        return Lost(self._how_it_ended(), ended=process is not None and process.returncode == -signal.SIGTERM)
 
     def _how_it_ended(self) -> str:
         process = self._process

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from securitynet.results.store import read
 from securitynet.sweep import serial
 from securitynet.sweep.child import PREFIX, clean_up
+from securitynet.sweep.cluster import Cluster
 from securitynet.sweep.estimate import Cost, estimate
 from securitynet.sweep.faults import AGAIN, Machine, host_of, written
 from securitynet.sweep.plan import Attacks, Job, Settings
@@ -77,17 +78,22 @@ def look(jobs: Sequence[Job], settings: Settings, folder: Path, retry: bool = Fa
 
 @dataclass(frozen=True)
 class How:
-    """How a sweep runs: `retry` what failed before; `engine` serial or ray, the latter with so many `workers`; `shard` for the record.
+    """How a sweep runs: `retry` what failed before; `engine` serial or ray, the latter on a `cluster`; `shard` for the record.
 
     `patience`: seconds that it waits for a machine whose disk or network is at fault; `again`: between two tests of it.
     """
 
     retry: bool = False
     engine: str = "serial"
-    workers: int = 2
+    cluster: Cluster = field(default_factory=Cluster)
     shard: str | None = None
     patience: float = 3600.0
     again: float = AGAIN
+
+    @property
+    def workers(self) -> int:
+        """Models that are evaluated at the same time."""
+        return self.cluster.workers if self.engine == "ray" else 1
 
 
 def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watcher, how: How) -> bool:
@@ -102,7 +108,8 @@ def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watche
         with serial.World(settings, folder / "logs") as world:
             plan = planned(jobs, settings, world.resolve(), state.settled, how.retry, world.speed)
             state.forget({job.key for job in plan.todo if state.settled.failed(job.key)})
-            state.write_head(process=this_process(), jobs=len(jobs), attacks=plan.attacks, shard=how.shard, seconds=plan.cost.seconds)
+            head = {"jobs": len(jobs), "attacks": plan.attacks, "shard": how.shard, "seconds": plan.cost.seconds, "workers": how.workers}
+            state.write_head(process=this_process(), **head)
             watcher.planned(plan)
             hosts = list(dict.fromkeys(host for job in plan.todo if (host := host_of(job.entry))))
             machine = Machine((folder, Path(settings.cache)), hosts, how.patience, interrupts.stopping, watcher.noticed, how.again)
@@ -165,7 +172,8 @@ def _outcomes(todo: Sequence[Job], world: serial.World, how: How, calls: serial.
         from securitynet.sweep import ray
 
         world.close()
-        yield from ray.run(possible, world.settings, world.logs, how.workers, calls)
+        cluster = replace(how.cluster, patience=how.patience)
+        yield from ray.run(possible, world.settings, world.logs, cluster, calls)
         return
     yield from serial.run(possible, world, calls)
 

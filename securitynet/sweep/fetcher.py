@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from securitynet.sweep.serve import Message, Owner, answered
+from securitynet.sweep.serve import Message, Owner, answered, stand_by
 
 
 def main() -> None:
     """Answer until told to stop."""
+    stand_by()
     owner = Owner()
     while not (message := owner.next()).get("stop"):
         owner.answer(answered(fetched, message))

@@ -52,6 +52,7 @@ class World:
         self._child = Child(command_of(settings.processes), _environment(settings), logs / "worker.log")
         self._first: int | None = None
         self._used = False
+        self.ended = False  # whether SIGTERM ended the processes in the last evaluation
 
     def __enter__(self) -> World:
         return self
@@ -104,10 +105,11 @@ class World:
 
     def _asked(self, job: Job) -> dict[str, Any]:
         """The worker's answer; `doubtful` where what went wrong may be due to an earlier entry."""
+        self.ended = False
         try:
             reply = self._child.ask(self._message(job), limit_of(job, self.settings))
         except Lost as lost:
-            self._first, self._used = None, False
+            self._first, self._used, self.ended = None, False, lost.ended
             return {"error": f"the evaluation {lost}", "doubtful": not lost.late}
         except OSError as error:
             return of_disk(error)
@@ -176,7 +178,10 @@ def run(jobs: Sequence[Job], world: World, calls: Calls) -> Iterator[Outcome]:
             job, fetched = found
             if fetched.reason is None:
                 calls.begin(job)
-                yield replace(world.evaluate(job), fetched=fetched.when, reached=fetched.reached)
+                outcome = world.evaluate(job)
+                if world.ended and calls.stop():  # SIGTERM went to all processes, as clusters do it: no fault of this job
+                    return
+                yield replace(outcome, fetched=fetched.when, reached=fetched.reached)
             else:
                 yield unfetched(job, fetched)
 

@@ -23,7 +23,7 @@ def shards(folder: Path) -> list[Path]:
 
 
 def status(folder: Path, check: bool = False) -> dict[str, Any]:
-    """Return how the sweep in a directory stands: counts by status, the job at work, seconds left, failures with their reasons.
+    """Return how the sweep in a directory stands: counts by status, the jobs at work, seconds left, failures with their reasons.
 
     A job counts once, also where shards were joined. `damage` names the lines that do not count; with `check` every digest is read.
     """
@@ -69,16 +69,17 @@ class _Part:
 
     @property
     def now(self) -> list[dict[str, Any]]:
-        """The job at work."""
-        begun = [
-            line for line in self.contents.journal.lines if line["event"] == "begun" and (line["entry"], line["seed"]) not in self.last
-        ]
-        since = [{"entry": line["entry"], "seed": line["seed"], "seconds": round(time.time() - line["time"])} for line in begun[-1:]]
-        return since if self.running else []
+        """The jobs at work: as many as there are workers."""
+        if not self.running:
+            return []
+        begun = {(line["entry"], line["seed"]): line for line in self.contents.journal.lines if line["event"] == "begun"}
+        open_ = sorted((line for key, line in begun.items() if key not in self.last), key=lambda line: line["time"])
+        latest = open_[-self.head.get("workers", 1) :]
+        return [{"entry": line["entry"], "seed": line["seed"], "seconds": round(time.time() - line["time"])} for line in latest]
 
     @property
     def seconds_left(self) -> float:
         """What the rest will take, by what jobs took so far, else by the plan."""
         took = [line["evaluated"][1] - line["evaluated"][0] for line in self.last.values() if line["evaluated"]]
         left = self.head["jobs"] - len(self.last)
-        return left * sum(took) / len(took) if took else float(self.head["seconds"])
+        return (left * sum(took) / len(took) if took else float(self.head["seconds"])) / self.head.get("workers", 1)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
-from securitynet.sweep.serve import Message, Owner, answered
+from securitynet.sweep.serve import Message, Owner, answered, stand_by
 from securitynet.sweep.shared import Shared
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def main() -> None:
     """Answer until told to stop; all processes of the world work on the same message."""
     from accelerate import PartialState
 
+    stand_by()
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("securitynet").setLevel(logging.DEBUG)  # tracebacks of attacks that fail, among others
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=IDLE)
