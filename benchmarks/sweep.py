@@ -38,7 +38,7 @@ from safetensors.numpy import load, save
 from securitynet import catalog
 from securitynet.data.digits import digits
 from securitynet.results.store import read, rows_of
-from securitynet.sweep.status import MAY_DIFFER
+from securitynet.sweep.merge import MAY_DIFFER
 
 COLUMNS = ("architecture", "architecture_args", "num_classes", "input_size", "channels", "mean", "std", "crop", "params", "macs")
 COMMAND = [sys.executable, "-c", "import sys; from securitynet.cli import main; sys.exit(main())", "sweep"]

@@ -6,14 +6,19 @@ assumption about one GPU unless it was measured. Models are dealt out as plan.or
 after the other while fetchers run ahead of it; all workers share the site's line. Efficiency is the computing that was wanted over
 workers x time.
 
+With --real nothing is simulated but the models: the real drivers of so many shards, each with a worker that loads no model, settle
+all models while --kills processes are killed at random moments; the exit code is 1 where a row is lost, doubled or another one.
+
 usage: python benchmarks/sweep_scale.py [--models 20000] [--workers 1 2 4 8 16 32 64] [--line 1000] [--speed 1e12]
        [--measured DIR ...]
+       python benchmarks/sweep_scale.py --real [--models 20000] [--workers 1 2 4 8 16 32 64] [--kills 30]
 """
 
 from __future__ import annotations
 
 import argparse
 import heapq
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,15 +124,21 @@ def ratios(folders: list[Path]) -> list[float]:
     return found
 
 
-def main() -> None:
-    """Print the curve for shards and for Ray, then what another line, or a slower site, makes of it."""
+def main() -> int:
+    """Print the curve for shards and for Ray, then what another line, or a slower site, makes of it; or drive real sweeps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=20_000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--line", type=float, default=1000.0, help="megabits per second of the whole site")
     parser.add_argument("--speed", type=float, default=1e12, help="multiply-accumulates per second of one worker")
     parser.add_argument("--measured", type=Path, nargs="+", default=[])
+    parser.add_argument("--real", action="store_true", help="real drivers, and workers that load no model")
+    parser.add_argument("--kills", type=int, default=30, help="of processes, with each number of workers")
     args = parser.parse_args()
+    if args.real:
+        from sweep_real import real
+
+        return int(real(args.models, args.workers, args.kills) > 0)
     site = Site(line=args.line)
     costs = load(args.models, site.limit, args.speed, ratios(args.measured))
     say(f"{args.models} models: {costs.seconds.sum() / 3600:,.0f} h of computing, {costs.size.sum() / 1e12:.2f} TB of weights")
@@ -144,6 +155,7 @@ def main() -> None:
             found = simulate(drawn, workers, variant)
             facts = f"efficiency {found['efficiency']:5.1%}, waiting for weights {found['waited']:6.1f} h a worker"
             say(f"  {workers:3d} workers: {found['hours']:8.1f} h, {facts}, the last {found['tail']:5.1f} h after the mean")
+    return 0
 
 
 def say(text: str) -> None:
@@ -152,4 +164,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

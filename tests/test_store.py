@@ -19,9 +19,10 @@ from securitynet.errors import SecurityNetError
 from securitynet.results.row import Row
 from securitynet.results.store import Damage, RowStore, Store, read, rows_of, segments
 from securitynet.sweep import state
+from securitynet.sweep.merge import merge
 from securitynet.sweep.plan import Job
 from securitynet.sweep.state import Outcome, State
-from securitynet.sweep.status import merge, status
+from securitynet.sweep.status import status
 
 ATTACKS = (("membership/loss", "{}"), ("membership/margin", "{}"))
 BINDING = {"samples": 10, "data": []}

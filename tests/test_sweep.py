@@ -14,7 +14,7 @@ import pytest
 from sweeping import Zoo, finish, kill_after, lines_of, records_of, silent_server, start, table, wait_for, weights_of, zoo
 
 from securitynet import cli
-from securitynet.sweep.state import PARQUET
+from securitynet.results.store import PARQUET
 
 SICK = {
     "test/corrupt": "wrong hash",

@@ -14,14 +14,15 @@ from sweeping import lines_of, records_of
 from securitynet.entry import Entry
 from securitynet.errors import SecurityNetError, UsageError
 from securitynet.results.row import Row
-from securitynet.results.store import JOURNAL
+from securitynet.results.store import JOURNAL, PARQUET
 from securitynet.sweep import estimate, serial
 from securitynet.sweep.child import Child, Lost
 from securitynet.sweep.machine import gpus, threads
+from securitynet.sweep.merge import merge
 from securitynet.sweep.plan import Job, Query, Settings, ordered, select, shard
 from securitynet.sweep.progress import Tally, duration
-from securitynet.sweep.state import PARQUET, Outcome, Settled, State
-from securitynet.sweep.status import merge, status
+from securitynet.sweep.state import Outcome, Settled, State
+from securitynet.sweep.status import status
 
 ATTACKS = (("membership/loss", "{}"), ("membership/margin", "{}"))
 BINDING = {"samples": 10, "data": []}
@@ -301,11 +302,16 @@ def test_the_table_is_that_of_a_dataset_of_results(tmp_path: Path) -> None:
     import datasets
 
     from securitynet.results.dataset import to_dataset
-    from securitynet.sweep.state import in_order, write_parquet
 
-    rows = [*outcome(job("b"), date="2026-11-26T04:00:00", processes=2, n=7).rows, *serial.failed(job("a"), "it was ill").rows]
-    table = datasets.Dataset.from_parquet(str(write_parquet(tmp_path, rows)), cache_dir=str(tmp_path / "cache"))
-    expected = to_dataset(in_order(rows))
+    outcomes = [outcome(job("b"), date="2026-11-26T04:00:00", processes=2, n=7), serial.failed(job("a"), "it was ill")]
+    rows = [row for one in outcomes for row in one.rows]
+    with State(tmp_path, BINDING) as state:
+        for one in outcomes:
+            state.add(one)
+        path = state.compact()
+    table = datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "cache"))
+    order = ("entry", "seed", "family", "attack", "params", "metric")
+    expected = to_dataset(sorted(rows, key=lambda row: [getattr(row, name) for name in order]))
     assert table.to_list() == expected.to_list() and [row["entry"] for row in table] == ["test/a", *["test/b"] * 3]
     assert {**table.features, "date": expected.features["date"]} == expected.features  # Parquet has no seconds: milliseconds
 

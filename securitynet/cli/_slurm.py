@@ -99,7 +99,8 @@ def _status(folder: Path) -> dict[str, Any]:
 
 def _ended(args: argparse.Namespace, array: Array, folder: Path) -> int:
     """Join the shards; a task that did not end well is named with its log."""
-    from securitynet.sweep.status import merge, status
+    from securitynet.sweep.merge import merge
+    from securitynet.sweep.status import status
 
     failures = array.failures()
     for failure in failures:

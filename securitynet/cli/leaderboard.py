@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
         "--rows", nargs="+", type=Path, default=[], metavar="FILE",
-        help="rows (.jsonl, .parquet) or folders of `evaluate --output` (default: those published with the catalog)",
+        help="rows (.jsonl, .parquet) or folders of `evaluate --output` or of a sweep (default: those published with the catalog)",
     )  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR", help="folder of the page (default: leaderboard)")
     add_json(parser)
@@ -31,9 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page, and say where."""
     from securitynet.report.leaderboard import write_leaderboard
-    from securitynet.report.measured import load_rows, published_rows
+    from securitynet.report.measured import published_rows
+    from securitynet.report.rows import rows_at
 
-    paths = write_leaderboard(load_rows(args.rows) if args.rows else published_rows(), args.output)
+    paths = write_leaderboard(rows_at(args.rows) if args.rows else published_rows(), args.output)
     if args.json:
         print_json([str(path) for path in paths])
         return DONE

@@ -1,6 +1,6 @@
 """Show what results mean: one HTML page that works without a network, and the figures of the study of 2024.
 
-RESULTS are folders of `evaluate --output` and files of rows (.jsonl, .parquet). Without any, the report is of the measurements
+RESULTS are folders of `evaluate --output`, of sweeps, and files of rows (.jsonl, .parquet). Without any, the report is of the measurements
 published with the catalog.
 
 examples:
@@ -26,7 +26,9 @@ HELP = "show what results mean, as a page and as figures"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("results", nargs="*", type=Path, metavar="RESULTS", help="folders of `evaluate --output`, files of rows")
+    parser.add_argument(
+        "results", nargs="*", type=Path, metavar="RESULTS", help="folders of `evaluate --output` or of a sweep, files of rows"
+    )
     parser.add_argument(
         "--output", type=Path, metavar="FILE.html", help="the page (default: report.html, with --figures none; needs securitynet[plots])"
     )
@@ -38,9 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write what is asked for, and say where."""
-    from securitynet.report.measured import load_rows, measured, published_rows
+    from securitynet.report.measured import measured, published_rows
+    from securitynet.report.rows import rows_at
 
-    rows = load_rows(args.results) if args.results else published_rows()
+    rows = rows_at(args.results) if args.results else published_rows()
     written = []
     if args.figures:
         written += _drawn(measured(rows), args)
@@ -68,11 +71,11 @@ def _drawn(table: Measured, args: argparse.Namespace) -> list[Path]:
     from securitynet.errors import UsageError
     from securitynet.report.figures import draw
     from securitynet.report.own import draw_own
-    from securitynet.report.saved import read_saved
+    from securitynet.report.saved import is_saved, read_saved
 
     suffixes = [f".{suffix}" for suffix in args.formats]
     paths = draw(table, args.figures, suffixes)
-    paths += [path for folder in args.results if folder.is_dir() for path in draw_own(read_saved(folder), args.figures, suffixes)]
+    paths += [path for folder in args.results if is_saved(folder) for path in draw_own(read_saved(folder), args.figures, suffixes)]
     if not paths:
         raise UsageError("nothing to draw: no model has both an accuracy and an attack's number")
     return paths

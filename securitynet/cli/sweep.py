@@ -94,6 +94,9 @@ def _configure_machine(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--cache-limit", metavar="SIZE", help="of the answers kept, such as 20GB (default $SECURITYNET_CACHE_LIMIT, or 50GB)"
     )
+    machine.add_argument(
+        "--weights-limit", metavar="SIZE", help="of the weights kept of models that are done, such as 100GB, or 0 (default: all are kept)"
+    )
     machine.add_argument("--offline", action="store_true", help="use only what is already here")
 
 
@@ -141,6 +144,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         data=tuple(_data(given) for given in args.data),
         batch_size=args.batch_size,
         cache_limit=size_limit(args.cache_limit),
+        weights_limit=None if args.weights_limit is None else size_limit(args.weights_limit),
         offline=args.offline,
         time_limit=args.time_limit,
         download_limit=args.download_limit,
@@ -229,7 +233,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace) -> int:
-    from securitynet.sweep.status import merge
+    from securitynet.sweep.merge import merge
 
     folders = [Path(name) for name in args.directories]
     merged = merge(folders, Path(args.output) if args.output else folders[0])

@@ -38,6 +38,10 @@ class Files:
     local: Path | None = None
     hold: float = PATIENCE
 
+    def folder(self, url: str) -> Path:
+        """Return the folder of the cache for what an address gives."""
+        return self.cache / "weights" / digest(url)[:16]
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -69,7 +73,7 @@ def at_hand(entry: Entry, files: Files) -> bool:
         names = (entry.weights_file,) if entry.weights_file else WEIGHTS
         return any(isinstance(try_to_load_from_cache(entry.hub_id, name, revision=entry.revision), str) for name in names)
     url = entry.weights_url or ""
-    folder = files.cache / "weights" / digest(url)[:16]
+    folder = files.folder(url)
     return (_member_path(entry.archive_member, folder) if entry.archive_member else folder / _file_name(url)).exists()
 
 
@@ -127,7 +131,7 @@ def repo_of(entry: Entry, files: Files) -> Repo:
 def _from_address(entry: Entry, files: Files, url: str) -> Weights:
     from huggingface_hub.utils import WeakFileLock
 
-    folder = files.cache / "weights" / digest(url)[:16]
+    folder = files.folder(url)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _file_name(url)
     with WeakFileLock(folder / "lock"):  # processes of one group ask at the same time

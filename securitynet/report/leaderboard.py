@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from securitynet.report.html import colours_of, explorer, write_html
 from securitynet.report.measured import Measured, measured
 from securitynet.report.page import write_csv
 from securitynet.report.ranking import Ranking, described, rankings
+from securitynet.report.rows import Rows, Stored
 from securitynet.results.dataset import to_dataset
-from securitynet.results.row import Row
+from securitynet.results.row import row_features
 
 SPACE = """---
 title: securitynet leaderboard
@@ -30,14 +31,12 @@ rows.
 FACTS = ("purpose", "model_type")
 
 
-def write_leaderboard(rows: Iterable[Row], folder: Path) -> list[Path]:
+def write_leaderboard(rows: Rows, folder: Path) -> list[Path]:
     """Write index.html, the README.md of a static Space, rows.csv and rows.parquet into `folder`; return their paths.
 
     Only models with a number of an attack are shown. Raises UsageError where there is none.
     """
-    import pyarrow.parquet
-
-    rows = list(rows)
+    rows = rows if isinstance(rows, Stored) else list(rows)
     table = measured(rows)
     attacks = table.attacks()
     shown = table.frame[table.frame[attacks].notna().any(axis=1)] if attacks else table.frame[:0]
@@ -51,8 +50,19 @@ def write_leaderboard(rows: Iterable[Row], folder: Path) -> list[Path]:
     with replacing(readme) as part:
         part.write_text(SPACE, encoding="utf-8")
     with replacing(parquet) as part:
-        pyarrow.parquet.write_table(to_dataset(rows).data.table, part)
+        _write_parquet(rows, part)
     return [page, readme, write_csv(rows, folder / "rows.csv"), parquet]
+
+
+def _write_parquet(rows: Rows, path: Path) -> None:
+    import pyarrow.parquet
+
+    if not isinstance(rows, Stored):
+        return pyarrow.parquet.write_table(to_dataset(list(rows)).data.table, path)
+    schema = row_features().arrow_schema
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for table in rows.tables(schema.names):
+            writer.write_table(table.cast(schema))
 
 
 def _data(found: Sequence[Ranking], table: Measured) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.metrics.vocabulary import title_of
-from securitynet.results.curves import largest
+from securitynet.report.rows import Rows, frame_of
 from securitynet.results.labels import flat
 from securitynet.results.row import Row
 from securitynet.results.separation import CONTROL
@@ -64,11 +64,16 @@ class Measured:
 
 def measure_of(row: Row) -> str:
     """Return the name of what a row measures: attack, hyper-parameters where it has any, metric."""
-    given = json.loads(row.params or "{}")
+    return _measure_of(row.attack, row.params, row.metric)
+
+
+@cache
+def _measure_of(attack: str, params: str | None, metric: str) -> str:
+    given = json.loads(params or "{}")
     if given.get("held_out") is False:  # the default, which older rows did not state
         del given["held_out"]
-    params = json.dumps(given, separators=(",", ":")) if given else ""
-    return f"{row.attack.removeprefix('verify/')}{params}:{row.metric}"
+    text = json.dumps(given, separators=(",", ":")) if given else ""
+    return f"{attack.removeprefix('verify/')}{text}:{metric}"
 
 
 @cache
@@ -118,7 +123,7 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def measured(rows: Iterable[Row], entries: Mapping[str, Entry] | None = None) -> Measured:
+def measured(rows: Rows, entries: Mapping[str, Entry] | None = None) -> Measured:
     """Return the table of `rows`; metadata are those of `entries`, else of the catalog.
 
     Rows without a number, rows of models that failed verification (`suspect`) and controls of the images, which are no model's, are
@@ -127,17 +132,33 @@ def measured(rows: Iterable[Row], entries: Mapping[str, Entry] | None = None) ->
     import pandas as pd
 
     known = known_entries() if entries is None else entries
-    numbers = (row for row in rows if row.value is not None and row.status == "ok")
-    sound = largest(row for row in numbers if not row.attack.startswith(CONTROL))
-    kept = [(row.origin or "securitynet", row.entry, row.dataset or UNSTATED, measure_of(row), float(row.value or 0.0)) for row in sound]
-    half = frozenset(measure_of(row) for row in sound if row.scope == "half")
-    long = pd.DataFrame(kept, columns=[*KEYS, "measure", "value"])
+    long, half = _long(frame_of(rows))
     measures = tuple(dict.fromkeys(long["measure"]))
     if long.empty:
         return Measured(pd.DataFrame(columns=[*KEYS, *KNOWN, "flags"]), (), known)
     wide = long.groupby([*KEYS, "measure"], sort=False)["value"].mean().unstack("measure").reset_index()
     facts = pd.DataFrame([_facts(known.get(id)) for id in wide["entry"]], columns=[*KNOWN, "flags"], index=wide.index)
     return Measured(pd.concat([wide[list(KEYS)], facts, wide[list(measures)]], axis=1), measures, known, half)
+
+
+def _long(frame: pd.DataFrame) -> tuple[pd.DataFrame, frozenset[str]]:
+    """KEYS, measure and value of the numbers that count, and the measures that are of a half of the samples."""
+    import pandas as pd
+
+    sound = frame["value"].notna() & (frame["status"] == "ok") & ~frame["attack"].map(lambda name: name.startswith(CONTROL)).astype(bool)
+    frame = frame[sound]
+    budget = frame["budget"].fillna(0)
+    most = budget.groupby([frame[name] for name in ("entry", "attack", "params")], observed=True, dropna=False).transform("max")
+    frame = frame[frame["budget"].isna() | (budget == most)]
+    parts = [frame[name].astype(object) for name in ("attack", "params", "metric")]
+    names = list(map(_measure_of, *(part.where(part.notna(), None) for part in parts)))
+    origin, dataset = (
+        column.where(column.notna() & (column != ""), missing)
+        for column, missing in ((frame["origin"].astype(object), "securitynet"), (frame["dataset"].astype(object), UNSTATED))
+    )
+    columns = {"origin": origin, "entry": frame["entry"].astype(object), "dataset": dataset}
+    long = pd.DataFrame({**columns, "measure": pd.Series(names, frame.index, object), "value": frame["value"]}).reset_index(drop=True)
+    return long, frozenset(long["measure"][(frame["scope"] == "half").to_numpy()])
 
 
 def _facts(entry: Entry | None) -> tuple[str, str, str | None, tuple[str, ...]]:

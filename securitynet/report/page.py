@@ -18,7 +18,8 @@ from securitynet.report.hypotheses import DEFINITION, FEWEST
 from securitynet.report.marks import Mark, Number, Verification, headline_saved, marks, numbers_of, verified_saved
 from securitynet.report.measured import TEST, Measured, in_words, measured, parts_of, published_rows
 from securitynet.report.numbers import Table, tables
-from securitynet.report.saved import Saved, read_saved
+from securitynet.report.rows import Rows, records_of
+from securitynet.report.saved import Saved, is_saved, read_saved
 from securitynet.report.stealing_charts import Chart, stealing_charts
 from securitynet.report.triggers import Detection, detections
 from securitynet.results.row import Row
@@ -59,12 +60,12 @@ class Card:
     provenance: tuple[tuple[str, str], ...]
 
 
-def write_page(paths: Sequence[Path], rows: Sequence[Row], output: Path) -> Path:
-    """Write the report of `rows` to `output`; folders among `paths` become cards of their models. Returns `output`.
+def write_page(paths: Sequence[Path], rows: Rows, output: Path) -> Path:
+    """Write the report of `rows` to `output`; folders of saved results among `paths` become cards of their models. Returns `output`.
 
     Findings are tested where there are enough models. Raises UsageError for a folder that cannot be read.
     """
-    saved = [read_saved(path) for path in paths if path.is_dir()]
+    saved = [read_saved(path) for path in paths if is_saved(path)]
     table = measured(rows)
     own = {one.entry.id: one.entry for one in saved}
     table = replace(table, entries={**table.entries, **own})
@@ -80,13 +81,13 @@ def write_page(paths: Sequence[Path], rows: Sequence[Row], output: Path) -> Path
     )  # fmt: skip
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> Path:
+def write_csv(rows: Rows, path: Path) -> Path:
     """Write every row as a line of CSV, columns as in the schema; text that a spreadsheet would run gets a quote before it."""
     names = list(dtypes_of(Row))
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(names)
-        writer.writerows([[_inert(getattr(row, name)) for name in names] for row in rows])
+        writer.writerows([_inert(record[name]) for name in names] for record in records_of(rows))
     return path
 
 

@@ -17,6 +17,7 @@ from securitynet.report.measured import load_rows, measure_of
 from securitynet.results.evidence import SIDES, Arrays, Key, Scored, by_attack, read_arrays, read_evidence, scores_of
 from securitynet.results.labels import labels_of
 from securitynet.results.row import Row
+from securitynet.results.store import is_store
 
 SPLITS = ("members", "non_members", "test")
 
@@ -63,6 +64,11 @@ class Saved:
         arrays = read_arrays(path)
         names = [name for name in SPLITS if f"{name}_logits" in arrays]
         return {name: arrays[f"{name}_logits"].argmax(axis=1) == arrays[f"{name}_labels"] for name in names}
+
+
+def is_saved(path: Path) -> bool:
+    """Say whether a path is a folder, of one result: a sweep has many models, and no scores of theirs."""
+    return path.is_dir() and not is_store(path)
 
 
 def read_saved(folder: Path) -> Saved:

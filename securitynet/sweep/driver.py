@@ -22,6 +22,7 @@ from securitynet.sweep.faults import AGAIN, Machine, host_of, written
 from securitynet.sweep.plan import Attacks, Job, Settings
 from securitynet.sweep.rounds import Rounds
 from securitynet.sweep.state import Outcome, Settled, State, settled_in, this_process
+from securitynet.sweep.weights import Weights
 
 
 class Watcher(Protocol):
@@ -112,7 +113,8 @@ def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watche
             watcher.planned(plan)
             hosts = list(dict.fromkeys(host for job in plan.todo if (host := host_of(job.entry))))
             machine = Machine((folder, Path(settings.cache)), hosts, how.patience, interrupts.stopping, watcher.noticed, how.again)
-            left = _run(plan, world, how, _Books(state, watcher, machine, interrupts.stopping))
+            weights = Weights(settings, plan.jobs, plan.todo)
+            left = _run(plan, world, how, _Books(state, watcher, machine, weights, interrupts.stopping))
         machine.wait(lambda: written(state.compact))
         return not left and not planned(jobs, settings, plan.attacks, state.settled).todo
 
@@ -128,6 +130,7 @@ class _Books:
     state: State
     watcher: Watcher
     machine: Machine
+    weights: Weights
     stop: Callable[[], bool]
 
     def begin(self, job: Job) -> None:
@@ -138,6 +141,7 @@ class _Books:
     def end(self, outcome: Outcome) -> None:
         """Write an outcome down. Raises OSError."""
         self.state.add(outcome)
+        self.weights.end(outcome)
         if outcome.changed:
             self.watcher.noticed(
                 f"{outcome.job.entry.id} changed what all models share ({outcome.changed}); the next one has a fresh process"

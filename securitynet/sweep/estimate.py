@@ -81,7 +81,7 @@ def estimate(
     return Cost(
         seconds=sum(seconds_of(job, settings.samples, speed or SPEED) for job in jobs) * correction(known),
         download=download,
-        disk=download + answers,
+        disk=answers + (download if settings.weights_limit is None else min(download, settings.weights_limit)),
         memory=max((_memory(entry, settings) for entry in distinct), default=0),
         unstated=sum(entry.weights_size is None for entry in absent),
         measured=len(known),

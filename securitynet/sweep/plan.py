@@ -32,7 +32,8 @@ class Query:
 class Settings:
     """How each entry is evaluated, as evaluate() takes it; `data` gives images by dataset key, "" for all datasets.
 
-    `cache_limit` is in bytes of answers, the other limits are seconds per entry (see estimate.limit_of); `processes` is the size of
+    `cache_limit` is in bytes of answers, `weights_limit` in bytes of weights whose models are done (None: all are kept), the other
+    limits are seconds per entry (see estimate.limit_of); `processes` is the size of
     the worker world, `threads` what each of them uses on the CPU.
     """
 
@@ -42,6 +43,7 @@ class Settings:
     data: tuple[tuple[str, str], ...] = ()
     batch_size: int | None = None
     cache_limit: int | None = None
+    weights_limit: int | None = None
     offline: bool = False
     time_limit: float | None = None
     download_limit: float = 1800.0

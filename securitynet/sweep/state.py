@@ -6,15 +6,14 @@ import json
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet.cache import digest, replacing
 from securitynet.errors import UsageError
 from securitynet.results.row import Row
-from securitynet.results.store import JOURNAL, Contents, Damage, Store, rows_of
+from securitynet.results.store import JOURNAL, Contents, Damage, Store, write_parquet
 from securitynet.results.store.journal import read_journal
 from securitynet.results.store.lines import parsed
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from securitynet.sweep.plan import Attacks, Job
 
-HEAD, LOCK, PARQUET = "sweep.json", "lock", "rows.parquet"
+HEAD, LOCK = "sweep.json", "lock"
 STARTING = 5.0  # seconds that a sweep waits for those who only look whether one works there
 Key = tuple[str, int]
 
@@ -162,14 +161,14 @@ class State:
         """Append rows and the line that settles them, which has the columns `facts`."""
         self._store.add(rows, _name(facts["entry"], facts["seed"]), **facts)
 
-    def replace(self, batches: Iterable[tuple[Mapping[str, Any], Sequence[bytes]]]) -> None:
-        """Let these lines `done`, each with its rows, take the place of all that stands here."""
+    def replace(self, batches: Iterable[tuple[Mapping[str, Any], Callable[[], bytes]]]) -> None:
+        """Let these lines `done`, each with what reads its rows, take the place of all that stands here."""
         self._store.replace(batches)
 
     def compact(self) -> Path:
-        """Read and check every row, and write rows.parquet, in order; return its path."""
+        """Read and check every row, and write rows.parquet, in order, where it is not there yet; return its path."""
         with self._store.locked(thorough=True) as contents:
-            return write_parquet(self.folder, rows_of(contents))
+            return write_parquet(contents)
 
 
 def _name(entry: str, seed: int) -> str:
@@ -235,20 +234,3 @@ def _heads_of_journal(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / JOURNAL
     lines = read_journal(path.read_bytes()).lines if path.exists() else []
     return (line for line in reversed(lines) if line["event"] == "head")
-
-
-def write_parquet(folder: Path, rows: Iterable[Row]) -> Path:
-    """Write rows.parquet, in order, with the types of a dataset of results (whose library need not be loaded for this); return its path."""
-    import pyarrow
-    import pyarrow.parquet
-
-    types = pyarrow.schema([(column.name, pyarrow.type_for_alias(column.metadata["dtype"])) for column in fields(Row)])
-    records = [{**row.to_record(), "date": None if row.date is None else datetime.fromisoformat(row.date)} for row in in_order(rows)]
-    with replacing(folder / PARQUET) as part:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, types), part)
-    return folder / PARQUET
-
-
-def in_order(rows: Iterable[Row]) -> list[Row]:
-    """Return rows in the one order that does not depend on who measured them when."""
-    return sorted(rows, key=lambda row: (row.entry, row.seed or 0, row.family, row.attack, row.params, row.metric))

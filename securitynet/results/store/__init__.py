@@ -11,11 +11,13 @@ from securitynet.results.store.files import read_rows, save_arrays, write_rows
 from securitynet.results.store.finished import RowStore
 from securitynet.results.store.journal import JOURNAL, Batch
 from securitynet.results.store.lines import Damage
+from securitynet.results.store.parquet import PARQUET, tables, write_parquet
 from securitynet.results.store.segments import ROWS
 from securitynet.results.store.store import Store
 
 __all__ = [
     "JOURNAL",
+    "PARQUET",
     "ROWS",
     "Batch",
     "Contents",
@@ -27,5 +29,7 @@ __all__ = [
     "read_rows",
     "rows_of",
     "save_arrays",
+    "tables",
+    "write_parquet",
     "write_rows",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Contents:
     folder: Path
     journal: Journal
     by_job: dict[str, list[Batch]] = field(default_factory=dict)
-    moved: dict[int, bytes] = field(default_factory=dict)
+    moved: Mapping[int, bytes] = field(default_factory=dict)
     segments: dict[int, Segment] = field(default_factory=dict)
     damage: list[Damage] = field(default_factory=list)
     old: bool = False
@@ -62,6 +62,27 @@ class Contents:
         return [row_of(raw) for raw in self.records(batch)]
 
 
+class Lazy(Mapping[int, bytes]):
+    """Bytes by number, each read when it is wanted."""
+
+    def __init__(self, readers: Sequence[Callable[[], bytes]]) -> None:
+        self._readers = readers
+
+    def __getitem__(self, number: int) -> bytes:
+        if not 0 <= number < len(self._readers):
+            raise KeyError(number)
+        return self._readers[number]()
+
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and 0 <= number < len(self._readers)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self._readers)))
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+
 def is_store(folder: Path) -> bool:
     """Say whether a store, of the present form, is in a directory."""
     return (folder / JOURNAL).is_file() and (folder / ROWS).is_dir()
@@ -93,8 +114,9 @@ def read(folder: Path, thorough: bool = False, running: bool = False) -> Content
 
 
 def _read_segments(contents: Contents, thorough: bool, running: bool) -> None:
-    journal, places = contents.journal, dict[int, list[Batch]]()
-    for batch in journal.batches:
+    journal, batches, places = contents.journal, contents.journal.batches, dict[int, list[Batch]]()
+    moved: dict[int, bytes] = {}
+    for batch in batches:
         places.setdefault(batch.segment, []).append(batch)
     last, seals = max(places, default=-1), journal.seals
     for number in sorted(places.keys() | files_of(contents.folder).keys()):
@@ -103,15 +125,15 @@ def _read_segments(contents: Contents, thorough: bool, running: bool) -> None:
             segment.damage = [one for one in segment.damage if not one.unsettled]
         contents.segments[number] = segment
         contents.damage += segment.damage
-        contents.moved |= segment.moved
+        moved |= segment.moved
         if segment.broken:
-            contents.moved |= _standing(contents, segment, places.get(number, []))
+            moved |= _standing(contents, segment, places.get(number, []))
     gone = journal.forgotten
     whole = {n for segment in contents.segments.values() for n in (*segment.standing, *segment.moved)} - gone
-    for batch in journal.batches:
+    for batch in batches:
         if batch.n in whole:
             contents.count(batch)
-    contents.moved = {n: data for n, data in contents.moved.items() if n in whole}
+    contents.moved = {n: data for n, data in moved.items() if n in whole}
 
 
 def _standing(contents: Contents, segment: Segment, batches: list[Batch]) -> Mapping[int, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,9 +91,11 @@ class _Journal:
         """Write the last segment, the seals, and the journal."""
         if self._rows:
             self._flush()
+        rows = Counter[int]()
+        for batch in (Batch(line) for line in self._lines if line["event"] == DONE):
+            rows[batch.segment] += batch.count
         for number in sorted(self._stay)[:-1]:
-            rows = sum(Batch(line).count for line in self._lines if line["event"] == DONE and Batch(line).segment == number)
-            seal = seal_of(path_of(self.folder, number), number, rows)
+            seal = seal_of(path_of(self.folder, number), number, rows[number])
             self._add({"event": SEALED, **seal, "n": -1})
         with replacing(self.folder / JOURNAL) as part:
             part.write_bytes(b"".join(map(signed, self._lines)))

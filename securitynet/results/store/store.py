@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet.results.row import Row
-from securitynet.results.store.contents import Contents, read
-from securitynet.results.store.journal import DONE, FORGOTTEN, JOURNAL, SEALED, Batch, Journal, pack, packed
+from securitynet.results.store.contents import Contents, Lazy, read
+from securitynet.results.store.journal import DONE, FORGOTTEN, JOURNAL, SEALED, Batch, Journal, pack
 from securitynet.results.store.lines import Damage, append, signed
 from securitynet.results.store.mend import mend
 from securitynet.results.store.segments import LIMIT, Segment, path_of, seal_of
@@ -106,16 +106,20 @@ class Store:
                 for batches in contents.by_job.values():
                     batches[:] = [batch for batch in batches if batch.n not in gone]
 
-    def replace(self, batches: Iterable[tuple[Mapping[str, Any], Sequence[bytes]]]) -> None:
-        """Let these lines `done`, each with its rows as lines, take the place of all that stands here."""
+    def replace(self, batches: Iterable[tuple[Mapping[str, Any], Callable[[], bytes]]]) -> None:
+        """Let these lines `done`, each with what reads its rows, take the place of all that stands here.
+
+        Rows are read when they are written, a segment at a time; they may stand in this very directory.
+        """
         with self.locked() as contents:
-            new = Contents(self.folder, Journal())
+            new, readers = Contents(self.folder, Journal()), list[Callable[[], bytes]]()
             for number in contents.segments:
                 new.segments[number] = Segment(number, replaced=True)
             for n, (line, rows) in enumerate(batches):
-                new.moved[n], facts = packed(rows)
-                new.journal.lines.append({**line, "n": n, "rows": {**facts, "segment": -1, "offset": 0}})
+                readers.append(rows)
+                new.journal.lines.append({**line, "n": n})
                 new.count(Batch(new.journal.lines[-1]))
+            new.moved = Lazy(readers)
             mend(new)
             self._contents = None
 
