@@ -24,7 +24,7 @@ from securitynet import catalog
 from securitynet.data.digits import digits
 from securitynet.entry import Entry
 from securitynet.results.row import Row
-from securitynet.results.store import read
+from securitynet.results.store import RowStore, read
 from securitynet.sweep import serial
 from securitynet.sweep.plan import Job
 from securitynet.sweep.state import Outcome
@@ -201,3 +201,14 @@ def good(of: Job) -> Outcome:
 def bad(of: Job, kind: str | None, path: str | None = None) -> Outcome:
     """A job that failed, maybe for the machine."""
     return serial.failed(of, "it failed", fault=kind, path=path)
+
+
+def put_rows(folder: str, worker: int) -> None:
+    """Put rows of one's own and shared ones into a store: what a process of its own does, which imports it from here."""
+    store = RowStore(Path(folder))
+    for number in range(15):
+        if store.get(f"shared-{number}") is None:
+            rows = [Row(entry="x", family="membership", attack=f"membership/{number}", metric="auc", value=0.5)]
+            store.put(f"shared-{number}", rows, {"scores": np.arange(5)})
+        rows = [Row(entry="x", family="membership", attack=f"membership/{worker}-{number}", metric="auc", value=0.5)]
+        store.put(f"own-{worker}-{number}", rows, {})

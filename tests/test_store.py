@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sweeping import put_rows
 
 from securitynet.errors import SecurityNetError
 from securitynet.results.row import Row
@@ -320,19 +321,9 @@ def test_nothing_half_stands_where_the_disk_is_full(tmp_path: Path, monkeypatch:
     assert missing(tmp_path, pytest.fail) == ["c", "d", "e"]
 
 
-def _put(folder: str, worker: int) -> None:
-    store = RowStore(Path(folder))
-    for number in range(15):
-        if store.get(f"shared-{number}") is None:
-            rows = [Row(entry="x", family="membership", attack=f"membership/{number}", metric="auc", value=0.5)]
-            store.put(f"shared-{number}", rows, {"scores": np.arange(5)})
-        rows = [Row(entry="x", family="membership", attack=f"membership/{worker}-{number}", metric="auc", value=0.5)]
-        store.put(f"own-{worker}-{number}", rows, {})
-
-
 def test_processes_share_a_store(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_put, args=(str(tmp_path), worker)) for worker in range(4)]
+    workers = [context.Process(target=put_rows, args=(str(tmp_path), worker)) for worker in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -31,8 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page, and say where."""
     from securitynet.report.leaderboard import write_leaderboard
-    from securitynet.report.measured import published_rows
-    from securitynet.report.rows import rows_at
+    from securitynet.report.measured import published_rows, rows_at
 
     paths = write_leaderboard(rows_at(args.rows) if args.rows else published_rows(), args.output)
     if args.json:

@@ -40,8 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write what is asked for, and say where."""
-    from securitynet.report.measured import measured, published_rows
-    from securitynet.report.rows import rows_at
+    from securitynet.report.measured import measured, published_rows, rows_at
 
     rows = rows_at(args.results) if args.results else published_rows()
     written = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.metrics.vocabulary import title_of
-from securitynet.report.rows import Rows, frame_of
+from securitynet.report.rows import Rows, Stored, frame_of
 from securitynet.results.labels import flat
 from securitynet.results.row import Row
 from securitynet.results.separation import CONTROL
@@ -194,6 +194,16 @@ def load_rows(paths: Sequence[Path]) -> list[Row]:
     """
     rows = [row for path in paths for row in (_in_folder(path) if path.is_dir() else _rows_of(path))]
     return list({row.row_id: row for row in rows}.values())
+
+
+def rows_at(paths: Sequence[Path]) -> list[Row] | Stored:
+    """Return the rows of files and folders, see load_rows(); those of one sweep are not read yet."""
+    from securitynet.results.store import is_store, read, tables
+
+    if len(paths) != 1 or not is_store(paths[0]):
+        return load_rows(paths)
+    contents = read(paths[0])
+    return Stored(lambda columns: tables(contents, columns)) if contents.batches else []
 
 
 def _in_folder(folder: Path) -> list[Row]:

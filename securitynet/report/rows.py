@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet.results.row import Row
@@ -56,17 +55,6 @@ class Stored:
 
 
 Rows = Iterable[Row] | Stored
-
-
-def rows_at(paths: Sequence[Path]) -> list[Row] | Stored:
-    """Return the rows of files and folders, see measured.load_rows(); those of one sweep are not read yet."""
-    from securitynet.report.measured import load_rows
-    from securitynet.results.store import is_store, read, tables
-
-    if len(paths) != 1 or not is_store(paths[0]):
-        return load_rows(paths)
-    contents = read(paths[0])
-    return Stored(lambda columns: tables(contents, columns)) if contents.batches else []
 
 
 def frame_of(rows: Rows) -> pd.DataFrame:
