@@ -13,6 +13,8 @@ from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.precision import check, faster, named
+from securitynet.sweep.plan import Settings
+from securitynet.sweep.state import State
 from securitynet.target import build
 
 
@@ -48,3 +50,13 @@ def test_a_processor_is_refused_before_anything_is_loaded(tmp_path: Path, capsys
     if not torch.cuda.is_available():
         assert main(["evaluate", "builtin/digits-regular", "--channels-last", "--cache-dir", str(tmp_path)]) == 2
         assert "channels-last is for CUDA devices, this one is cpu" in capsys.readouterr().err
+        assert main(["sweep", "--pattern", "builtin/*", "--dtype", "bf16", "--cache-dir", str(tmp_path)]) == 2
+        assert "--dtype and --channels-last are for CUDA devices" in capsys.readouterr().err
+
+
+def test_sweeps_of_two_precisions_do_not_share_a_directory(tmp_path: Path) -> None:
+    usual, low = Settings("cache"), Settings("cache", dtype="bf16")
+    with State(tmp_path, low.binding) as state:
+        state.write_head()
+    with pytest.raises(UsageError, match="holds a sweep with dtype 'bf16', not None"):
+        State(tmp_path, usual.binding).__enter__()

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from securitynet.cli import DONE, FAILED, INTERRUPTED, is_main_process
 from securitynet.cli import _clusters as clusters
-from securitynet.cli._options import add_json, print_json
+from securitynet.cli._options import add_json, add_precision, print_json
 from securitynet.cli._sweeps import show_plan, show_status
 from securitynet.errors import UsageError
 
@@ -75,6 +75,7 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
 
 def _configure_machine(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("the machine")
+    add_precision(machine)
     machine.add_argument("--batch-size", type=int, metavar="N", help="images per pass (default 64, on a GPU 512), halved on lack of memory")
     machine.add_argument(
         "--time-limit", type=float, metavar="S", help="seconds that one model may take (default 3600, more for a large one)"
@@ -136,6 +137,8 @@ def _settings(args: argparse.Namespace) -> Settings:
     from securitynet.sweep.machine import gpus, threads
     from securitynet.sweep.plan import Settings
 
+    if args.engine == "serial" and not gpus() and (args.dtype != "fp32" or args.channels_last):
+        raise UsageError("--dtype and --channels-last are for CUDA devices, there is none here; leave them out (fp32)")
     own = [str(Path(name).resolve()) if name.endswith(".py") else name for name in args.attacks]
     return Settings(
         cache=str(cache_root(args.cache_dir).resolve()),
@@ -150,6 +153,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         download_limit=args.download_limit,
         processes=args.processes or int(os.environ.get("WORLD_SIZE", "0")) or (max(1, gpus()) if args.engine == "serial" else 1),
         threads=args.threads or threads(),
+        dtype=args.dtype,
+        channels_last=args.channels_last,
     )
 
 

@@ -49,11 +49,15 @@ class Settings:
     download_limit: float = 1800.0
     processes: int = 1
     threads: int = 1
+    dtype: str = "fp32"
+    channels_last: bool = False
 
     @property
     def binding(self) -> dict[str, Any]:
-        """What all rows of one directory must share."""
-        return {"samples": self.samples, "data": [list(pair) for pair in self.data]}
+        """What all rows of one directory must share; precision and layout where they are not the usual ones."""
+        shared: dict[str, Any] = {"samples": self.samples, "data": [list(pair) for pair in self.data]}
+        unusual = {"dtype": self.dtype} if self.dtype != "fp32" else {}
+        return shared | unusual | ({"channels_last": True} if self.channels_last else {})
 
     def data_of(self, entry: Entry) -> str | None:
         """Return where the images of the entry's dataset are; None: where the dataset's record says."""

@@ -144,6 +144,8 @@ class World:
             "data": settings.data_of(job.entry),
             "cache": settings.cache,
             "offline": settings.offline,
+            "dtype": settings.dtype,
+            "channels_last": settings.channels_last,
             "log": log_of(self.logs, job),
         }
 

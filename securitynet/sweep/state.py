@@ -120,8 +120,8 @@ class State:
     def _check_head(self) -> None:
         before = read_head(self.folder).get("binding")
         if before not in (None, self.binding):
-            other = [(name, before.get(name), value) for name, value in self.binding.items() if before.get(name) != value]
-            told = ", ".join(f"{name} {found!r}, not {value!r}" for name, found, value in other)
+            names = [name for name in {**self.binding, **before} if before.get(name) != self.binding.get(name)]
+            told = ", ".join(f"{name} {before.get(name)!r}, not {self.binding.get(name)!r}" for name in names)
             raise UsageError(f"{self.folder} holds a sweep with {told}; give another directory")
 
     @property

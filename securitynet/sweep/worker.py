@@ -168,7 +168,8 @@ class Images:
         from securitynet.inputs import Options
 
         entry = Entry.from_record(message["entry"])
-        options = Options(Path(message["cache"]), *(message[name] for name in ("seed", "samples", "batch_size", "offline")))
+        names = ("seed", "samples", "batch_size", "offline", "dtype", "channels_last")
+        options = Options(Path(message["cache"]), **{name: message[name] for name in names})
         subject = Subject.of(entry, self._images(entry, message), None, (), options)
         return subject.evaluated(named(attacks), lambda: self.shared.broken() or self.changed())
 
