@@ -40,7 +40,8 @@ def compare(entries: Iterable[Entry]) -> Iterator[Compared]:
             continue
         try:
             publisher = maker(entry)
-            key = (entry.input_size, entry.processor, entry.resize, entry.crop, entry.interpolation, entry.mean, entry.std, str(publisher))
+            rule = (entry.input_size, entry.processor, entry.resize, entry.crop, entry.interpolation, entry.channel_order, entry.scale)
+            key = (*rule, entry.mean, entry.std, str(publisher))
             if key not in known:
                 known[key] = distance(entry, publisher)
             mean, largest = known[key]
@@ -97,8 +98,12 @@ def _cadene(entry: Entry) -> Publisher:
     from torchvision import transforms
 
     side = max(entry.input_size or (0,))
-    steps = [transforms.Resize(int(side / 0.875)), transforms.CenterCrop(side)]
-    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(entry.mean, entry.std)])
+    steps = [transforms.Resize(int(side / 0.875)), transforms.CenterCrop(side), transforms.ToTensor()]
+    if entry.channel_order == "BGR":  # its ToSpaceBGR
+        steps.append(transforms.Lambda(lambda pixels: pixels[[2, 1, 0]]))
+    if entry.scale == 255:  # its ToRange255
+        steps.append(transforms.Lambda(lambda pixels: pixels * 255))
+    return transforms.Compose([*steps, transforms.Normalize(entry.mean, entry.std)])
 
 
 def _robustness(entry: Entry) -> Publisher:
