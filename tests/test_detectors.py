@@ -54,7 +54,7 @@ def linear(classes: int, shape: tuple[int, ...] = (1, 4, 6), **facts: object) ->
     """A linear network of random weights on images of `shape`."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), classes))
-    return from_module(module, {"input_size": list(shape), "num_classes": classes, "mean": [0.5] * shape[0], **facts})
+    return from_module(module, {"input_size": list(shape), "num_classes": classes, "mean": [0.5] * shape[0], "std": [1.0], **facts})
 
 
 def test_order_statistic_by_its_definition() -> None:
