@@ -56,9 +56,12 @@ def joined(base: Mapping[str, Any], card: Mapping[str, Any], noted: Mapping[str,
     """Return what a repo's format, its card and its annotation say together.
 
     What the format says about building stays, the annotation completes it; a claim that the card changed on the same dataset counts.
+    Names of another number than the classes are left out.
     """
     facts: Facts = {**base, **card, **noted}
     facts |= {name: base[name] for name in ("architecture", "architecture_args", "num_classes") if base.get(name) is not None}
+    if facts.get("labels") and facts.get("num_classes") not in (None, len(facts["labels"])):
+        del facts["labels"]  # they are not this network's; its weights must show how many outputs it has
     if "loader" not in base and "architecture" in facts:
         facts["loader"] = "checkpoint"
     changed = card.get("claimed_accuracy") not in (None, noted.get("claimed_accuracy"))
