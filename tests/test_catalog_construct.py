@@ -26,7 +26,7 @@ def test_a_sample_builds_as_recorded() -> None:
 def test_one_of_every_kind_of_network() -> None:
     kinds = {entry.architecture.partition(":")[0]: entry for entry in sample(catalog.entries()) if entry.architecture}
     nets = {entry.architecture: entry for entry in sample(catalog.entries()) if str(entry.architecture).startswith("nets:")}
-    assert set(kinds) == {"fastervit", "nets", "pytorch_ood", "pytorchcv", "timm", "torchvision"}
+    assert set(kinds) == {"chain", "fastervit", "nets", "pytorch_ood", "pytorchcv", "timm", "torchvision"}
     smallest = catalog.entry("fastervit/faster_vit_0_224")
     chosen = [smallest, *(entry for kind, entry in kinds.items() if kind != "fastervit"), *nets.values()]
     assert [result.problem for result in construct(chosen)] == [None] * len(chosen)
