@@ -16,6 +16,7 @@ from securitynet.attacks.backdoor._nulls import combined, tail
 from securitynet.metrics.detection import brier, cross_entropy
 from securitynet.metrics.intervals import Estimate, rate
 from securitynet.metrics.membership import auc, threshold_at
+from securitynet.report.numbers import ends
 
 FPR, FEWEST = 0.05, 60
 SUITES = {LADDER: ladder.WEIGHTS, PUBLISHER: publisher_ladder.WEIGHTS}
@@ -126,7 +127,7 @@ def _of_detector(detector: str, records: Records) -> list[str]:
 def _cell(one: Estimate) -> str:
     if one.value is None:
         return "-"
-    return f"{one.value:.3f} [{one.ci_low:.3f}, {one.ci_high:.3f}]" if one.ci_low is not None else f"{one.value:.3f}"
+    return f"{one.value:.3f} {ends(one.ci_low, one.ci_high, '.3f')}".rstrip()
 
 
 def _middle(records: Records, name: str) -> str:

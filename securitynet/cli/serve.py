@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from securitynet.target import Target
 
 HELP = "serve a model's outputs over HTTP on this machine"
-COLUMNS = ("dataset", "resize", "crop", "interpolation", "grey_to_rgb", "processor", "mean", "claimed_accuracy", "claimed_split")
+COLUMNS = ("dataset", "resize", "crop", "interpolation", "grey_to_rgb", "processor", "mean", "std", "claimed_accuracy", "claimed_split")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
