@@ -165,7 +165,7 @@ def test_a_broken_image_ends_a_pass_that_reads_ahead(tmp_path: Path) -> None:
     split = Split("test", images, np.arange(40), images.labels, Kept(STATED[0], PixelStore(tmp_path)))
     with pytest.raises(DataError, match="picture 30"):
         query(target, split, Accelerator(cpu=True), batch_size=4)
-    assert not [one for one in threading.enumerate() if one.name.startswith("read-ahead")]
+    assert not [one for one in threading.enumerate() if one.name.startswith(("read-ahead", "prepare"))]
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 1), (2, 2), (3, 4), (64, 64), (65, 128), (100, 128)])

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -121,13 +120,8 @@ def made(images: Images, rule: Pixels, chosen: Sequence[int] | np.ndarray) -> li
     """Decode and prepare images, several at once where they may be: the libraries that do it let other threads run meanwhile."""
     if len(chosen) < 2 or not getattr(images, "threads", False):
         return [rule(images[int(index)]) for index in chosen]
-    return list(_workers(os.getpid()).map(lambda index: rule(images[int(index)]), chosen))
-
-
-@cache
-def _workers(process: int) -> ThreadPoolExecutor:
-    """The threads of one process: one that was forked has none of its parent's."""
-    return ThreadPoolExecutor(min(MOST_WORKERS, _processors()), "prepare")
+    with ThreadPoolExecutor(min(MOST_WORKERS, _processors(), len(chosen)), "prepare") as workers:  # none of them outlives the call
+        return list(workers.map(lambda index: rule(images[int(index)]), chosen))
 
 
 def _processors() -> int:
