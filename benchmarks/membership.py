@@ -1,6 +1,6 @@
 """Time and memory of all score attacks: OMP_NUM_THREADS=2 python benchmarks/membership.py [--samples 60000] [--classes 1000]
 
-Each attack that is a function of the model's answers, as evaluate() runs it, from answers that are in the cache: scores,
+Each attack that is a function of the model's answers, as evaluate() runs it, from outputs that are known: scores,
 AUC with DeLong's interval, rates with exact ones, balanced accuracy, and the AUC of every class. Half of the samples are
 members; the logits are synthetic. Prints seconds, and the peak of memory beyond the answers.
 """
@@ -25,7 +25,7 @@ from securitynet.data.transform import Transform
 from securitynet.entry import Entry
 from securitynet.memory import PeakMemory
 from securitynet.metrics.membership import per_class_auc
-from securitynet.target import Target, build
+from securitynet.target import Outputs, Target, build
 
 SCORES = "correctness confidence loss entropy modified_entropy modified_entropy_per_class margin top_gap tail"
 
@@ -43,7 +43,8 @@ def answered(samples: int, classes: int) -> tuple[Target, Splits]:
         logits[np.arange(count), labels] += 6 + boost
         pixels = rng.integers(0, 256, (count, 1, 1), dtype=np.uint8)
         parts.append(Split(name, ArrayImages(pixels, labels), np.arange(count), labels, Transform((1, 1, 1))))
-        target.cache.put(digest(target.fingerprint, parts[-1].digest), {"logits": logits})
+        key = digest(target.fingerprint, parts[-1].digest, target.draw), labels.tobytes()
+        target.asked[key] = Outputs(logits, labels)
     return target, Splits("synthetic", None, 0, "official-split", classes, parts[0], parts[1], None, parts[1])
 
 
