@@ -183,7 +183,7 @@ def _construct(args: argparse.Namespace, folder: Path) -> int:
     from securitynet.importers.construct import construct, record, sample, summary
     from securitynet.importers.outside import construct_outside
     from securitynet.importers.records import entries, write_changed
-    from securitynet.sweep.machine import cores
+    from securitynet.threads import cores
 
     outside = args.builder is not None
     if outside and args.source is None:

@@ -112,7 +112,7 @@ def _some(labels: Labels, places: np.ndarray) -> Labels:
 def by_parts(listings: Mapping[str, Listing], want: Want, what: str, folders: bool = False) -> Found:
     """Return found() of listings by the names of splits; those without a name ("") are divided by seed, or are test images beside others.
 
-    Raises DataError where no part can be told.
+    Raises DataError where no part can be recognised.
     """
     named = want.split_names(name for name in listings if name)
     if named:

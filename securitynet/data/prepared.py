@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 
 from securitynet.cache import digest
 from securitynet.store import KEY, Book, OutputStore
+from securitynet.threads import cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -120,9 +120,5 @@ def made(images: Images, rule: Pixels, chosen: Sequence[int] | np.ndarray) -> li
     """Decode and prepare images, several at once where they may be: the libraries that do it let other threads run meanwhile."""
     if len(chosen) < 2 or not getattr(images, "threads", False):
         return [rule(images[int(index)]) for index in chosen]
-    with ThreadPoolExecutor(min(MOST_WORKERS, _processors(), len(chosen)), "prepare") as workers:  # none of them outlives the call
+    with ThreadPoolExecutor(min(MOST_WORKERS, cores(), len(chosen)), "prepare") as workers:  # none of them outlives the call
         return list(workers.map(lambda index: rule(images[int(index)]), chosen))
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What is asked about a whole set of images whose members are not known: the set, images known as unseen, and what rates come from."""
+"""A question about a whole set of images whose members are not known: the set, images known as unseen, and what rates come from."""
 
 from __future__ import annotations
 
