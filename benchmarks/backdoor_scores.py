@@ -17,8 +17,8 @@ from accelerate import Accelerator
 from backdoor_population import Model
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor._climbed import Climbed
 from securitynet.attacks.backdoor._covariates import kind_of
+from securitynet.attacks.backdoor._ladder_evidence import Climbed
 from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.attacks.protocols import params_of
 from securitynet.attacks.resolve import name_of, resolve

@@ -28,10 +28,10 @@ from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from securitynet.attacks.backdoor._inversion import Inversion, Settings, recover
+from securitynet.attacks.backdoor._inversion.batching import at_once, seconds_per_update
 from securitynet.attacks.backdoor._inversion.group import Group, triggers
-from securitynet.attacks.backdoor._inversion.material import Material, material
-from securitynet.attacks.backdoor._inversion.planned import at_once, seconds_per_update
 from securitynet.attacks.backdoor._inversion.search import Search, untouched
+from securitynet.attacks.backdoor._inversion.search_images import Material, material
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry

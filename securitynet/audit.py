@@ -17,7 +17,7 @@ from securitynet.report.audit.facts import BUDGET
 from securitynet.report.audit.inspect import inspect
 from securitynet.report.audit.of_result import audit_saved
 from securitynet.report.audit.trial import NONE, Tried
-from securitynet.report.saved import Saved, read_saved
+from securitynet.report.saved_result import Saved, read_saved
 
 log = logging.getLogger(__name__)
 SUITES = ("membership:standard", "stealing:standard", "backdoor:standard")

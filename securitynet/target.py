@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from securitynet.arguments import checked, one_of
-from securitynet.asking import Asked, How, check, known, sent, unknown
 from securitynet.cache import ArrayCache, digest
 from securitynet.data import Split
 from securitynet.entry import Entry, check_entry
@@ -23,6 +22,7 @@ from securitynet.errors import LoadError
 from securitynet.fingerprint import Identity, identity, state_sha256
 from securitynet.meter import Meter
 from securitynet.outputs import Outputs as Outputs  # said twice: others take it from here
+from securitynet.querying import Asked, How, check, known, sent, unknown
 from securitynet.remote import Remote, remotes
 from securitynet.store import Book, OutputStore
 

@@ -16,7 +16,7 @@ from securitynet.metrics import membership as metrics
 from securitynet.metrics.intervals import Estimate, rate
 from securitynet.metrics.operating import tpr_at_fpr
 from securitynet.metrics.vocabulary import SHIFT_P_VALUE, TEST_ACCURACY
-from securitynet.report.saved import Saved, read_saved
+from securitynet.report.saved_result import Saved, read_saved
 from securitynet.results.row import Context, Row, suspect
 from securitynet.results.store import save_arrays, write_rows
 from securitynet.target import Outputs

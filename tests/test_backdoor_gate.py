@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from planted import planted
 from torch import nn
 
-from securitynet.attacks.backdoor._gate import sound
+from securitynet.attacks.backdoor._preconditions import sound
 from securitynet.attacks.backdoor.known_trigger import KnownTrigger
 from securitynet.attacks.backdoor.ladder import Ladder, suspected
 from securitynet.cli import DONE, SUSPECT, SUSPICIOUS, main
@@ -67,7 +67,7 @@ def test_suspects_come_turn_by_turn_with_others_to_compare() -> None:
     import numpy as np
 
     from securitynet.attacks.backdoor import BackdoorEvidence
-    from securitynet.attacks.backdoor._climbed import Stage
+    from securitynet.attacks.backdoor._ladder_evidence import Stage
     from securitynet.attacks.backdoor._nulls import Calibrated
 
     def stage(*order: int) -> Stage:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from securitynet.attacks.backdoor import BackdoorEvidence, Recovered
-from securitynet.attacks.backdoor._climbed import Climbed, Stage
+from securitynet.attacks.backdoor._ladder_evidence import Climbed, Stage
 from securitynet.attacks.backdoor._nulls import Calibrated
 from securitynet.attacks.backdoor._power import MODES, measured
 from securitynet.entry import Entry

@@ -15,8 +15,8 @@ from test_detectors import NOTHING, planted
 from test_detectors_images import members_with_poison, stamped
 from torch import nn
 
-from securitynet.attacks.backdoor._climbed import Climbed
 from securitynet.attacks.backdoor._gram import Grams, gram, grams, sites
+from securitynet.attacks.backdoor._ladder_evidence import Climbed
 from securitynet.attacks.backdoor._nulls import combined
 from securitynet.attacks.backdoor.beatrix import Beatrix, deviations, unusual
 from securitynet.attacks.backdoor.ladder import Ladder

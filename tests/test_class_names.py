@@ -95,7 +95,7 @@ def test_text_labels_need_names(tmp_path: Path) -> None:
 
 
 def replace_names(names: tuple[str, ...]):  # type: ignore[no-untyped-def]
-    from securitynet.data.want import Want
+    from securitynet.data.request import Want
 
     return Want(names=names).classes
 

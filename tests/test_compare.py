@@ -15,9 +15,9 @@ from securitynet.errors import UsageError
 from securitynet.metrics import membership
 from securitynet.metrics.intervals import Estimate, difference
 from securitynet.metrics.paired import auc_difference, interval_difference, rate_difference, tpr_difference
-from securitynet.report.compare import compare, find_saved
-from securitynet.report.grid import columns, grid
-from securitynet.report.saved import read_saved
+from securitynet.report.comparison.attack_table import columns, grid
+from securitynet.report.comparison.compare import compare, find_saved
+from securitynet.report.saved_result import read_saved
 from securitynet.results.row import Row
 
 Sides = tuple[np.ndarray, np.ndarray]

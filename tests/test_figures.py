@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from securitynet.entry import Entry
-from securitynet.report import figures
-from securitynet.report.measured import GAP, TEST, Measured, measured, published_rows
-from securitynet.report.published import COLUMNS
+from securitynet.report.figures import study as figures
+from securitynet.report.findings.released_tables import COLUMNS
+from securitynet.report.measure_table import GAP, TEST, Measured, measured, published_rows
 from securitynet.results.row import Row
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib")

@@ -15,10 +15,10 @@ from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.report.findings import Findings, findings
-from securitynet.report.hypotheses import DEFINITION, FINDING, NOTHING, UNTESTED
-from securitynet.report.identities import exact
-from securitynet.report.measured import GAP, TEST, in_words, load_rows, measured
-from securitynet.report.published import COLUMNS
+from securitynet.report.findings.hypotheses import DEFINITION, FINDING, NOTHING, UNTESTED
+from securitynet.report.findings.released_tables import COLUMNS
+from securitynet.report.findings.shared_terms import exact
+from securitynet.report.measure_table import GAP, TEST, in_words, load_rows, measured
 from securitynet.results.row import Row
 
 DATA = Path(__file__).parent / "data"

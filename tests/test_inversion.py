@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from securitynet.attacks.backdoor._inversion import Settings, recover
 from securitynet.attacks.backdoor._inversion.group import Group, adam, objective, stamp, triggers
 from securitynet.attacks.backdoor._inversion.halving import Race
-from securitynet.attacks.backdoor._inversion.material import material
 from securitynet.attacks.backdoor._inversion.schedule import Schedule
 from securitynet.attacks.backdoor._inversion.search import Search
+from securitynet.attacks.backdoor._inversion.search_images import material
 from securitynet.metrics.outliers import anomaly_index, times_smaller
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from securitynet.attacks.membership._changed import Noisy, Shifted
+from securitynet.attacks.membership._perturbed import Noisy, Shifted
 from securitynet.attacks.membership.augmentation import Augmentation
 from securitynet.attacks.membership.boundary import Boundary, Labels
 from securitynet.attacks.membership.noise import Noise

@@ -20,14 +20,14 @@ from securitynet.attacks.backdoor import _classes as classes
 from securitynet.attacks.backdoor import ladder
 from securitynet.attacks.backdoor._classes import Measured
 from securitynet.attacks.backdoor._clean import Clean, where_apart
-from securitynet.attacks.backdoor._climbed import Climbed
+from securitynet.attacks.backdoor._cost import passes_of
 from securitynet.attacks.backdoor._inversion import Settings, planned, recover
+from securitynet.attacks.backdoor._inversion.batching import most
 from securitynet.attacks.backdoor._inversion.group import Group
-from securitynet.attacks.backdoor._inversion.planned import most
 from securitynet.attacks.backdoor._inversion.search import Search
 from securitynet.attacks.backdoor._kind import Kind
+from securitynet.attacks.backdoor._ladder_evidence import Climbed
 from securitynet.attacks.backdoor._nulls import shipped
-from securitynet.attacks.backdoor._price import passes_of
 from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
 from securitynet.attacks.protocols import params_of

@@ -17,9 +17,9 @@ from sklearn.metrics import roc_auc_score
 
 from securitynet import cli
 from securitynet.errors import Skipped, UsageError
-from securitynet.report.overlap import found, overlap
-from securitynet.report.roc import Curve, roc_figure
-from securitynet.report.seeds import spread
+from securitynet.report.attack_overlap import found, overlap
+from securitynet.report.comparison.seed_spread import spread
+from securitynet.report.figures.roc import Curve, roc_figure
 from securitynet.results.labels import labels_of
 from securitynet.results.result import Result
 

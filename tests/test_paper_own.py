@@ -17,9 +17,9 @@ from securitynet.cli import main
 from securitynet.report.claims import study
 from securitynet.report.claims.claim import CONFIRMED, REFUTED, UNTESTED, Verdict, judged
 from securitynet.report.claims.estimates import Spread, jackknife
-from securitynet.report.counts import counts_of
 from securitynet.report.findings import findings
-from securitynet.report.measured import BROKEN, known_entries, measured, published_rows
+from securitynet.report.findings.model_counts import counts_of
+from securitynet.report.measure_table import BROKEN, known_entries, measured, published_rows
 from securitynet.results.row import Row
 
 BASE, MLP = '{"preset":"base"}', '{"epochs":200,"label":false,"top":%s}'

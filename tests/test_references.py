@@ -15,8 +15,8 @@ from accelerate import Accelerator
 from reference_case import QUICK, SETTINGS, splits, workshop
 from torch import nn
 
-from securitynet.attacks.membership._changed import Shifted
 from securitynet.attacks.membership._formulas import log_likelihood
+from securitynet.attacks.membership._perturbed import Shifted
 from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet, draw
 from securitynet.data.transform import Transform

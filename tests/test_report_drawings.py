@@ -17,13 +17,13 @@ from report_rows import stealing
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.metrics import membership
-from securitynet.report.drawings import roc_drawing, strip_drawing
-from securitynet.report.hypotheses import outcomes
-from securitynet.report.measured import measured, titles_of
-from securitynet.report.numbers import Cell, tables
-from securitynet.report.saved import Saved
-from securitynet.report.stealing_charts import stealing_charts
-from securitynet.report.triggers import detections
+from securitynet.report.findings.hypotheses import outcomes
+from securitynet.report.measure_table import measured, titles_of
+from securitynet.report.page.detections import detections
+from securitynet.report.page.drawings import roc_drawing, strip_drawing
+from securitynet.report.page.number_tables import Cell, tables
+from securitynet.report.page.stealing_charts import stealing_charts
+from securitynet.report.saved_result import Saved
 from securitynet.results.curves import by_budget
 from securitynet.results.evidence import Scored
 from securitynet.results.row import Row

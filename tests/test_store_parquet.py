@@ -13,10 +13,10 @@ import pytest
 from test_sweep_parts import BINDING, job, outcome
 
 from securitynet.cli import main
-from securitynet.report.measured import load_rows, measured, rows_at
-from securitynet.report.page import write_csv
-from securitynet.report.ranking import rankings
-from securitynet.report.rows import Stored
+from securitynet.report.measure_table import load_rows, measured, rows_at
+from securitynet.report.page.ranking import rankings
+from securitynet.report.page.report_page import write_csv
+from securitynet.report.stored_rows import Stored
 from securitynet.results.row import Row
 from securitynet.results.store import PARQUET, parquet, read, rows_of, tables
 from securitynet.sweep import serial

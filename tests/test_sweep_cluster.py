@@ -148,12 +148,12 @@ import sys
 from pathlib import Path
 from securitynet.entry import Entry
 from securitynet.errors import SecurityNetError
-from securitynet.sweep import ray, serial
+from securitynet.sweep import ray_cluster, serial
 from securitynet.sweep.cluster import Cluster
 from securitynet.sweep.plan import Job, Settings
 cluster = Cluster(workers=1, gpus=3.0, patience=1.0)
 try:
-    list(ray.run([Job(Entry(id="a/b"), 0)], Settings("/tmp"), Path("/tmp"), cluster, serial.Calls(lambda: False, print, print)))
+    list(ray_cluster.run([Job(Entry(id="a/b"), 0)], Settings("/tmp"), Path("/tmp"), cluster, serial.Calls(lambda: False, print, print)))
 except SecurityNetError as error:
     sys.exit(str(error))
 """

@@ -16,8 +16,8 @@ from scipy import stats
 from torch import nn
 
 import securitynet
-from securitynet.attacks.membership._changed import Shifted
 from securitynet.attacks.membership._formulas import log_odds
+from securitynet.attacks.membership._perturbed import Shifted
 from securitynet.attacks.membership._question import Calibrated, Question
 from securitynet.attacks.membership.folder import Folder
 from securitynet.attacks.membership.loss import Loss

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from securitynet.metrics.vocabulary import ACCURACY, AGREEMENT, AGREEMENT_ON_ERRORS, EXCESS_AGREEMENT, KL, SHARES_NEEDED, queries_for
-from securitynet.report.stealing import Curve, curves
+from securitynet.report.figures.stealing import Curve, curves
 
 if TYPE_CHECKING:
     from securitynet.results.row import Row

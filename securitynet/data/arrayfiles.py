@@ -9,8 +9,8 @@ from typing import Any
 
 from securitynet.data.arrays import Parts, assembled, load_npy, load_npz, read_arrays
 from securitynet.data.labels import ClassOrder
+from securitynet.data.request import TRAIN, VALIDATION, Want, split_of
 from securitynet.data.spelling import Slot, slots
-from securitynet.data.want import TRAIN, VALIDATION, Want, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import credible, regular
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from securitynet.data import ArrayImages
 from securitynet.data.labels import ClassOrder, class_order, of_texts
+from securitynet.data.request import TRAIN, Want, split_of
 from securitynet.data.spelling import Slot, slot_of, slots
-from securitynet.data.want import TRAIN, Want, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import credible, regular
 

@@ -13,7 +13,7 @@ from securitynet.cache import digest
 from securitynet.data.encoded import EncodedImages, ImageFiles, is_grey
 from securitynet.data.fingerprint import of_files
 from securitynet.data.listing import Found, Listing, divided, found
-from securitynet.data.want import TEST, TRAIN, VALIDATION, Want
+from securitynet.data.request import TEST, TRAIN, VALIDATION, Want
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from securitynet.data.listing import Found
-from securitynet.data.want import TEST, TRAIN, VALIDATION, Want
+from securitynet.data.request import TEST, TRAIN, VALIDATION, Want
 from securitynet.errors import DataError
 
 FORMS = "an .npz file, a folder of IDX files, an image folder with train/ and test/, Parquet files, or a dataset id of the Hub"

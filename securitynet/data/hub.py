@@ -17,7 +17,7 @@ from securitynet.data.folder import ENDINGS
 from securitynet.data.hubcard import check_metadata, quiet
 from securitynet.data.huberrors import explained, outage
 from securitynet.data.labels import ClassOrder
-from securitynet.data.want import Want
+from securitynet.data.request import Want
 from securitynet.download.hubcache import known_file
 from securitynet.errors import DataError, DownloadError
 

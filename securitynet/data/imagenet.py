@@ -21,8 +21,8 @@ from securitynet.data.fingerprint import of_files
 from securitynet.data.folder import class_listing
 from securitynet.data.listing import Found, Listing, found
 from securitynet.data.naming import agreement
+from securitynet.data.request import Want
 from securitynet.data.tars import TarImages, members
-from securitynet.data.want import Want
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 

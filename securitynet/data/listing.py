@@ -13,7 +13,7 @@ from securitynet.data import Images
 from securitynet.data.encoded import EncodedImages, ImageFiles, Source, is_grey
 from securitynet.data.fingerprint import of_files
 from securitynet.data.labels import ClassOrder, of_folders, of_texts
-from securitynet.data.want import Want
+from securitynet.data.request import Want
 from securitynet.errors import DataError
 
 Labels = Sequence[str] | np.ndarray

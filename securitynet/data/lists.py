@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from securitynet.data.folder import image_files
 from securitynet.data.listing import Found, Labels, Listing, by_parts
-from securitynet.data.want import Want, split_of
+from securitynet.data.request import Want, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 

@@ -16,7 +16,7 @@ from securitynet.data.dataset import ImageDataset
 from securitynet.data.encoded import EncodedImages, is_grey
 from securitynet.data.fingerprint import of_files
 from securitynet.data.labels import ClassOrder, class_order, of_texts
-from securitynet.data.want import Want, split_of
+from securitynet.data.request import Want, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import FREE_BYTES, MOST_RATIO, regular
 

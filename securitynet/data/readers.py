@@ -16,9 +16,9 @@ from securitynet.data import DEFAULT_SAMPLES, ImageSet, naming
 from securitynet.data.dataset import find, records, resolve
 from securitynet.data.forms import FORMS, read_file, read_folder
 from securitynet.data.listing import Found
+from securitynet.data.request import Want
 from securitynet.data.tars import is_pattern
 from securitynet.data.torchsets import is_torch, read_torch
-from securitynet.data.want import Want
 from securitynet.entry import Entry, check_entry
 from securitynet.errors import DataError, DownloadError, shown
 

@@ -17,7 +17,7 @@ from securitynet.data.dataset import find
 from securitynet.data.folder import class_listing
 from securitynet.data.labels import class_order
 from securitynet.data.listing import Found, Listing, found
-from securitynet.data.want import Want
+from securitynet.data.request import Want
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 

@@ -16,7 +16,7 @@ from securitynet.data.columns import class_names, columns_of
 from securitynet.data.encoded import decode
 from securitynet.data.hubcard import quiet
 from securitynet.data.parquet import MANY_GROUPS, open_parquet
-from securitynet.data.want import Want
+from securitynet.data.request import Want
 from securitynet.download.hashes import digests_of
 from securitynet.errors import DataError
 

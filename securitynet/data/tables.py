@@ -18,7 +18,7 @@ from securitynet.data.fingerprint import WHOLE, of_files
 from securitynet.data.labels import ClassOrder, of_texts
 from securitynet.data.listing import Found
 from securitynet.data.parquet import content_of, orders_of
-from securitynet.data.want import Want, split_of
+from securitynet.data.request import Want, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 

@@ -18,7 +18,7 @@ from securitynet.data.encoded import DAMAGE
 from securitynet.data.fingerprint import of_files
 from securitynet.data.folder import ENDINGS
 from securitynet.data.listing import Found, Listing, by_parts
-from securitynet.data.want import Want, split_of
+from securitynet.data.request import Want, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import json_object, regular
 

@@ -19,7 +19,7 @@ from securitynet.data.labels import ClassOrder, of_texts
 from securitynet.data.listing import Found
 from securitynet.data.parquet import orders_of
 from securitynet.data.pixels import eight_bit
-from securitynet.data.want import Want, split_of
+from securitynet.data.request import Want, split_of
 from securitynet.errors import DataError
 
 if TYPE_CHECKING:

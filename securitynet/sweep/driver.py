@@ -169,11 +169,9 @@ def _outcomes(todo: Sequence[Job], world: serial.World, how: How, calls: serial.
             yield serial.failed(job, job.impossible, "skipped")
     possible = [job for job in todo if not job.impossible]
     if how.engine == "ray":
-        from securitynet.sweep import ray
-
         world.close()
         cluster = replace(how.cluster, patience=how.patience)
-        yield from ray.run(possible, world.settings, world.logs, cluster, calls)
+        yield from ray_cluster.run(possible, world.settings, world.logs, cluster, calls)
         return
     yield from serial.run(possible, world, calls)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from securitynet.attacks.backdoor._climbed import Climbed
 from securitynet.attacks.backdoor._kind import Kind
+from securitynet.attacks.backdoor._ladder_evidence import Climbed
 from securitynet.attacks.backdoor._nulls import FEWEST, key_of, tail
 
 STRANGE = 0.01  # chance, over all models and detectors together, that a clean one is set aside

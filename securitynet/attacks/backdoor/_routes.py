@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from securitynet.attacks.backdoor._cost import images_per_class
 from securitynet.attacks.backdoor._inversion import Settings
-from securitynet.attacks.backdoor._inversion.planned import expected, most
-from securitynet.attacks.backdoor._price import images_per_class
+from securitynet.attacks.backdoor._inversion.batching import expected, most
 from securitynet.attacks.backdoor.last_layer import LastLayer
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
 from securitynet.attacks.backdoor.neo import Neo

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor._climbed import Climbed, Stage
+from securitynet.attacks.backdoor._cost import passes_of, seconds_per_image, usual_budget
 from securitynet.attacks.backdoor._covariates import COVARIATE_IMAGES, kind_of
-from securitynet.attacks.backdoor._gate import sound
 from securitynet.attacks.backdoor._inversion import Settings
 from securitynet.attacks.backdoor._inversion.search import untouched
 from securitynet.attacks.backdoor._kind import Kind
+from securitynet.attacks.backdoor._ladder_evidence import Climbed, Stage
 from securitynet.attacks.backdoor._nulls import Nulls, read, shares, shipped
 from securitynet.attacks.backdoor._outliers import Statistics
-from securitynet.attacks.backdoor._price import passes_of, seconds_per_image, usual_budget
+from securitynet.attacks.backdoor._preconditions import sound
 from securitynet.attacks.backdoor._routes import Route, routes
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
 from securitynet.attacks.backdoor.universal_permutation import UniversalPermutation

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attacks.backdoor import ladder
-from securitynet.attacks.backdoor._climbed import Climbed
 from securitynet.attacks.backdoor._covariates import kind_of
+from securitynet.attacks.backdoor._ladder_evidence import Climbed
 from securitynet.attacks.backdoor._nulls import Calibrated
 from securitynet.attacks.backdoor._outliers import Statistics
 from securitynet.attacks.backdoor.beatrix import Beatrix, needed

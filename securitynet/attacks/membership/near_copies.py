@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attacks.membership import MembershipEvidence, Scores, ask, half
-from securitynet.attacks.membership._changed import Shifted
 from securitynet.attacks.membership._formulas import log_odds
+from securitynet.attacks.membership._perturbed import Shifted
 from securitynet.errors import UsageError, unknown
 from securitynet.target import Target, query
 

@@ -14,11 +14,11 @@ from securitynet.report.audit.place import places
 from securitynet.report.audit.severity import HIGH, LEVELS, LOW, MEDIUM, RISKS, UNKNOWN, UNSEEN, severity
 from securitynet.report.audit.statement import statement
 from securitynet.report.audit.trial import Tried, best_of
-from securitynet.report.drawings import Roc, roc_drawing
-from securitynet.report.numbers import tables
-from securitynet.report.saved import Saved
-from securitynet.report.stealing_charts import stealing_charts
-from securitynet.report.triggers import detections
+from securitynet.report.page.detections import detections
+from securitynet.report.page.drawings import Roc, roc_drawing
+from securitynet.report.page.number_tables import tables
+from securitynet.report.page.stealing_charts import stealing_charts
+from securitynet.report.saved_result import Saved
 from securitynet.results.evidence import read_evidence
 from securitynet.results.headline import headline
 from securitynet.results.row import Row, now

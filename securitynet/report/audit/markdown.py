@@ -12,7 +12,7 @@ from securitynet.report.audit.severity import RULES
 if TYPE_CHECKING:
     from securitynet.report.audit.audit import Audit, Risk
     from securitynet.report.audit.statement import Statement
-    from securitynet.report.numbers import Table
+    from securitynet.report.page.number_tables import Table
 
 NUMBERS = ("question", "quantity", "attack", "value", "95 % interval", "images", "method", "remark")
 

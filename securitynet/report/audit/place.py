@@ -18,8 +18,8 @@ from scipy import stats
 from securitynet.data.dataset import find
 from securitynet.entry import Entry
 from securitynet.metrics.vocabulary import AUC, OVERFIT_GAP, TEST_ACCURACY
-from securitynet.report.drawings import nice
-from securitynet.report.measured import GAP, TEST, Measured, measured
+from securitynet.report.measure_table import GAP, TEST, Measured, measured
+from securitynet.report.page.drawings import nice
 from securitynet.results.row import Row
 
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from securitynet.entry import Entry
 from securitynet.metrics.vocabulary import AUC
-from securitynet.report.measured import Measured, measured, parts_of
+from securitynet.report.measure_table import Measured, measured, parts_of
 from securitynet.results.row import Row
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from securitynet.report.claims.claim import READERS, STUDY, Claim, Outcome, Part
 from securitynet.report.claims.data import PUBLIC, Data
 from securitynet.report.claims.paired import FEWEST_OF_A_KIND, contrast, differences
 from securitynet.report.claims.ranks import within
-from securitynet.report.hypotheses import FEWEST, untestable
-from securitynet.report.identities import definition
-from securitynet.report.measured import GAP, TEST, in_words, parts_of
+from securitynet.report.findings.hypotheses import FEWEST, untestable
+from securitynet.report.findings.shared_terms import definition
+from securitynet.report.measure_table import GAP, TEST, in_words, parts_of
 
 if TYPE_CHECKING:
     import pandas as pd

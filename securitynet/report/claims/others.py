@@ -16,10 +16,10 @@ from securitynet.report.claims.data import PUBLIC, Data
 from securitynet.report.claims.estimates import Estimate
 from securitynet.report.claims.membership import ENTROPY, by_dataset
 from securitynet.report.claims.paired import FEWEST_OF_A_KIND, contrast, differences
-from securitynet.report.hypotheses import FEWEST, Tested
-from securitynet.report.measured import GAP, TEST, in_words
-from securitynet.report.metadata import metadata_effects, metadata_of
-from securitynet.report.statistics import Effect
+from securitynet.report.findings.hypotheses import FEWEST, Tested
+from securitynet.report.findings.metadata import metadata_effects, metadata_of
+from securitynet.report.findings.statistics import Effect
+from securitynet.report.measure_table import GAP, TEST, in_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from securitynet.attacks.backdoor._inversion.group import Group
 from securitynet.cache import digest, replacing
 
 if TYPE_CHECKING:
-    from securitynet.attacks.backdoor._inversion.material import Material
+    from securitynet.attacks.backdoor._inversion.search_images import Material
     from securitynet.attacks.backdoor._inversion.settings import Settings
     from securitynet.target import Target
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from securitynet.attacks.backdoor import Recovered
 from securitynet.attacks.backdoor._classes import passes
+from securitynet.attacks.backdoor._inversion.batching import MEASURED, at_once, planned
 from securitynet.attacks.backdoor._inversion.checkpoint import Checkpoint
 from securitynet.attacks.backdoor._inversion.group import Group, fitted
 from securitynet.attacks.backdoor._inversion.halving import Race, Sizes
-from securitynet.attacks.backdoor._inversion.material import material
-from securitynet.attacks.backdoor._inversion.planned import MEASURED, at_once, planned
 from securitynet.attacks.backdoor._inversion.search import Search, untouched
+from securitynet.attacks.backdoor._inversion.search_images import material
 from securitynet.attacks.backdoor._inversion.settings import Settings
 from securitynet.errors import UsageError
 

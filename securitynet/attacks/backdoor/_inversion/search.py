@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from securitynet.attacks.backdoor._inversion.group import Group, adam, objective, stamp, triggers
-from securitynet.attacks.backdoor._inversion.material import Material
+from securitynet.attacks.backdoor._inversion.search_images import Material
 from securitynet.attacks.backdoor._inversion.settings import Settings
 from securitynet.errors import LoadError
 
