@@ -32,7 +32,7 @@ AHEAD = 2  # batches that are read while the network computes
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class QueriedNetwork:
     """A network to be sent images: `label` for messages, its number of classes and input size, the meter that counts."""
 
     label: str
@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class How:
+class QuerySettings:
     """Batch size (None: by the device), whether to show progress, and whether blank images may be sent too."""
 
     batch_size: int | None = None
@@ -51,18 +51,18 @@ class How:
     blanks: bool = True
 
 
-def sent(asked: Asked, split: Split, book: Book, accelerator: Accelerator, how: How) -> Values:
+def query_images(queried: QueriedNetwork, split: Split, book: Book, accelerator: Accelerator, how: QuerySettings) -> Values:
     """Return the outputs float32 [n, k] for all images of a split, to every process; what is in `book` is not sent again.
 
     Batches are halved where memory does not suffice; nothing is spent on that where it does.
     """
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-    asked.module.to(accelerator.device)  # here: weights that move in inference mode take no gradients afterwards
-    size = how.batch_size or min(_size(asked, accelerator), power_of_two(len(split)))
+    queried.module.to(accelerator.device)  # here: weights that move in inference mode take no gradients afterwards
+    size = how.batch_size or min(_size(queried, accelerator), power_of_two(len(split)))
     while True:
         try:
-            own = _own(asked, split, book, accelerator, How(size, how.progress, how.blanks))
+            own = _own(queried, split, book, accelerator, QuerySettings(size, how.progress, how.blanks))
             break
         except RuntimeError as error:
             if size == 1 or not should_reduce_batch_size(error):
@@ -81,17 +81,17 @@ def power_of_two(count: int) -> int:
     return 1 << max(0, count - 1).bit_length()
 
 
-def _size(asked: Asked, accelerator: Accelerator) -> int:
+def _size(queried: QueriedNetwork, accelerator: Accelerator) -> int:
     """Return the batch size of a device: on a GPU what fits its free memory, by what two blank images take."""
     if accelerator.device.type != "cuda":
         return USUAL
-    if asked.input_size is None:
+    if queried.input_size is None:
         return MOST
     device = accelerator.device
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    with torch.inference_mode(), asked.meter.sending(TRIED, TRIED):
-        asked.module.eval()(torch.zeros(TRIED, *asked.input_size, device=device))
+    with torch.inference_mode(), queried.meter.sending(TRIED, TRIED):
+        queried.module.eval()(torch.zeros(TRIED, *queried.input_size, device=device))
     taken = torch.cuda.max_memory_allocated(device) - before
     return fitting(torch.cuda.mem_get_info(device)[0], taken / TRIED)
 
@@ -135,12 +135,12 @@ def known_keys(split: Split, store: OutputStore) -> list[bytes] | None:
 
 
 @torch.inference_mode()
-def _own(asked: Asked, split: Split, book: Book, accelerator: Accelerator, how: How) -> Values:
+def _own(queried: QueriedNetwork, split: Split, book: Book, accelerator: Accelerator, how: QuerySettings) -> Values:
     """This process's part of the images."""
     from accelerate.utils import tqdm
 
     part = np.array_split(np.arange(len(split)), accelerator.num_processes)[accelerator.process_index]
-    network = Network(asked, accelerator, how)
+    network = Network(queried, accelerator, how)
     gathering = Gathering(book, len(part), network.size, network, lambda place: split.shown([part[place]])[0])
     keys, left = None if split.is_plain else book.store.order(split.digest, len(split)), list(range(len(part)))
     book.refresh()
@@ -148,7 +148,7 @@ def _own(asked: Asked, split: Split, book: Book, accelerator: Accelerator, how: 
         left = gathering.known(left, [keys[place] for place in part])
     noted: list[bytes] = []
     batches = [left[start : start + network.size] for start in range(0, len(left), network.size)]
-    with tqdm(total=len(left), desc=f"{asked.label} {split.name}", unit="img", disable=not how.progress, leave=False) as bar:
+    with tqdm(total=len(left), desc=f"{queried.label} {split.name}", unit="img", disable=not how.progress, leave=False) as bar:
         waits = Waits(bar)
         for places, (found, images) in zip(batches, read_ahead(split, [part[places] for places in batches], waits), strict=True):
             gathering.offer(places, found, images)
@@ -157,7 +157,7 @@ def _own(asked: Asked, split: Split, book: Book, accelerator: Accelerator, how: 
     values = gathering.finished()
     if keys is None and not split.is_plain and len(noted) == len(split):
         book.store.note_order(split.digest, noted)
-    return values if values.shape[1] else np.empty((len(part), asked.classes if not len(part) else 0), np.float32)
+    return values if values.shape[1] else np.empty((len(part), queried.classes if not len(part) else 0), np.float32)
 
 
 class Waits:
@@ -215,10 +215,10 @@ class Network:
     Blank images fill the last: kernels differ by size, and an image's answer must not. They also try the memory layout.
     """
 
-    def __init__(self, asked: Asked, accelerator: Accelerator, how: How) -> None:
-        self.asked, self.device, self.blanks = asked, accelerator.device, how.blanks
+    def __init__(self, queried: QueriedNetwork, accelerator: Accelerator, how: QuerySettings) -> None:
+        self.queried, self.device, self.blanks = queried, accelerator.device, how.blanks
         self.size = how.batch_size or 1
-        self.model = accelerator.prepare_model(asked.module.eval(), evaluation_mode=True)
+        self.model = accelerator.prepare_model(queried.module.eval(), evaluation_mode=True)
         self.layout: torch.memory_format | None = None
         self.batch: torch.Tensor | None = None
 
@@ -229,10 +229,10 @@ class Network:
         count = len(shown)
         size = max(count, self.size) if self.blanks else count
         pixels = self._pixels(torch.from_numpy(shown), size)
-        with self.asked.meter.sending(size, size - count):
+        with self.queried.meter.sending(size, size - count):
             answer = self.model(pixels)[:count].float()
             values: Values = answer.clamp_min(LOWEST).cpu().numpy()
-        check(self.asked, values.shape)
+        check(self.queried, values.shape)
         return values
 
     def _pixels(self, shown: torch.Tensor, size: int) -> torch.Tensor:
@@ -251,19 +251,19 @@ class Network:
 
     def _layout(self) -> torch.memory_format:
         """Convolutions on a CPU are faster on pixels that lie side by side; networks that flatten with view() refuse them."""
-        size = self.asked.input_size
+        size = self.queried.input_size
         if self.device.type != "cpu" or size is None or len(size) != 3:
             return torch.contiguous_format
         try:
-            with self.asked.meter.sending(2, 2):
+            with self.queried.meter.sending(2, 2):
                 self.model(torch.zeros(2, *size).contiguous(memory_format=torch.channels_last))
         except RuntimeError:
             return torch.contiguous_format
         return torch.channels_last
 
 
-def check(asked: Asked, shape: Sequence[int]) -> None:
+def check(queried: QueriedNetwork, shape: Sequence[int]) -> None:
     """Raise LoadError where outputs are not one number per class."""
-    if len(shape) != 2 or shape[1] != asked.classes:
+    if len(shape) != 2 or shape[1] != queried.classes:
         answered = "x".join(map(str, shape[1:]))
-        raise LoadError(f"{asked.label}: the network answers {answered} values per image, the entry says {asked.classes} classes")
+        raise LoadError(f"{queried.label}: the network answers {answered} values per image, the entry says {queried.classes} classes")

@@ -48,7 +48,7 @@ def test_models_that_fail_verification_cannot_be_judged(name: str) -> None:
 
 def test_a_network_that_knows_nothing_cannot_be_judged() -> None:
     target, splits, accelerator = given("digits-regular")
-    blank = replace(target, entry=replace(target.entry, claimed_accuracy=None), module=Arbitrary(), asked={})
+    blank = replace(target, entry=replace(target.entry, claimed_accuracy=None), module=Arbitrary(), split_outputs={})
     with pytest.raises(Skipped, match="no better than a constant answer"):
         sound(blank, splits, accelerator)  # type: ignore[arg-type]
     sound(target, splits, accelerator)  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ class Watched(nn.Linear):
 def test_asking_moves_the_model_where_gradients_can_follow() -> None:
     """On another device, weights that are moved in inference mode could not be attacked by gradients afterwards."""
     target, splits, accelerator = given("digits-regular")
-    moved = replace(target, module=Watched(1024, 10), asked={})
+    moved = replace(target, module=Watched(1024, 10), split_outputs={})
     moved.module.forward = lambda pixels: pixels.flatten(1)[:, :10]  # type: ignore[method-assign]
     query(moved, splits.test, accelerator)  # type: ignore[attr-defined]
     assert Watched.moved[0] is False

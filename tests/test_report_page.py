@@ -19,7 +19,7 @@ import securitynet
 from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
-from securitynet.report.measure_table import measured
+from securitynet.report.measure_table import measure_table
 from securitynet.report.page import libraries
 from securitynet.report.page.html import link, render
 from securitynet.report.page.leaderboard import write_leaderboard
@@ -216,7 +216,7 @@ def test_figures_of_ones_own_curves(folder: Path, tmp_path: Path, capsys: pytest
 
 
 def test_entries_without_metadata_and_with(tmp_path: Path) -> None:
-    table = measured(rows(2), {"own/model-0": Entry(id="own/model-0", purpose="benchmark", licence="MIT", year=2020, family="vgg")})
+    table = measure_table(rows(2), {"own/model-0": Entry(id="own/model-0", purpose="benchmark", licence="MIT", year=2020, family="vgg")})
     assert list(table.frame["purpose"]) == ["benchmark", "unstated"]
 
 

@@ -101,9 +101,9 @@ def test_the_sheet_shows_the_pixels(tmp_path: Path) -> None:
 
 def test_triggers_on_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     package = "from securitynet.attacks.backdoor"
-    code = f"{package}._inversion import Settings\n{package}.neural_cleanse import NeuralCleanse\n"
+    code = f"{package}._inversion import InversionSettings\n{package}.neural_cleanse import NeuralCleanse\n"
     attack = tmp_path / "quick.py"
-    attack.write_text(code + "VARIANTS = (NeuralCleanse(Settings(steps=6, updates=2, images=32), (1, 4, 7)),)\n")
+    attack.write_text(code + "VARIANTS = (NeuralCleanse(InversionSettings(steps=6, updates=2, images=32), (1, 4, 7)),)\n")
     arguments = ["triggers", "builtin/digits-badnets", "--cache-dir", str(tmp_path / "cache"), "--attack", str(attack)]
     assert cli.main([*arguments, "--output", str(tmp_path / "out")]) == cli.DONE
     assert "known to be backdoored: badnets" in capsys.readouterr().out

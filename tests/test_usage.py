@@ -31,11 +31,11 @@ from securitynet.data.digits import digits
 from securitynet.entry import Entry
 from securitynet.errors import Skipped, UsageError
 from securitynet.metrics import usage
-from securitynet.references import Settings, reference_answers
+from securitynet.references import ReferenceSettings, reference_answers
 from securitynet.target import Target, build, query
 from securitynet.training import seeded
 
-TINY = Settings(count=4, recipe=QUICK)
+TINY = ReferenceSettings(count=4, recipe=QUICK)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -22,7 +22,7 @@ from securitynet.metrics.vocabulary import AUC, BALANCED_ACCURACY, title_of
 
 if TYPE_CHECKING:
     from securitynet.report.comparison.compare import Comparison
-    from securitynet.report.saved_result import Saved
+    from securitynet.report.saved_result import SavedResult
     from securitynet.results.row import Row
 
 SHORT = {BALANCED_ACCURACY: "bal. acc.", AUC: "AUC"}
@@ -60,14 +60,14 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _show_grid(models: Sequence[Saved], metric: str, as_json: bool) -> int:
+def _show_grid(models: Sequence[SavedResult], metric: str, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from securitynet.report.comparison.attack_table import grid
+    from securitynet.report.comparison.attack_table import attack_table
 
-    found = grid(models, metric)
+    found = attack_table(models, metric)
     if as_json:
         print_json(found.to_record())
         return DONE

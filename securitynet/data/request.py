@@ -1,4 +1,4 @@
-"""Want: what a reader is asked for, and how it picks parts and samples."""
+"""ImageRequest: which images a reader shall return, and how it picks parts and samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGE = 20  # times `samples`: a part beyond that is not read whole
 
 
 @dataclass(frozen=True)
-class Want:
+class ImageRequest:
     """The dataset expected (None: unknown), the model's classes, how many images per part (None: all), and by which seed.
 
     `names` are those of the model's classes, by label, where the model states them.

@@ -31,7 +31,7 @@ TYPES = {"int32": "int64", "timestamp[s]": "string"}
 ROUNDING = 1e-6 + 1e-12  # of a difference of two numbers printed with six digits, and of its own computation
 
 
-class Line(NamedTuple):
+class CatalogLine(NamedTuple):
     """A record and where it stands, `models/ivrl.jsonl line 3`."""
 
     where: str
@@ -57,7 +57,7 @@ def check(catalog: Path) -> list[str]:
     return problems + list(_card(catalog))
 
 
-def _lines(catalog: Path, config: str) -> tuple[list[Line], list[str]]:
+def _lines(catalog: Path, config: str) -> tuple[list[CatalogLine], list[str]]:
     """Return the sound records of a config, and the problems of the others."""
     lines, problems = [], []
     for path in files_of(catalog, config):
@@ -67,7 +67,7 @@ def _lines(catalog: Path, config: str) -> tuple[list[Line], list[str]]:
         for number, line in enumerate(text.splitlines(keepends=True), 1):
             where = f"{config}/{path.name} line {number}"
             try:
-                lines.append(Line(where, _record(config, line)))
+                lines.append(CatalogLine(where, _record(config, line)))
             except SecurityNetError as error:
                 problems.append(f"{where}: {error}")
     return lines, problems
@@ -108,7 +108,7 @@ def _is_json(text: str | None) -> bool:
     return True
 
 
-def _repeated(config: str, lines: Iterable[Line]) -> Iterator[str]:
+def _repeated(config: str, lines: Iterable[CatalogLine]) -> Iterator[str]:
     first: dict[str, str] = {}
     for where, record in lines:
         key = record[KEYS[config]]
@@ -117,7 +117,7 @@ def _repeated(config: str, lines: Iterable[Line]) -> Iterator[str]:
         first.setdefault(key, where)
 
 
-def _model(line: Line, datasets: set[str]) -> Iterator[str]:
+def _model(line: CatalogLine, datasets: set[str]) -> Iterator[str]:
     where, record = line
     source = where.partition("/")[2].partition(".jsonl")[0]
     if record["source"] != source or record["id"] != f"{source}/{record['name']}":
@@ -130,7 +130,7 @@ def _model(line: Line, datasets: set[str]) -> Iterator[str]:
     yield from (f"{where}: {problem}" for problem in (*unsound(record), *_built(record), *_pinned(record)))
 
 
-def _copies(lines: Iterable[Line]) -> Iterator[str]:
+def _copies(lines: Iterable[CatalogLine]) -> Iterator[str]:
     """Weights that are re-hosted name the entry that holds them, not another copy."""
     copies = {record["id"]: record["same_weights_as"] for _, record in lines}
     for where, record in lines:
@@ -170,7 +170,7 @@ def _pinned(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"integrity is {record['integrity']!r}, with {length} of {whole} digits of the hash it is {integrity!r}"
 
 
-def _row(line: Line, models: set[str], datasets: set[str]) -> Iterator[str]:
+def _row(line: CatalogLine, models: set[str], datasets: set[str]) -> Iterator[str]:
     where, record = line
     if Row.from_record(record).row_id != record["row_id"]:
         yield f"{where}: row_id is not the sha256 of the row's key"
@@ -186,9 +186,9 @@ def _row(line: Line, models: set[str], datasets: set[str]) -> Iterator[str]:
         yield f"{where}: {record['metric']} {record['value']} is no fraction"
 
 
-def _gaps(lines: Iterable[Line]) -> Iterator[str]:
+def _gaps(lines: Iterable[CatalogLine]) -> Iterator[str]:
     """The overfitting gap is the difference of the two accuracies, and is null without them."""
-    values: dict[tuple[str, str], dict[str, Line]] = defaultdict(dict)
+    values: dict[tuple[str, str], dict[str, CatalogLine]] = defaultdict(dict)
     for line in lines:
         if line.record["family"] == "verify":
             values[line.record["origin"], line.record["entry"]][line.record["metric"]] = line
@@ -202,7 +202,7 @@ def _gaps(lines: Iterable[Line]) -> Iterator[str]:
             yield f"{where}: overfit_gap {record['value']} is not the difference {expected} of the accuracies"
 
 
-def _names(lines: Iterable[Line]) -> Iterator[str]:
+def _names(lines: Iterable[CatalogLine]) -> Iterator[str]:
     """A key or alias means one dataset."""
     first: dict[str, str] = {}
     for where, record in lines:

@@ -20,7 +20,7 @@ NAMES = {"results": ("entry", "metric", "origin")}  # what a person knows a reco
 
 
 @dataclass(frozen=True)
-class Difference:
+class RecordDifference:
     """One config: keys of records that came and went, new ids by old one, and columns that changed: key to column to (old, new).
 
     A column that only one of the two states has counts where it says something. `names`: how records are called, by key.
@@ -39,7 +39,7 @@ class Difference:
         return not (self.added or self.removed or self.renamed or self.changed)
 
 
-def compare(old: Path, new: Path) -> list[Difference]:
+def compare(old: Path, new: Path) -> list[RecordDifference]:
     """Return what differs between two catalog folders, config by config. Raises UsageError where one holds no records, DataError."""
     for folder in (old, new):
         if not any(files_of(folder, config) for config in CONFIGS):
@@ -51,7 +51,7 @@ def _records(folder: Path, config: str) -> dict[str, Record]:
     return {str(record[KEYS[config]]): record for path in files_of(folder, config) for record in read(path)}
 
 
-def _compared(config: str, old: dict[str, Record], new: dict[str, Record]) -> Difference:
+def _compared(config: str, old: dict[str, Record], new: dict[str, Record]) -> RecordDifference:
     former = {alias: key for key, record in new.items() for alias in record.get("aliases") or () if alias in old and alias not in new}
     pairs = {key: key for key in old.keys() & new.keys()} | former
     changed = {after: found for before, after in sorted(pairs.items()) if (found := _columns(old[before], new[after]))}
@@ -59,7 +59,7 @@ def _compared(config: str, old: dict[str, Record], new: dict[str, Record]) -> Di
     came = new.keys() - set(pairs.values())
     words = NAMES.get(config)
     called = {} if words is None else {key: " ".join(str(one.get(word)) for word in words) for key, one in {**old, **new}.items()}
-    return Difference(config, tuple(sorted(came)), tuple(sorted(gone)), former, changed, called)
+    return RecordDifference(config, tuple(sorted(came)), tuple(sorted(gone)), former, changed, called)
 
 
 def _columns(old: Record, new: Record) -> dict[str, tuple[Any, Any]]:
@@ -67,7 +67,7 @@ def _columns(old: Record, new: Record) -> dict[str, tuple[Any, Any]]:
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def lines(differences: list[Difference], most: int = MOST) -> Iterator[str]:
+def lines(differences: list[RecordDifference], most: int = MOST) -> Iterator[str]:
     """Yield the differences as lines for a person: for each config numbers, then at most `most` records of each kind."""
     for one in differences:
         if one.is_empty:
@@ -91,7 +91,7 @@ def _some(texts: Iterator[str], count: int, most: int) -> Iterator[str]:
         yield f"    and {count - most:,} more (--all)"
 
 
-def _called(one: Difference, key: str) -> str:
+def _called(one: RecordDifference, key: str) -> str:
     return shown(one.names.get(key, key))
 
 

@@ -22,7 +22,7 @@ NO_HEAD = (403, 405, 501)  # answers of servers that do not know HEAD: the first
 
 
 @dataclass(frozen=True)
-class Answer:
+class LinkStatus:
     """What an address answered (`200`, `404`, `unreachable: ...`) and when; `entries` are the models whose weights lie there."""
 
     url: str
@@ -32,7 +32,7 @@ class Answer:
     entries: tuple[str, ...]
 
 
-def check_links(entries: Iterable[Entry], record: Path, rate: float = 1.0) -> list[Answer]:
+def check_links(entries: Iterable[Entry], record: Path, rate: float = 1.0) -> list[LinkStatus]:
     """Return the answer of every address, in order; those that `record` has already are not asked again.
 
     Each answer is a line of `record` as soon as it is there, so that a check that was stopped goes on. `rate`: requests per
@@ -51,7 +51,7 @@ def check_links(entries: Iterable[Entry], record: Path, rate: float = 1.0) -> li
             continue
         _wait(last, urlsplit(url).netloc, 1 / rate)
         ok, words = _asked(url)
-        known[url] = Answer(url, ok, words, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), tuple(ids))
+        known[url] = LinkStatus(url, ok, words, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), tuple(ids))
         with record.open("a+b") as file:
             _end_line(file)
             file.write((json.dumps(asdict(known[url]), ensure_ascii=False) + "\n").encode())
@@ -64,14 +64,14 @@ def _end_line(file: BinaryIO) -> None:
         file.write(b"\n")
 
 
-def _recorded(record: Path) -> Iterator[Answer]:
+def _recorded(record: Path) -> Iterator[LinkStatus]:
     """The answers in the file; a line that was cut off by an end in mid-writing is asked again."""
     if not record.exists():
         return
     for line in record.read_text(encoding="utf-8").splitlines():
         try:
             found = json.loads(line)
-            yield Answer(**{**found, "entries": tuple(found["entries"])})
+            yield LinkStatus(**{**found, "entries": tuple(found["entries"])})
         except (KeyError, TypeError, ValueError):
             continue
 

@@ -36,7 +36,7 @@ PRESETS = {"base": "", "wide_surrogate": " with a wide surrogate", "ood_queries"
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasureTable:
     """`frame` has one line per (origin, entry, dataset): KEYS, KNOWN, flags, then `measures`; `entries` holds the records by id.
 
     `half` are the measures that are of the samples only that the attack was not fitted on.
@@ -51,7 +51,7 @@ class Measured:
         """Return the measures that are of attacks, not of the model itself."""
         return [name for name in self.measures if not name.startswith("verify:")]
 
-    def without(self, flags: Iterable[str] = BROKEN) -> Measured:
+    def without(self, flags: Iterable[str] = BROKEN) -> MeasureTable:
         """Return the models that have none of these flags."""
         bad = set(flags)
         kept = self.frame["flags"].map(lambda own: not bad & set(own)).astype(bool)
@@ -77,7 +77,7 @@ def _measure_of(attack: str, params: str | None, metric: str) -> str:
 
 
 @cache
-def in_words(measure: str) -> str:
+def titled(measure: str) -> str:
     """Return a measure as a person would call it: `stealing accuracy`, `modified-entropy AUC`; lists and groups are left out."""
     if measure in WORDS:
         return WORDS[measure]
@@ -105,7 +105,7 @@ def titles_of(measures: Sequence[str]) -> list[str]:
             key: json.dumps(value) if isinstance(value, list) else value for key, value in params.items() if len(values[attack, key]) > 1
         }
         told |= {"preset": params["preset"]} if "preset" in params else {}
-        titles.append(in_words(f"{attack}{json.dumps(told, separators=(',', ':')) if told else ''}:{metric}"))
+        titles.append(title_of(f"{attack}{json.dumps(told, separators=(',', ':')) if told else ''}:{metric}"))
     return titles
 
 
@@ -123,7 +123,7 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def measured(rows: Rows, entries: Mapping[str, Entry] | None = None) -> Measured:
+def measure_table(rows: Rows, entries: Mapping[str, Entry] | None = None) -> MeasureTable:
     """Return the table of `rows`; metadata are those of `entries`, else of the catalog.
 
     Rows without a number, rows of models that failed verification (`suspect`) and controls of the images, which are no model's, are
@@ -135,10 +135,10 @@ def measured(rows: Rows, entries: Mapping[str, Entry] | None = None) -> Measured
     long, half = _long(frame_of(rows))
     measures = tuple(dict.fromkeys(long["measure"]))
     if long.empty:
-        return Measured(pd.DataFrame(columns=[*KEYS, *KNOWN, "flags"]), (), known)
+        return MeasureTable(pd.DataFrame(columns=[*KEYS, *KNOWN, "flags"]), (), known)
     wide = long.groupby([*KEYS, "measure"], sort=False)["value"].mean().unstack("measure").reset_index()
     facts = pd.DataFrame([_facts(known.get(id)) for id in wide["entry"]], columns=[*KNOWN, "flags"], index=wide.index)
-    return Measured(pd.concat([wide[list(KEYS)], facts, wide[list(measures)]], axis=1), measures, known, half)
+    return MeasureTable(pd.concat([wide[list(KEYS)], facts, wide[list(measures)]], axis=1), measures, known, half)
 
 
 def _long(frame: pd.DataFrame) -> tuple[pd.DataFrame, frozenset[str]]:

@@ -23,7 +23,7 @@ SPLITS = ("members", "non_members", "test")
 
 
 @dataclass(frozen=True, eq=False)
-class Saved:
+class SavedResult:
     """One saved evaluation; `verify` and `summary` are empty where the folder has none."""
 
     folder: Path
@@ -71,14 +71,14 @@ def is_saved(path: Path) -> bool:
     return path.is_dir() and not is_store(path)
 
 
-def read_saved(folder: Path) -> Saved:
+def read_saved(folder: Path) -> SavedResult:
     """Return the result in a folder. Raises UsageError where it holds none, or a file of it cannot be read."""
     rows = load_rows([folder])
     record = _json(folder / "entry.json")
     if not rows:
         raise UsageError(f"{folder}: rows.jsonl has no rows")
     entry = Entry.from_record(record) if record else Entry(id=rows[0].entry, dataset=rows[0].dataset)
-    return Saved(folder, entry, tuple(rows), _json(folder / "verify.json"), _json(folder / "summary.json"))
+    return SavedResult(folder, entry, tuple(rows), _json(folder / "verify.json"), _json(folder / "summary.json"))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from securitynet.sweep.cluster import Cluster, connected, library
 from securitynet.sweep.faults import DISK
 from securitynet.sweep.fetchers import WORTH_A_WORD, Fetched, Waiting, log_of
 from securitynet.sweep.node import Brought, Place
-from securitynet.sweep.plan import Job, Settings
+from securitynet.sweep.plan import Job, SweepSettings
 from securitynet.sweep.state import Outcome
 
 TICK = 0.5  # seconds between two looks whether a signal has come
@@ -25,7 +25,7 @@ AHEAD = 2  # jobs of a worker whose weights are being fetched, or are there, bes
 QUIET = 30.0  # seconds without any worker after which it is said what the sweep waits for
 
 
-def run(jobs: Sequence[Job], settings: Settings, logs: Path, cluster: Cluster, calls: serial.Calls) -> Iterator[Outcome]:
+def run(jobs: Sequence[Job], settings: SweepSettings, logs: Path, cluster: Cluster, calls: serial.Calls) -> Iterator[Outcome]:
     """Yield the outcome of every job as it ends.
 
     Raises UsageError where Ray is not installed or no cluster answers, SecurityNetError where no worker starts.
@@ -77,7 +77,7 @@ class _Crew:
     ray: Any
     seats: list[_Seat]
     queue: deque[Job]
-    settings: Settings
+    settings: SweepSettings
     logs: Path
     calls: serial.Calls
     later: Waiting = field(default_factory=Waiting)

@@ -38,7 +38,7 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False)
-class Climbed:
+class LadderEvidence:
     """The stages that were run. Their weights are shares of all that were planned, so the p-value is corrected for those as well.
 
     `left_out` says which were not run, and why; `cut_short`: some for want of budget.

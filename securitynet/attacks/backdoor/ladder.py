@@ -22,10 +22,10 @@ import numpy as np
 from securitynet.attacks.backdoor import BackdoorEvidence
 from securitynet.attacks.backdoor._cost import passes_of, seconds_per_image, usual_budget
 from securitynet.attacks.backdoor._covariates import COVARIATE_IMAGES, kind_of
-from securitynet.attacks.backdoor._inversion import Settings
+from securitynet.attacks.backdoor._inversion import InversionSettings
 from securitynet.attacks.backdoor._inversion.search import untouched
 from securitynet.attacks.backdoor._kind import Kind
-from securitynet.attacks.backdoor._ladder_evidence import Climbed, Stage
+from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence, Stage
 from securitynet.attacks.backdoor._nulls import Nulls, read, shares, shipped
 from securitynet.attacks.backdoor._outliers import Statistics
 from securitynet.attacks.backdoor._preconditions import sound
@@ -74,7 +74,7 @@ class Ladder:
     exhaustive: bool = False
     nulls: str | None = None
 
-    def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> Climbed:
+    def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> LadderEvidence:
         """Return the stages that were climbed. Raises Skipped, with the cause, where nothing can be said about the model."""
         with untouched(target.module.to(accelerator.device)):
             sound(target, splits, accelerator)
@@ -92,7 +92,7 @@ class Ladder:
         """Return the first route that costs no more than `budget`, else the last."""
         found = routes(size)
         if self.exhaustive:
-            return replace(found[0], search=Settings(exhaustive=True))
+            return replace(found[0], search=InversionSettings(exhaustive=True))
         searched = self.searched(classes)
         return next((one for one in found if passes_of(one.images(classes, searched)) <= budget), found[-1])
 
@@ -126,7 +126,7 @@ class _Climb:
         kind = kind_of(target, splits, accelerator)
         return cls(ladder, target, splits, accelerator, budget, route, kind, ladder.clean_models())
 
-    def climbed(self) -> Climbed:
+    def climbed(self) -> LadderEvidence:
         """Climb the stages that apply and that the budget allows."""
         for plain, attack in self.route.screens:
             self._try(plain, partial(_same, attack))
@@ -142,7 +142,7 @@ class _Climb:
         planned = {name_of(plain): params_of(plain) for plain in plains}
         weights = shares({name: WEIGHTS[name] for name in planned}, self.kind, planned, self.nulls)
         stages = tuple(replace(stage, weight=weights.get(stage.name, 0.0)) for stage in self.stages)
-        return Climbed(stages, tuple(self.left_out), self.cut_short or not self.route.all_classes)
+        return LadderEvidence(stages, tuple(self.left_out), self.cut_short or not self.route.all_classes)
 
     def _try(self, plain: Attack, chosen: Callable[[], Attack]) -> None:
         """Run one stage, or note why it cannot be run."""

@@ -13,7 +13,7 @@ from torch import nn
 from securitynet.attacks.membership import MembershipEvidence, Scores, ask, half
 from securitynet.attacks.membership._formulas import log_likelihood
 from securitynet.errors import Skipped, UsageError
-from securitynet.references import References, Settings, reference_answers
+from securitynet.references import References, ReferenceSettings, reference_answers
 from securitynet.references.public import Public, public_answers
 from securitynet.target import Outputs, Target, query
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 Statistic = Callable[[Outputs], Scores]
 Change = Callable[[nn.Module], nn.Module]
-Models = int | Settings | Public  # so many trained as usual, or how they are made, or which of the catalog
+Models = int | ReferenceSettings | Public  # so many trained as usual, or how they are made, or which of the catalog
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class ReferenceComparison:
     """A statistic of members, then non-members: `target` [n], `references` [n, k], `held` bool [n, k]."""
 
     target: Scores
@@ -40,12 +40,12 @@ class Comparison:
 class Bench:
     """One attack at work on one model."""
 
-    settings: Settings | Public
+    settings: ReferenceSettings | Public
     model: Target
     splits: Splits
     accelerator: Accelerator
 
-    def compare(self, statistic: Statistic, change: Change | None = None) -> Comparison:
+    def compare(self, statistic: Statistic, change: Change | None = None) -> ReferenceComparison:
         """Return the statistic of the target's and of the references' answers, about images changed by `change`.
 
         Raises Skipped where the splits cannot serve.
@@ -56,10 +56,10 @@ class Bench:
             model = self.model.wrap(change)
             plain = tuple(query(model, part, self.accelerator) for part in parts if part is not None)  # type: ignore[assignment]
         models = self._models(change)
-        return Comparison(np.concatenate([statistic(outputs) for outputs in plain]), models.statistic(statistic), models.held)
+        return ReferenceComparison(np.concatenate([statistic(outputs) for outputs in plain]), models.statistic(statistic), models.held)
 
     def _models(self, change: Change | None) -> References:
-        if isinstance(self.settings, Settings):
+        if isinstance(self.settings, ReferenceSettings):
             return reference_answers(self.splits, self.settings, self.accelerator, self.model.cache, change)
         return public_answers(self.settings, self.splits, self.accelerator, self.model.cache, change)
 
@@ -75,7 +75,7 @@ class Bench:
         known = self.known
         count = len(known[0])
         remark = "; ".join(filter(None, [self.settings.assumption if isinstance(self.settings, Public) else None, self._fit()]))
-        asked = queries * len(scores)
+        query_count = queries * len(scores)
         members, non_members = self.splits.members, self.splits.non_members
         assert members is not None and non_members is not None
         return MembershipEvidence(
@@ -83,7 +83,7 @@ class Bench:
             scores[count:],
             *known,
             seed=self.splits.seed,
-            asked=asked,
+            query_count=query_count,
             member_labels=members.labels,
             non_member_labels=non_members.labels,
             remark=remark,
@@ -106,13 +106,13 @@ class Bench:
         )
 
 
-def settings_of(references: Models, online: bool) -> Settings | Public:
+def settings_of(references: Models, online: bool) -> ReferenceSettings | Public:
     """Return the settings; a number stands for so many models made as usual.
 
     Raises Skipped for an online attack with an odd number of them: some samples would have more models on one side, and with
     one model every sample has but one side. Models of the catalog are all on one side.
     """
-    settings = Settings(count=references) if isinstance(references, int) else references
+    settings = ReferenceSettings(count=references) if isinstance(references, int) else references
     if online and isinstance(settings, Public):
         raise Skipped("online needs models that hold the sample and models that do not; those of the catalog serve online=False")
     if online and settings.count % 2:

@@ -16,7 +16,7 @@ from securitynet.report.audit.statement import Statement
 from securitynet.report.audit.trial import Tried
 from securitynet.report.page.detections import Detection
 from securitynet.report.page.drawings import Roc
-from securitynet.report.page.number_tables import Table
+from securitynet.report.page.number_tables import NumberTable
 from securitynet.report.page.stealing_charts import Chart
 
 
@@ -28,7 +28,7 @@ class Risk:
     severity: str
     reason: str
     details: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[NumberTable, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

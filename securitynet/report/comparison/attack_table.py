@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from securitynet.errors import unknown
-from securitynet.report.saved_result import Saved
+from securitynet.report.saved_result import SavedResult
 from securitynet.results.labels import labels_of
 from securitynet.results.row import Row
 
 
 @dataclass(frozen=True)
-class Line:
+class AttackLine:
     """One attack: its row of the metric for each model, None where it has no number."""
 
     attack: str
@@ -23,12 +23,12 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Grid:
+class AttackTable:
     """The lines of `metric`; `columns` name the models."""
 
     metric: str
     columns: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[AttackLine, ...]
 
     def to_record(self) -> dict[str, Any]:
         """Return it as a JSON object: one object per attack and model."""
@@ -41,14 +41,14 @@ class Grid:
         return {"metric": self.metric, "columns": list(self.columns), "cells": cells}
 
 
-def grid(models: Sequence[Saved], metric: str) -> Grid:
+def attack_table(models: Sequence[SavedResult], metric: str) -> AttackTable:
     """Return the table of one metric. Raises UsageError with the metrics at hand where no attack has it."""
     found = [{(row.attack, row.params): row for row in one.rows if row.metric == metric and row.value is not None} for one in models]
     keys = list(dict.fromkeys(key for one in found for key in one))
     if not keys:
         raise unknown("metric in these results", metric, {row.metric for one in models for row in one.rows if row.value is not None})
-    lines = [Line(*key, label, tuple(one.get(key) for one in found)) for key, label in zip(keys, labels_of(keys), strict=True)]
-    return Grid(metric, columns([one.entry.id for one in models]), tuple(lines))
+    lines = [AttackLine(*key, label, tuple(one.get(key) for one in found)) for key, label in zip(keys, labels_of(keys), strict=True)]
+    return AttackTable(metric, columns([one.entry.id for one in models]), tuple(lines))
 
 
 def columns(ids: Sequence[str]) -> tuple[str, ...]:

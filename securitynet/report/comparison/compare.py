@@ -17,7 +17,7 @@ from securitynet.metrics.vocabulary import ADVANTAGE, AUC, QUERIES, RATES, TEST_
 from securitynet.report.comparison.conclusion import conclusion
 from securitynet.report.page.html import write_html
 from securitynet.report.page.marks import Mark, Verification, headline_saved, marks, verified_saved
-from securitynet.report.saved_result import Saved, read_saved
+from securitynet.report.saved_result import SavedResult, read_saved
 from securitynet.results.evidence import Scored
 from securitynet.results.labels import labels_of
 from securitynet.results.row import Row
@@ -56,8 +56,8 @@ class Comparison:
     `marks` are the severities of each, `conclusion` says what the differences come to.
     """
 
-    first: Saved
-    second: Saved
+    first: SavedResult
+    second: SavedResult
     paired: bool
     note: str
     differences: tuple[Difference, ...]
@@ -75,7 +75,7 @@ class Comparison:
         return {**names, **verdicts, **shown, "differences": [asdict(one) for one in self.differences]}
 
 
-def find_saved(name: str, within: Path) -> Saved:
+def find_saved(name: str, within: Path) -> SavedResult:
     """Return the saved result of a folder, or the latest of a model's id in the folders of `within`. Raises UsageError."""
     if (Path(name) / "rows.jsonl").is_file():
         return read_saved(Path(name))
@@ -87,14 +87,14 @@ def find_saved(name: str, within: Path) -> Saved:
     return read_saved(known[name])
 
 
-def compare(models: Sequence[Saved]) -> list[Comparison]:
+def compare(models: Sequence[SavedResult]) -> list[Comparison]:
     """Return the first model against each of the others. Raises UsageError for fewer than two."""
     if len(models) < 2:
         raise UsageError("a comparison needs at least two results")
     return [_compare(models[0], other) for other in models[1:]]
 
 
-def _compare(first: Saved, second: Saved) -> Comparison:
+def _compare(first: SavedResult, second: SavedResult) -> Comparison:
     own, other = _numbers(first), _numbers(second)
     shared = [key for key in own if key in other]
     paired = _same_images(first, second)
@@ -108,21 +108,21 @@ def _compare(first: Saved, second: Saved) -> Comparison:
     return Comparison(first, second, paired, _note(first, second, paired), differences, tuple(missing), verified, both, said)
 
 
-def _marks(saved: Saved) -> tuple[Mark, ...]:
+def _marks(saved: SavedResult) -> tuple[Mark, ...]:
     return marks(saved.rows, saved.entry, headline_saved(saved))
 
 
-def _dataset(saved: Saved) -> str | None:
+def _dataset(saved: SavedResult) -> str | None:
     return next((row.dataset for row in saved.rows if row.dataset), None)
 
 
-def _numbers(saved: Saved) -> dict[tuple[str, str, str, int | None], Row]:
+def _numbers(saved: SavedResult) -> dict[tuple[str, str, str, int | None], Row]:
     return {
         (row.attack, row.params, row.metric, row.budget): row for row in saved.rows if row.value is not None and row.metric not in HIDDEN
     }
 
 
-def _same_images(first: Saved, second: Saved) -> bool:
+def _same_images(first: SavedResult, second: SavedResult) -> bool:
     """Say whether both were asked about the same images: one manifest, or the same indices of the same data (labels may differ)."""
     names = ("dataset_revision", "manifest")
     facts = [{name: {getattr(row, name) for row in one.rows} for name in names} for one in (first, second)]
@@ -135,7 +135,7 @@ def _same_images(first: Saved, second: Saved) -> bool:
     return facts[0]["dataset_revision"] == facts[1]["dataset_revision"] != {None} and bool(equal) and all(equal)
 
 
-def _note(first: Saved, second: Saved, paired: bool) -> str:
+def _note(first: SavedResult, second: SavedResult, paired: bool) -> str:
     datasets = [_dataset(one) for one in (first, second)]
     if datasets[0] != datasets[1]:
         return f"different datasets ({datasets[0]}, {datasets[1]}): a difference may be the data's"
@@ -147,7 +147,7 @@ def _note(first: Saved, second: Saved, paired: bool) -> str:
 class _Sources:
     """Scores and answers of two models on the same images, read once."""
 
-    def __init__(self, first: Saved, second: Saved) -> None:
+    def __init__(self, first: SavedResult, second: SavedResult) -> None:
         self.evidence: tuple[Mapping[tuple[str, str], Scored], ...] = (first.evidence(), second.evidence())
         self.correct = first.correct(), second.correct()
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from securitynet.report.figures.roc import drawable, roc_drawn, write_figure
 from securitynet.report.figures.stealing import curves_drawn
-from securitynet.report.saved_result import Saved
+from securitynet.report.saved_result import SavedResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_own(saved: Saved, folder: Path, suffixes: Sequence[str] = (".png", ".svg")) -> list[Path]:
+def draw_own(saved: SavedResult, folder: Path, suffixes: Sequence[str] = (".png", ".svg")) -> list[Path]:
     """Draw what a saved result has of ROC and stealing curves into `folder`; return the paths, none where it has neither.
 
     Raises UsageError where matplotlib is not installed.
@@ -34,7 +34,7 @@ def draw_own(saved: Saved, folder: Path, suffixes: Sequence[str] = (".png", ".sv
     return paths
 
 
-def roc_of(saved: Saved) -> Figure | None:
+def roc_of(saved: SavedResult) -> Figure | None:
     """Return the ROC curves of all attacks with saved scores, None where there are none."""
     evidence, curves = saved.evidence(), []
     for label, rows in saved.labelled().items():

@@ -76,8 +76,10 @@ def roc_drawn(title: str, attacks: Sequence[Scored], band: bool = False, doubt: 
     return _figure(title, _curves(attacks), band, doubt)
 
 
-def _curves(attacks: Sequence[Scored]) -> list[Curve]:
-    return sorted((Curve.of(one, style) for one, style in zip(attacks, _styles(len(attacks)), strict=True)), key=lambda one: -one.at(0.01))
+def _curves(attacks: Sequence[Scored]) -> list[RocCurve]:
+    return sorted(
+        (RocCurve.of(one, style) for one, style in zip(attacks, _styles(len(attacks)), strict=True)), key=lambda one: -one.at(0.01)
+    )
 
 
 def drawable(path: str | os.PathLike[str]) -> Path:
@@ -90,7 +92,7 @@ def drawable(path: str | os.PathLike[str]) -> Path:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class RocCurve:
     """One attack's ROC curve and how it is drawn."""
 
     scores: Scored
@@ -100,7 +102,7 @@ class Curve:
     dashes: object
 
     @classmethod
-    def of(cls, one: Scored, style: tuple[object, str]) -> Curve:
+    def of(cls, one: Scored, style: tuple[object, str]) -> RocCurve:
         """Return the curve of an attack's scores."""
         fpr, tpr, _ = metrics.roc(one.members, one.non_members)
         return cls(one, fpr, tpr, style[1], style[0])
@@ -123,7 +125,7 @@ def _styles(count: int) -> list[tuple[object, str]]:
     return list(islice(cycle(product(DASHES, COLOURS)), count))
 
 
-def _figure(title: str, curves: Sequence[Curve], band: bool, doubt: str | None) -> Figure:
+def _figure(title: str, curves: Sequence[RocCurve], band: bool, doubt: str | None) -> Figure:
     figure = _matplotlib()(figsize=(9.2, 5.8), dpi=160)
     axes = figure.add_axes((0.09, 0.18, 0.5, 0.72))
     floor = min(1 / len(curve.scores.non_members) for curve in curves), min(1 / len(curve.scores.members) for curve in curves)
@@ -156,7 +158,7 @@ def _legend(axes: Axes, lines: int) -> None:
     legend.get_title().set(fontsize=8, fontweight="bold")
 
 
-def _draw(axes: Axes, curve: Curve, band: bool) -> None:
+def _draw(axes: Axes, curve: RocCurve, band: bool) -> None:
     fpr, tpr = curve.thinned()
     area = metrics.auc(curve.scores.members, curve.scores.non_members).value
     at = f"{curve.at(0.01):5.1%}" if len(curve.scores.non_members) >= 100 else "    -"  # fewer cannot show such a rate
@@ -188,7 +190,7 @@ def _dress(axes: Axes, floor: tuple[float, float]) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _caption(curves: Sequence[Curve], band: bool) -> str:
+def _caption(curves: Sequence[RocCurve], band: bool) -> str:
     """Say what cannot be seen: the numbers of samples, and the rates below which nothing can be measured."""
     sizes = sorted({(len(curve.scores.members), len(curve.scores.non_members)) for curve in curves}, reverse=True)
     words = "Measured on {:,} members and {:,} non-members".format(*sizes[0])

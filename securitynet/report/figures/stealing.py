@@ -29,7 +29,7 @@ CAPTION = (
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class StealingCurve:
     """The rows of one attack: `points` by budget (rising) and metric, those of the whole curve by metric; `stopped`: why there are none."""
 
     label: str
@@ -43,7 +43,7 @@ class Curve:
         return [(budget, row) for budget, row in found if row is not None and row.value is not None]
 
 
-def curves(rows: Iterable[Row]) -> list[Curve]:
+def curves(rows: Iterable[Row]) -> list[StealingCurve]:
     """Return the curves among `rows`, those of one seed, in order."""
     rows = [row for row in rows if row.family == "stealing"]
     keys = list(dict.fromkeys((row.attack, row.params) for row in rows))
@@ -100,13 +100,13 @@ def curves_drawn(title: str, rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _curve(rows: Sequence[Row], label: str) -> Curve:
+def _curve(rows: Sequence[Row], label: str) -> StealingCurve:
     whole = {row.metric: row for row in rows if row.metric and budget_of(row) is None}
     stopped = next((f"{row.status}: {row.reason}" for row in rows if not row.metric), None)
-    return Curve(label, by_budget(rows), whole, stopped)
+    return StealingCurve(label, by_budget(rows), whole, stopped)
 
 
-def _draw(axes: Axes, curve: Curve, metrics: Sequence[str], colour: str) -> None:
+def _draw(axes: Axes, curve: StealingCurve, metrics: Sequence[str], colour: str) -> None:
     for metric, dashes in zip(metrics, ("solid", "dashed"), strict=True):
         line = curve.line(metric)
         if not line:
@@ -129,7 +129,7 @@ def _draw(axes: Axes, curve: Curve, metrics: Sequence[str], colour: str) -> None
         )
 
 
-def _levels(panels: Sequence[Axes], curve: Curve, accuracy: float | None) -> None:
+def _levels(panels: Sequence[Axes], curve: StealingCurve, accuracy: float | None) -> None:
     """Grey lines: the agreement of always naming one class; the target's own accuracy."""
     constant = curve.line(CONSTANT_AGREEMENT)
     levels = [constant[-1][1].value if constant else None, accuracy]

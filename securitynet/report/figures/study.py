@@ -16,7 +16,7 @@ from securitynet.report.figures.roc import COLOURS, drawable, write_figure
 from securitynet.report.findings.hypotheses import untestable
 from securitynet.report.findings.model_counts import counts_of
 from securitynet.report.findings.shared_terms import definition
-from securitynet.report.measure_table import GAP, TEST, Measured, in_words, parts_of
+from securitynet.report.measure_table import GAP, TEST, MeasureTable, parts_of, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ SHOWN_BARS, SHOWN_PANELS = 9, 12
 CURVES = ("membership/correctness", "membership/modified_entropy", "membership/mlp")
 
 
-def draw(table: Measured, folder: Path, suffixes: Sequence[str] = (".png", ".svg")) -> list[Path]:
+def draw(table: MeasureTable, folder: Path, suffixes: Sequence[str] = (".png", ".svg")) -> list[Path]:
     """Draw every figure that the measurements allow into `folder`; return the paths, none where there is nothing to draw.
 
     Raises UsageError where matplotlib is not installed.
@@ -46,7 +46,7 @@ def draw(table: Measured, folder: Path, suffixes: Sequence[str] = (".png", ".svg
     return paths
 
 
-def statistics_figure(table: Measured) -> Figure | None:
+def statistics_figure(table: MeasureTable) -> Figure | None:
     """Figure 1: what was measured: years, model types (benchmark, security), countries and venues, datasets. None without records."""
     entries = {id: table.entries[id] for id in table.frame["entry"] if id in table.entries and table.attacks()}
     measured = table.frame[table.frame[table.attacks()].notna().any(axis=1)]
@@ -98,7 +98,7 @@ def _by_size(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def stealing_figure(table: Measured) -> Figure | None:
+def stealing_figure(table: MeasureTable) -> Figure | None:
     """Figure 2: stealing accuracy against target accuracy, one panel per dataset. None where nothing was stolen."""
     y = next((name for name in table.attacks() if name.startswith("stealing/") and _is_base(name)), None)
     if y is None or TEST not in table.measures:
@@ -114,7 +114,7 @@ def stealing_figure(table: Measured) -> Figure | None:
         for purpose, own in lines.groupby("purpose", sort=True):
             marker, colour = MARKERS.get(str(purpose), MARKERS["unstated"])
             scatter(one, own, TEST, y, (colour, marker), f"{purpose}: {fit(one, own, TEST, y, colour)}")
-        dress(one, dataset, in_words(TEST), in_words(y))
+        dress(one, dataset, titled(TEST), titled(y))
         legend_above(one)
     return figure
 
@@ -124,7 +124,7 @@ def _is_base(measure: str) -> bool:
     return metric == ACCURACY and params.get("preset", "base") == "base"
 
 
-def attacks_figure(table: Measured) -> Figure | None:
+def attacks_figure(table: MeasureTable) -> Figure | None:
     """Figure 3: AUC against overfitting level, one panel per attack, a colour per dataset. None without both."""
     curves = _curves(table)
     if not curves:
@@ -137,13 +137,19 @@ def attacks_figure(table: Measured) -> Figure | None:
             own = table.frame[table.frame["dataset"] == dataset]
             found += _kinds(one, own, y, (COLOURS[number % len(COLOURS)], "osD^v"[number // len(COLOURS) % 5], dataset))
         chance(one)
-        dress(one, in_words(y).removesuffix(" AUC"), in_words(GAP), "AUC", "by definition 0.5 + level / 2" if definition(GAP, y) else None)
+        dress(
+            one,
+            titled(y).removesuffix(" AUC"),
+            titled(GAP),
+            "AUC",
+            "by definition 0.5 + level / 2" if definition(GAP, y) else None,
+        )
         captions(one, found)
     shared_legend(figure, axes)
     return figure
 
 
-def datasets_figure(table: Measured) -> Figure | None:
+def datasets_figure(table: MeasureTable) -> Figure | None:
     """Figure 4: AUC against overfitting level, one panel per dataset, a colour per attack. None without both."""
     curves = _curves(table)
     if not curves:
@@ -157,22 +163,22 @@ def datasets_figure(table: Measured) -> Figure | None:
         found: list[str] = []
         for number, y in enumerate(curves):
             own = table.frame[table.frame["dataset"] == dataset]
-            found += _kinds(one, own, y, (COLOURS[number % len(COLOURS)], "osD^v"[number % 5], in_words(y).removesuffix(" AUC")))
+            found += _kinds(one, own, y, (COLOURS[number % len(COLOURS)], "osD^v"[number % 5], titled(y).removesuffix(" AUC")))
         chance(one)
-        dress(one, dataset, in_words(GAP), "AUC")
+        dress(one, dataset, titled(GAP), "AUC")
         captions(one, found)
     shared_legend(figure, axes)
     return figure
 
 
-def _curves(table: Measured) -> list[str]:
+def _curves(table: MeasureTable) -> list[str]:
     names = [name for name in table.attacks() if parts_of(name)[0] in CURVES and parts_of(name)[2] == AUC]
     everywhere = {parts_of(name)[0] for name in names if name not in table.half}
     whole = [name for name in names if name not in table.half or parts_of(name)[0] not in everywhere]
     return sorted(whole, key=lambda name: CURVES.index(parts_of(name)[0])) if GAP in table.measures else []
 
 
-def _datasets(table: Measured, x: str, measures: Sequence[str]) -> list[str]:
+def _datasets(table: MeasureTable, x: str, measures: Sequence[str]) -> list[str]:
     """Return the datasets that have points, those with most first."""
     drawn = table.frame[table.frame[x].notna() & table.frame[list(measures)].notna().any(axis=1)]
     counts = Counter(drawn["dataset"])
@@ -180,7 +186,7 @@ def _datasets(table: Measured, x: str, measures: Sequence[str]) -> list[str]:
     return sorted(counts, key=lambda name: (other[name], -counts[name], name))[:SHOWN_PANELS]
 
 
-def _notes(table: Measured, datasets: Sequence[str]) -> list[str]:
+def _notes(table: MeasureTable, datasets: Sequence[str]) -> list[str]:
     """Say where the overfitting level is not one: the train accuracy is the same number for all."""
     lines = {dataset: table.frame[table.frame["dataset"] == dataset] for dataset in datasets}
     flat = [name for name, own in lines.items() if "same number" in (untestable(own[own[GAP].notna()], GAP, _curves(table)[0]) or "")]
@@ -202,7 +208,7 @@ def _kinds(axes: Axes, lines: pd.DataFrame, y: str, style: tuple[str, str, str])
     return [f"{label}: a definition, n {len(lines)}"] if definition(GAP, y) and len(lines) else found
 
 
-FIGURES: Mapping[str, Callable[[Measured], Figure | None]] = {
+FIGURES: Mapping[str, Callable[[MeasureTable], Figure | None]] = {
     "figure-1-statistics": statistics_figure,
     "figure-2-stealing": stealing_figure,
     "figure-3-attacks": attacks_figure,

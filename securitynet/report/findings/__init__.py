@@ -11,7 +11,7 @@ from securitynet.report.findings.metadata import equal_overfitting, metadata_eff
 from securitynet.report.findings.model_counts import Counts, counts_of
 from securitynet.report.findings.pooled_correlations import Pooled, pooled
 from securitynet.report.findings.released_tables import BINS, ranges, regressions
-from securitynet.report.measure_table import BROKEN, Measured, measured, published_rows
+from securitynet.report.measure_table import BROKEN, MeasureTable, measure_table, published_rows
 from securitynet.results.row import Row
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ class Findings:
         }
 
 
-def findings(rows: Iterable[Row] | Measured | None = None, metadata: pd.DataFrame | None = None) -> Findings:
+def findings(rows: Iterable[Row] | MeasureTable | None = None, metadata: pd.DataFrame | None = None) -> Findings:
     """Return the findings of rows, or of a table made of them; without, of the measurements published with the catalog.
 
     `metadata` replaces the catalog's: numeric columns, one line per line of the table's frame.
     """
-    table = rows if isinstance(rows, Measured) else measured(published_rows() if rows is None else rows)
+    table = rows if isinstance(rows, MeasureTable) else measure_table(published_rows() if rows is None else rows)
     related = correlations(table)
     tests = (*related, *security_effects(table), *variant_effects(table), *metadata_effects(table, metadata))
     return Findings(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from securitynet.metrics.vocabulary import VOCABULARY
 from securitynet.report.findings.shared_terms import definition, exact
 from securitynet.report.findings.statistics import Correlation, Effect, benjamini_hochberg, correlate, holm
-from securitynet.report.measure_table import GAP, TEST, TRAIN, Measured, in_words, parts_of
+from securitynet.report.measure_table import GAP, TEST, TRAIN, MeasureTable, parts_of, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,13 +51,13 @@ class Tested:
         return {**numbers, **own, "group": self.group}
 
 
-def outcomes(table: Measured) -> list[str]:
+def outcomes(table: MeasureTable) -> list[str]:
     """Return the measures of attacks that are tested: outcomes, of those that say the same one, and what the vocabulary does not know."""
     known = {name: VOCABULARY.get(parts_of(name)[2]) for name in table.attacks()}
     return [name for name, metric in known.items() if metric is None or metric.tested]
 
 
-def correlations(table: Measured) -> list[Tested]:
+def correlations(table: MeasureTable) -> list[Tested]:
     """Return one test per group and pair: each attack by target accuracy, membership inference by the overfitting level too."""
     pairs = [(x, y) for y in outcomes(table) for x in _explanations(y) if x in table.measures]
     found = [_correlation(key, lines, x, y) for key, lines in table.without().groups() for x, y in pairs]
@@ -130,7 +130,7 @@ def sentence(one: Tested) -> str:
     c = one.numbers
     interval = f"95 % CI {c.spearman_low:.2f} to {c.spearman_high:.2f}, " if c.spearman_low is not None else ""
     numbers = f"(rho {c.spearman:.2f}, {interval}n {c.n}, p {probability(one.p)}, {probability(one.p_holm)} corrected)"
-    y, x, models = in_words(one.y), in_words(one.x), f"{one.dataset}, {one.purpose} models"
+    y, x, models = titled(one.y), titled(one.x), f"{one.dataset}, {one.purpose} models"
     if one.verdict == FINDING:
         return f"{y} {'rises' if c.spearman > 0 else 'falls'} with {x} on {models} {numbers}"
     return f"no clear relation of {y} with {x} on {models} {numbers}"
@@ -142,4 +142,4 @@ def probability(p: float | None) -> str:
 
 
 def _about(one: Tested) -> str:
-    return f"{in_words(one.y)} by {in_words(one.x)} on {one.dataset}, {one.purpose} models"
+    return f"{titled(one.y)} by {titled(one.x)} on {one.dataset}, {one.purpose} models"

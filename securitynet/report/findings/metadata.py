@@ -13,7 +13,7 @@ import numpy as np
 from securitynet.report.findings.hypotheses import FEWEST, FINDING, UNTESTED, Tested, judged, outcomes, probability
 from securitynet.report.findings.shared_terms import definition
 from securitynet.report.findings.statistics import mean_interval, random_intercept
-from securitynet.report.measure_table import GAP, TEST, Measured, in_words, parts_of
+from securitynet.report.measure_table import GAP, TEST, MeasureTable, parts_of, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ COLUMNS: dict[str, Callable[[Entry], float | None]] = {
 }
 
 
-def metadata_of(table: Measured) -> pd.DataFrame:
+def metadata_of(table: MeasureTable) -> pd.DataFrame:
     """Return the metadata that are tested, one line per line of the table, NaN where the record has none."""
     import pandas as pd
 
@@ -44,7 +44,7 @@ def metadata_of(table: Measured) -> pd.DataFrame:
     return pd.DataFrame(columns, index=table.frame.index, dtype=float)
 
 
-def metadata_effects(table: Measured, metadata: pd.DataFrame | None = None) -> list[Tested]:
+def metadata_effects(table: MeasureTable, metadata: pd.DataFrame | None = None) -> list[Tested]:
     """Return one test per group, metadata column and measure; `metadata` has one line per line of the table's frame.
 
     Values of x and y are standardised, so an effect is in standard deviations per standard deviation.
@@ -67,13 +67,13 @@ def _effect(key: tuple[str, str, str], lines: pd.DataFrame, values: pd.Series, y
     base = Tested("metadata", *key, str(values.name), y, len(lines), types, UNTESTED, "")
     if types < FEWEST_TYPES or len(lines) < FEWEST:
         reason = f"{types} model types and {len(lines)} models are too few, {FEWEST_TYPES} and {FEWEST} are needed"
-        return replace(base, reason=reason, sentence=f"{in_words(y)} by {values.name} on {lines['dataset'].iloc[0]}: not tested ({reason})")
+        return replace(base, reason=reason, sentence=f"{titled(y)} by {values.name} on {lines['dataset'].iloc[0]}: not tested ({reason})")
     outcome, groups = lines[y].to_numpy(float), lines["model_type"].astype("category").cat.codes.to_numpy(np.int64)
     if np.ptp(outcome) == 0:
         return None
     effect = random_intercept(_standard(outcome), _standard(x), groups)
     words = (
-        f"{in_words(y)} {'rises' if effect.coefficient > 0 else 'falls'} with {values.name} on {key[2]}, {key[1]} models "
+        f"{titled(y)} {'rises' if effect.coefficient > 0 else 'falls'} with {values.name} on {key[2]}, {key[1]} models "
         f"({effect.coefficient:+.2f} sd per sd, 95 % CI {effect.low:.2f} to {effect.high:.2f}, n {effect.n}, {types} model types, "
         f"p {probability(effect.p)})"
     )
@@ -90,7 +90,7 @@ def _standard(values: np.ndarray) -> np.ndarray:
     return (values - values.mean()) / values.std()
 
 
-def security_effects(table: Measured) -> list[Tested]:
+def security_effects(table: MeasureTable) -> list[Tested]:
     """Return, per dataset and membership measure, security against benchmark models at equal overfitting.
 
     The difference is the coefficient of `security` beside the overfitting level, with the model type as random effect, over the
@@ -120,30 +120,28 @@ def _security(origin: str, dataset: str, lines: pd.DataFrame, y: str) -> list[Te
     )
     if min(security.sum(), (~security).sum()) < FEWEST // 2:
         reason = f"fewer than {FEWEST // 2} models of each kind at equal overfitting"
-        return [
-            replace(base, reason=reason, sentence=f"{in_words(y)} of security and benchmark models on {dataset}: not tested ({reason})")
-        ]
+        return [replace(base, reason=reason, sentence=f"{titled(y)} of security and benchmark models on {dataset}: not tested ({reason})")]
     groups = lines["model_type"].astype("category").cat.codes.to_numpy(np.int64)
     try:
         effect = random_intercept(lines[y].to_numpy(float), security.astype(float), groups, gap[:, None])
     except ValueError as error:
-        return [replace(base, reason=str(error), sentence=f"{in_words(y)} on {dataset}: not tested ({error})")]
+        return [replace(base, reason=str(error), sentence=f"{titled(y)} on {dataset}: not tested ({error})")]
     words = (
         f"at equal overfitting ({low:.3f} to {high:.3f}), security models have {'higher' if effect.coefficient > 0 else 'lower'} "
-        f"{in_words(y)} than benchmark models on {dataset} ({effect.coefficient:+.4f}, 95 % CI {effect.low:.4f} to {effect.high:.4f}, "
+        f"{titled(y)} than benchmark models on {dataset} ({effect.coefficient:+.4f}, 95 % CI {effect.low:.4f} to {effect.high:.4f}, "
         f"{int(security.sum())} and {int((~security).sum())} models, p {probability(effect.p)})"
     )
     return [replace(base, numbers=effect, p=effect.p, sentence=words)]
 
 
-def variant_effects(table: Measured) -> list[Tested]:
+def variant_effects(table: MeasureTable) -> list[Tested]:
     """Return, per group, how each other setting of an attack differs from its base setting on the same models (Wilcoxon's test)."""
     pairs = [(base, other) for base in outcomes(table) if parts_of(base)[1].get("preset") == "base" for other in _siblings(table, base)]
     found = [_variant(key, lines, base, other) for key, lines in table.without().groups() for base, other in pairs]
     return judged([one for one in found if one is not None])
 
 
-def _siblings(table: Measured, base: str) -> list[str]:
+def _siblings(table: MeasureTable, base: str) -> list[str]:
     attack, params, metric = parts_of(base)
     return [name for name in outcomes(table) if name != base and parts_of(name)[0::2] == (attack, metric) and parts_of(name)[1] != params]
 
@@ -160,13 +158,13 @@ def _variant(key: tuple[str, str, str], lines: pd.DataFrame, base: str, other: s
     higher = int((differences > 0).sum())
     numbers = {"difference": float(differences.mean()), "low": low, "high": high, "higher": higher}
     words = (
-        f"{in_words(other)} is {'higher' if numbers['difference'] > 0 else 'lower'} than {in_words(base)} on {key[2]}, {key[1]} models "
+        f"{titled(other)} is {'higher' if numbers['difference'] > 0 else 'lower'} than {titled(base)} on {key[2]}, {key[1]} models "
         f"({numbers['difference']:+.3f}, 95 % CI {low:.3f} to {high:.3f}, higher for {higher} of {len(both)}, p {probability(p)})"
     )
     return Tested("variants", *key, base, other, len(both), both["model_type"].nunique(), FINDING, words, None, p, numbers=numbers)
 
 
-def equal_overfitting(table: Measured, edges: tuple[float, ...]) -> list[dict[str, object]]:
+def equal_overfitting(table: MeasureTable, edges: tuple[float, ...]) -> list[dict[str, object]]:
     """Return mean and count of each membership measure of security and benchmark models, per dataset and bin of overfitting."""
     lines = table.without().frame
     found: list[dict[str, object]] = []

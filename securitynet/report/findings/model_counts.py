@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from securitynet.report.measure_table import Measured
+    from securitynet.report.measure_table import MeasureTable
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Counts:
         return asdict(self)
 
 
-def counts_of(table: Measured) -> Counts:
+def counts_of(table: MeasureTable) -> Counts:
     """Return how many models a table holds."""
     frame, attacks = table.frame, table.attacks()
     attacked = frame[frame[attacks].notna().any(axis=1)] if attacks else frame[:0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from securitynet.report.findings.hypotheses import Tested
 from securitynet.report.findings.shared_terms import definition
 from securitynet.report.findings.statistics import correlate, fisher_mean
-from securitynet.report.measure_table import Measured, in_words
+from securitynet.report.measure_table import MeasureTable, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ class Pooled:
         return asdict(self)
 
 
-def pooled(table: Measured, tests: list[Tested]) -> list[Pooled]:
+def pooled(table: MeasureTable, tests: list[Tested]) -> list[Pooled]:
     """Return what pooling would say of each pair that was tested in two or more datasets."""
     grouped: dict[tuple[str, str, str, str], list[Tested]] = {}
     for one in tests:
@@ -57,13 +57,13 @@ def _pooled(frame: pd.DataFrame, key: tuple[str, str, str, str], tests: list[Tes
     if whole * mean < 0 and abs(mean) > 0.1 and 2 * opposite > len(within):
         trend = "rise" if whole > 0 else "fall"
         warning = (
-            f"pooled over datasets, {in_words(y)} seems to {trend} with {in_words(x)} (rho {whole:.2f}), but within "
+            f"pooled over datasets, {titled(y)} seems to {trend} with {titled(x)} (rho {whole:.2f}), but within "
             f"{opposite} of {len(within)} datasets it does the opposite (mean rho {mean:.2f}): "
             "the pooled sign is a difference between datasets"
         )
     elif abs(whole) - abs(mean) > 0.3:
         warning = (
-            f"pooled over datasets, {in_words(y)} seems to follow {in_words(x)} closely (rho {whole:.2f}), but within datasets hardly "
+            f"pooled over datasets, {titled(y)} seems to follow {titled(x)} closely (rho {whole:.2f}), but within datasets hardly "
             f"(mean rho {mean:.2f}): most of it is a difference between datasets"
         )
     return Pooled(origin, purpose, x, y, len(lines), datasets, whole, within, mean, warning)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from securitynet.report.findings.statistics import correlate
-from securitynet.report.measure_table import GAP, TEST, TRAIN, Measured
+from securitynet.report.measure_table import GAP, TEST, TRAIN, MeasureTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,16 +34,16 @@ LEAKS = ("Correct Auc", "M_entropy AUC")
 BINS = (0.02, 0.03, 0.04, 0.055, 0.12)  # of the overfitting level, where security and benchmark models are compared
 
 
-def released(table: Measured) -> pd.DataFrame:
+def released(table: MeasureTable) -> pd.DataFrame:
     """Return the lines of the released table, empty where the measurements hold none; columns that are absent are NaN."""
     return table.frame[table.frame["origin"] == ORIGIN].reindex(columns=[*table.frame.columns, *_absent(table)])
 
 
-def _absent(table: Measured) -> list[str]:
+def _absent(table: MeasureTable) -> list[str]:
     return [name for name in COLUMNS.values() if name not in table.frame.columns]
 
 
-def regressions(table: Measured) -> list[dict[str, Any]]:
+def regressions(table: MeasureTable) -> list[dict[str, Any]]:
     """Return every regression of the released table: group, y, x, n, Pearson, Spearman with p, slope and intercept, intervals.
 
     No row is left out here but where a group says so; pooled groups are shown to be warned of.
@@ -94,7 +94,7 @@ def _members(lines: pd.DataFrame, group: str) -> pd.Series:
     return chosen & (~lines["entry"].str.endswith(f"/{left_out}") if left_out else True)
 
 
-def ranges(table: Measured) -> list[dict[str, Any]]:
+def ranges(table: MeasureTable) -> list[dict[str, Any]]:
     """Return n, min, q25, median, mean, q75, max and sd (n - 1) of every measure in every group, the released and all others."""
     found = []
     for (origin, purpose, dataset), lines in table.groups():

@@ -30,7 +30,7 @@ MEASURED = 200  # images at most that the success is measured on
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """What the model says of an image: class, its name, its probability."""
 
     prediction: int
@@ -44,12 +44,12 @@ class Example:
 
     clean: Image
     stamped: Image
-    before: Answer
-    after: Answer
+    before: Prediction
+    after: Prediction
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class RecoveredTrigger:
     """A trigger towards one class. `l1` of its mask, `pixels` it could have; `successes` of `n` images, none of the class, were
     turned into it; `overlap` is that with the true trigger, `moved_overlap` that after moving it there, None where none is known.
     """
@@ -100,7 +100,7 @@ class TriggerGallery:
     doubt: str | None
     truth: str | None
     true: Image | None
-    found: Sequence[Found]
+    found: Sequence[RecoveredTrigger]
 
     @property
     def heading(self) -> str:
@@ -154,7 +154,7 @@ class _Scene:
     true: Trigger | None
     images: int
 
-    def found(self, evidence: Mapping[str, np.ndarray], row: int) -> Found:
+    def found(self, evidence: Mapping[str, np.ndarray], row: int) -> RecoveredTrigger:
         one, mask = int(evidence["classes"][row]), torch.from_numpy(evidence["masks"][row])
         trigger = Trigger("recovered", mask, torch.from_numpy(evidence["patterns"][row]))
         pixels, kinds = self._sample()
@@ -162,7 +162,7 @@ class _Scene:
         before, after = self._answers(clean), self._answers(trigger.stamp(clean))
         pairs = list(zip(clean, trigger.stamp(clean), before, after, strict=True))[: self.images]
         overlap = None if self.true is None else (mask[0].numpy(), self.true.mask[0].numpy())
-        return Found(
+        return RecoveredTrigger(
             attack=str(evidence["attack"]),
             target_class=one,
             name=class_name(self.result.splits.class_names or (), one),
@@ -193,12 +193,14 @@ class _Scene:
         raise UsageError("there are no images at hand to put a trigger on")
 
     @torch.inference_mode()
-    def _answers(self, pixels: Tensor) -> list[Answer]:
+    def _answers(self, pixels: Tensor) -> list[Prediction]:
         module, names = self.target.module.eval(), self.result.splits.class_names or ()
         device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
         logits = torch.cat([module(part.to(device)).float().cpu() for part in pixels.split(64)]) if len(pixels) else torch.empty(0, 1)
         best = logits.softmax(1).max(1)
-        return [Answer(one, class_name(names, one), sure) for one, sure in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+        return [
+            Prediction(one, class_name(names, one), sure) for one, sure in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
 
 
 def _why(result: Result) -> str:

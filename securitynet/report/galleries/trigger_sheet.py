@@ -14,7 +14,7 @@ from securitynet.report.page.html import write_html
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from securitynet.report.galleries.trigger_gallery import Answer, Example, Found, TriggerGallery
+    from securitynet.report.galleries.trigger_gallery import Example, Prediction, RecoveredTrigger, TriggerGallery
 
 STEP, SHOWN = SIDE + GAP, 256
 ROW = 2 * (SIDE + LINE + 10) + 3 * (LINE + 2) + GAP
@@ -60,7 +60,7 @@ def _header(gallery: TriggerGallery, width: int) -> list[tuple[str, int, str]]:
     return lines + [(text, SMALL, GREY) for text in wrapped(gallery.truth or "no backdoor is known", width, SMALL)]
 
 
-def _row(canvas: Image, pen: Pen, one: Found, y: int) -> None:
+def _row(canvas: Image, pen: Pen, one: RecoveredTrigger, y: int) -> None:
     texts = [(f"towards {one.name}: {one.size}", INK), (one.success, INK), (one.place or f"by {one.attack}", GREY)]
     for number, (text, colour) in enumerate(texts):
         pen.line((MARGIN, y + number * (LINE + 2)), text, BODY if number == 0 else SMALL, colour)
@@ -80,7 +80,7 @@ def _pair(canvas: Image, pen: Pen, example: Example, target: int, at: tuple[int,
         pen.line((left, y + SIDE + 3), _said(answer), SMALL, WARNING if answer.prediction == target else INK, SIDE)
 
 
-def _said(answer: Answer) -> str:
+def _said(answer: Prediction) -> str:
     return f"{answer.name}, {answer.probability:.1%}"
 
 

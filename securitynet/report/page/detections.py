@@ -11,8 +11,8 @@ import numpy as np
 
 from securitynet.errors import UsageError
 from securitynet.metrics.vocabulary import FLAGGED, P_VALUE, TARGET_CLASS
-from securitynet.report.page.drawings import Strip, strip_drawing
-from securitynet.report.saved_result import Saved
+from securitynet.report.page.drawings import DotStrip, strip_drawing
+from securitynet.report.saved_result import SavedResult
 from securitynet.results.row import Row
 
 SIDE = 128  # of a picture, in pixels
@@ -35,11 +35,11 @@ class Detection:
 
     title: str
     words: str
-    strip: Strip | None
+    strip: DotStrip | None
     pictures: tuple[Picture, ...]
 
 
-def detections(saved: Saved) -> list[Detection]:
+def detections(saved: SavedResult) -> list[Detection]:
     """Return what each backdoor detector of a saved result found. Raises UsageError where its arrays do not fit together."""
     evidence = saved.arrays("statistics")
     found = []
@@ -50,7 +50,7 @@ def detections(saved: Saved) -> list[Detection]:
     return found
 
 
-def _detection(label: str, rows: Mapping[str, Row], arrays: Mapping[str, np.ndarray], saved: Saved) -> Detection:
+def _detection(label: str, rows: Mapping[str, Row], arrays: Mapping[str, np.ndarray], saved: SavedResult) -> Detection:
     target = rows.get(TARGET_CLASS)
     candidate = None if target is None or target.value is None else int(target.value)
     return Detection(
@@ -61,7 +61,7 @@ def _detection(label: str, rows: Mapping[str, Row], arrays: Mapping[str, np.ndar
     )
 
 
-def _words(rows: Mapping[str, Row], candidate: int | None, saved: Saved) -> str:
+def _words(rows: Mapping[str, Row], candidate: int | None, saved: SavedResult) -> str:
     """Say whether the model looks backdoored, to which class, and what was planted where that is known."""
     flagged, p = rows.get(FLAGGED), rows.get(P_VALUE)
     said = ["no verdict, as no threshold is known for its score"]
@@ -80,7 +80,7 @@ def _words(rows: Mapping[str, Row], candidate: int | None, saved: Saved) -> str:
     return "; ".join(said)
 
 
-def _strip(statistics: np.ndarray, candidate: int | None) -> Strip | None:
+def _strip(statistics: np.ndarray, candidate: int | None) -> DotStrip | None:
     """The candidate among the other classes; classes that were given up are left out."""
     known = {number: float(value) for number, value in enumerate(statistics) if np.isfinite(value)}
     if candidate not in known or len(known) < 2:
@@ -89,7 +89,7 @@ def _strip(statistics: np.ndarray, candidate: int | None) -> Strip | None:
     return strip_drawing("statistic of each class", (f"class {candidate}", known[candidate], None, None), others, "other classes")
 
 
-def _pictures(arrays: Mapping[str, np.ndarray], candidate: int | None, saved: Saved) -> list[Picture]:
+def _pictures(arrays: Mapping[str, np.ndarray], candidate: int | None, saved: SavedResult) -> list[Picture]:
     """The candidate's trigger first, then those with the smallest masks."""
     if "masks" not in arrays:
         return []

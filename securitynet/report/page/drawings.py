@@ -20,7 +20,7 @@ STRIP, JITTER = 640, 34
 
 
 @dataclass(frozen=True)
-class Line:
+class RocLine:
     """One curve: what it is called, its numbers in words, its points as an SVG path, how it is drawn.
 
     `band` is the path around what holds the whole curve with 95 % confidence (bands.roc_band), each curve for itself.
@@ -38,7 +38,7 @@ class Line:
 class Roc:
     """ROC curves with the ticks of both axes (position, word), the line of chance, and how many attacks were left out."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[RocLine, ...]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     chance: str
@@ -60,7 +60,7 @@ def roc_drawing(evidence: Sequence[tuple[str, Scored]]) -> Roc | None:
         words = f"AUC {area:.3f}" + (f", TPR {low:.1%} at 1 % FPR" if low is not None else "")
         colour = COLOURS[number % len(COLOURS)].replace("#000000", "currentColor")
         band = _band(one.members, one.non_members, floors)
-        lines.append(Line(label, words, _steps(fpr, tpr, floors), colour, DASHES[number // len(COLOURS)], band))
+        lines.append(RocLine(label, words, _steps(fpr, tpr, floors), colour, DASHES[number // len(COLOURS)], band))
     start = min(1.0, max(floors))
     ends = _place(start, floors[0], WIDTH, LEFT), _up(start, floors[1]), _place(1, floors[0], WIDTH, LEFT), _up(1, floors[1])
     x_ticks = tuple((_place(10.0**power, floors[0], WIDTH, LEFT), f"{100 * 10.0**power:g} %") for power in _decades(floors[0]))
@@ -113,7 +113,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Strip:
+class DotStrip:
     """Where one number stands among those of other models: dots, one's own place with its interval, ticks, and the place in words."""
 
     title: str
@@ -124,7 +124,7 @@ class Strip:
     ticks: tuple[tuple[float, str], ...]
 
 
-def strip_drawing(title: str, mine: tuple[str, float, float | None, float | None], others: Mapping[str, float], whom: str) -> Strip:
+def strip_drawing(title: str, mine: tuple[str, float, float | None, float | None], others: Mapping[str, float], whom: str) -> DotStrip:
     """Return the strip of `mine` (name, value, low, high) among `others` by name; `whom` says in words who they are."""
     name, value, low, high = mine
     numbers = [value, *others.values(), *(end for end in (low, high) if end is not None)]
@@ -138,7 +138,7 @@ def strip_drawing(title: str, mine: tuple[str, float, float | None, float | None
     words = f"{value:.4f}: higher than {below} of {len(others)} {whom}"
     interval = (across(low), across(high)) if low is not None and high is not None else None
     ticks = tuple((across(number), f"{number:.4g}") for number in edge)
-    return Strip(title, words, dots, Dot(across(value), 10 + JITTER / 2, name, f"{value:.4f}"), interval, ticks)
+    return DotStrip(title, words, dots, Dot(across(value), 10 + JITTER / 2, name, f"{value:.4f}"), interval, ticks)
 
 
 def _jitter(position: int) -> float:

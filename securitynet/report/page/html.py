@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from securitynet.cache import replacing
 from securitynet.metrics.vocabulary import sentence_of, title_of
-from securitynet.report.measure_table import KEYS, Measured, titles_of
+from securitynet.report.measure_table import KEYS, MeasureTable, titles_of
 from securitynet.report.page import libraries
 from securitynet.report.page.scatter import scatter
 
@@ -74,7 +74,7 @@ def link(address: str | None) -> str | None:
     return address if parts.scheme in ("http", "https") and parts.netloc else None
 
 
-def explorer(table: Measured, mine: Sequence[str] = (), anchors: dict[str, str] | None = None) -> Explorer:
+def explorer(table: MeasureTable, mine: Sequence[str] = (), anchors: dict[str, str] | None = None) -> Explorer:
     """Return what the page's table and scatter plot show: columns (title, kind) and one list of values per model.
 
     `mine` are the entries that are highlighted, `anchors` the places on the page that their names lead to.

@@ -10,7 +10,7 @@ from typing import Any
 from securitynet.cache import replacing
 from securitynet.errors import UsageError
 from securitynet.metrics.vocabulary import VOCABULARY
-from securitynet.report.measure_table import Measured, measured
+from securitynet.report.measure_table import MeasureTable, measure_table
 from securitynet.report.page.html import colours_of, explorer, write_html
 from securitynet.report.page.ranking import Ranking, described, rankings
 from securitynet.report.page.report_page import write_csv
@@ -37,7 +37,7 @@ def write_leaderboard(rows: Rows, folder: Path) -> list[Path]:
     Only models with a number of an attack are shown. Raises UsageError where there is none.
     """
     rows = rows if isinstance(rows, Stored) else list(rows)
-    table = measured(rows)
+    table = measure_table(rows)
     attacks = table.attacks()
     shown = table.frame[table.frame[attacks].notna().any(axis=1)] if attacks else table.frame[:0]
     found = rankings(rows)
@@ -65,7 +65,7 @@ def _write_parquet(rows: Rows, path: Path) -> None:
             writer.write_table(table.cast(schema))
 
 
-def _data(found: Sequence[Ranking], table: Measured) -> dict[str, Any]:
+def _data(found: Sequence[Ranking], table: MeasureTable) -> dict[str, Any]:
     """Return what the page's script reads: rankings, what their metrics are, facts of the models, a colour per dataset."""
     metrics = {name for one in found for name in (one.metric, *one.beside)}
     kinds = dict(zip(table.frame["entry"], table.frame[list(FACTS)].itertuples(index=False, name=None), strict=True))

@@ -14,7 +14,7 @@ from securitynet.metrics.vocabulary import title_of
 from securitynet.report.audit import reasons
 from securitynet.report.audit.facts import backdoor, cause_of, copied, leak
 from securitynet.report.audit.severity import severity
-from securitynet.report.saved_result import Saved
+from securitynet.report.saved_result import SavedResult
 from securitynet.results.evidence import Arrays, read_evidence
 from securitynet.results.headline import PRIORS, Finding, Headline, headline
 from securitynet.results.row import Row
@@ -76,13 +76,13 @@ def headline_of(rows: Sequence[Row], evidence: Iterable[Arrays]) -> Headline | N
     return headline(own, evidence)
 
 
-def verified_saved(saved: Saved) -> Verification:
+def verified_saved(saved: SavedResult) -> Verification:
     """Return whether the model of a saved result was verified: as it was saved, else from the rows."""
     kept = {name: None if saved.verify.get(name) is None else str(saved.verify[name]) for name in ("status", "cause")}
     return verification(saved.rows, kept["status"], kept["cause"], [str(note) for note in saved.verify.get("notes") or ()])
 
 
-def headline_saved(saved: Saved) -> Headline | None:
+def headline_saved(saved: SavedResult) -> Headline | None:
     """Return the headline about membership of a saved result; None where no scores were saved."""
     return headline_of(saved.rows, read_evidence(saved.folder))
 

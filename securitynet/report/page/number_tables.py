@@ -27,7 +27,7 @@ UNITS = ("B", "KiB", "MiB", "GiB")
 
 
 @dataclass(frozen=True)
-class Cell:
+class NumberCell:
     """One number: its value and interval as text; a reason where there is no number."""
 
     text: str
@@ -36,15 +36,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class NumberTable:
     """The attacks of one family: a header, and per attack its label, cells and number of samples."""
 
     family: str
     header: tuple[str, ...]
-    lines: tuple[tuple[str, tuple[Cell, ...]], ...]
+    lines: tuple[tuple[str, tuple[NumberCell, ...]], ...]
 
 
-def tables(labelled: Mapping[str, list[Row]]) -> list[Table]:
+def tables(labelled: Mapping[str, list[Row]]) -> list[NumberTable]:
     """Return the tables of a model's rows by the label of their attack: one or two per family, then the price of the attacks."""
     families: dict[str, dict[str, list[Row]]] = {}
     for label, group in labelled.items():
@@ -61,17 +61,17 @@ def tables(labelled: Mapping[str, list[Row]]) -> list[Table]:
     return found + _price(labelled)
 
 
-def _membership(groups: Mapping[str, list[Row]]) -> list[Table]:
+def _membership(groups: Mapping[str, list[Row]]) -> list[NumberTable]:
     """Return a line per attack that has an AUC, highest first, and the other metrics of the others below."""
     ranked = {label: {row.metric: row for row in group} for label, group in groups.items() if any(row.metric == AUC for row in group)}
     order = sorted(ranked, key=lambda label: -(ranked[label][AUC].value or 0.0))
     rest = [(label, row) for label, group in groups.items() if label not in ranked for row in group if row.value is not None]
     lines = tuple((label, _cells(ranked[label], COLUMNS, AUC)) for label in order)
-    found = [Table("membership inference", (*COLUMNS.values(), "n"), lines)] if lines else []
+    found = [NumberTable("membership inference", (*COLUMNS.values(), "n"), lines)] if lines else []
     return found + ([_plain("membership inference, other metrics", rest)] if rest else [])
 
 
-def _stealing(groups: Mapping[str, list[Row]]) -> list[Table]:
+def _stealing(groups: Mapping[str, list[Row]]) -> list[NumberTable]:
     """Return a line per attack and budget, and the other metrics of the largest budget below."""
     lines, rest = [], []
     for label, group in groups.items():
@@ -81,20 +81,20 @@ def _stealing(groups: Mapping[str, list[Row]]) -> list[Table]:
         known = lines and label in lines[-1][0]
         last = max((row.budget for row in group if row.budget is not None), default=None)
         rest += [(label, row) for row in group if row.budget in (None, last) and not (known and row.metric in STEALING)]
-    curves = [Table("model stealing", (*STEALING.values(), "n"), tuple(lines))] if lines else []
+    curves = [NumberTable("model stealing", (*STEALING.values(), "n"), tuple(lines))] if lines else []
     rest = [(label, row) for label, row in rest if row.value is not None]
     return curves + ([_plain("model stealing, other metrics" if lines else "model stealing", rest)] if rest else [])
 
 
-def _price(labelled: Mapping[str, list[Row]]) -> list[Table]:
+def _price(labelled: Mapping[str, list[Row]]) -> list[NumberTable]:
     """Return what each attack cost: queries, seconds and memory of its first row that says so."""
     lines = []
     for label, group in labelled.items():
         row = next((one for one in group if one.seconds is not None), None)
         if row is not None and row.seconds is not None:
             asked = "–" if row.queries is None else f"{row.queries:,}"
-            lines.append((label, (Cell(asked), Cell(f"{row.seconds:,.2f}"), Cell(_bytes(row.peak_memory)))))
-    return [Table("price", ("queries", "seconds", "peak memory"), tuple(lines))] if lines else []
+            lines.append((label, (NumberCell(asked), NumberCell(f"{row.seconds:,.2f}"), NumberCell(_bytes(row.peak_memory)))))
+    return [NumberTable("price", ("queries", "seconds", "peak memory"), tuple(lines))] if lines else []
 
 
 def _bytes(count: int | None) -> str:
@@ -104,24 +104,24 @@ def _bytes(count: int | None) -> str:
     return f"{count / 1024**power:,.0f} {UNITS[power]}"
 
 
-def _plain(title: str, rows: Sequence[tuple[str, Row]]) -> Table:
+def _plain(title: str, rows: Sequence[tuple[str, Row]]) -> NumberTable:
     """Return a table with a line per row."""
-    lines = tuple((label, (Cell(title_of(row.metric)), cell(row), Cell(_count(row)))) for label, row in rows)
-    return Table(title, ("metric", "value [95 % interval]", "n"), lines)
+    lines = tuple((label, (NumberCell(title_of(row.metric)), cell(row), NumberCell(_count(row)))) for label, row in rows)
+    return NumberTable(title, ("metric", "value [95 % interval]", "n"), lines)
 
 
-def _cells(found: Mapping[str, Row], columns: Mapping[str, str], counted: str) -> tuple[Cell, ...]:
-    shown = (cell(found[metric]) if metric in found else Cell("–") for metric in columns)
-    return (*shown, Cell(_count(found[counted]) if counted in found else "–"))
+def _cells(found: Mapping[str, Row], columns: Mapping[str, str], counted: str) -> tuple[NumberCell, ...]:
+    shown = (cell(found[metric]) if metric in found else NumberCell("–") for metric in columns)
+    return (*shown, NumberCell(_count(found[counted]) if counted in found else "–"))
 
 
-def cell(row: Row) -> Cell:
+def cell(row: Row) -> NumberCell:
     """Return how a row is shown in a table."""
     if row.value is None:
-        return Cell("–", reason=row.reason or row.status)
+        return NumberCell("–", reason=row.reason or row.status)
     whole = is_whole(row.metric)
     digits = f"{row.value:,.0f}" if whole else f"{row.value:.4f}"
-    return Cell(digits, ends(row.ci_low, row.ci_high, ",.0f" if whole else ".3f"), row.reason or "")
+    return NumberCell(digits, ends(row.ci_low, row.ci_high, ",.0f" if whole else ".3f"), row.reason or "")
 
 
 def ends(low: float | None, high: float | None, form: str) -> str:

@@ -13,14 +13,14 @@ from securitynet.cache import replacing
 from securitynet.metrics.vocabulary import ACCURACY, AUC, TEST_ACCURACY
 from securitynet.report.findings import METHODS, Findings, findings
 from securitynet.report.findings.hypotheses import DEFINITION, FEWEST
-from securitynet.report.measure_table import TEST, Measured, in_words, measured, parts_of, published_rows
+from securitynet.report.measure_table import TEST, MeasureTable, measure_table, parts_of, published_rows, titled
 from securitynet.report.page.detections import Detection, detections
-from securitynet.report.page.drawings import Roc, Strip, roc_drawing, strip_drawing
+from securitynet.report.page.drawings import DotStrip, Roc, roc_drawing, strip_drawing
 from securitynet.report.page.html import explorer, write_html
 from securitynet.report.page.marks import Mark, Number, Verification, headline_saved, marks, numbers_of, verified_saved
-from securitynet.report.page.number_tables import Table, tables
+from securitynet.report.page.number_tables import NumberTable, tables
 from securitynet.report.page.stealing_charts import Chart, stealing_charts
-from securitynet.report.saved_result import Saved, is_saved, read_saved
+from securitynet.report.saved_result import SavedResult, is_saved, read_saved
 from securitynet.report.stored_rows import Rows, records_of
 from securitynet.results.row import Row
 from securitynet.schema import dtypes_of
@@ -41,22 +41,22 @@ PROVENANCE = ("weights_sha256", "dataset_revision", "manifest", "seed", "device"
 
 
 @dataclass(frozen=True)
-class Card:
+class SummaryCard:
     """Everything that the page says of one evaluated model."""
 
     anchor: str
-    saved: Saved
+    saved: SavedResult
     verification: Verification
     marks: tuple[Mark, ...]
     numbers: tuple[Number, ...]
     meaning: str
     facts: tuple[tuple[str, str], ...]
-    tables: tuple[Table, ...]
+    tables: tuple[NumberTable, ...]
     reasons: tuple[tuple[str, str], ...]
     roc: Roc | None
     charts: tuple[Chart, ...]
     detections: tuple[Detection, ...]
-    strips: tuple[Strip, ...]
+    strips: tuple[DotStrip, ...]
     provenance: tuple[tuple[str, str], ...]
 
 
@@ -66,10 +66,10 @@ def write_page(paths: Sequence[Path], rows: Rows, output: Path) -> Path:
     Findings are tested where there are enough models. Raises UsageError for a folder that cannot be read.
     """
     saved = [read_saved(path) for path in paths if is_saved(path)]
-    table = measured(rows)
+    table = measure_table(rows)
     own = {one.entry.id: one.entry for one in saved}
     table = replace(table, entries={**table.entries, **own})
-    published = measured(published_rows()) if saved else table
+    published = measure_table(published_rows()) if saved else table
     cards = [_card(one, f"model-{number}", published, table) for number, one in enumerate(saved, 1)]
     anchors = {card.saved.entry.id: f"#{card.anchor}" for card in cards}
     tested: Findings | None = findings(table) if len(table.frame) >= FEWEST else None
@@ -95,7 +95,7 @@ def _inert(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
-def _card(saved: Saved, anchor: str, published: Measured, together: Measured) -> Card:
+def _card(saved: SavedResult, anchor: str, published: MeasureTable, together: MeasureTable) -> SummaryCard:
     labelled = saved.labelled()
     reasons = dict.fromkeys(
         (label, row.reason) for label, group in labelled.items() for row in group if row.reason and row.status in ("skipped", "failed")
@@ -103,7 +103,7 @@ def _card(saved: Saved, anchor: str, published: Measured, together: Measured) ->
     evidence, accuracy, found = saved.evidence(), saved.row(TEST), headline_saved(saved)
     keys = {label: (group[0].attack, group[0].params) for label, group in labelled.items()}
     drawn = [(label, evidence[key]) for label, key in keys.items() if key in evidence]
-    return Card(
+    return SummaryCard(
         anchor,
         saved,
         verified_saved(saved),
@@ -125,7 +125,7 @@ def _fact(value: Any) -> str:
     return f"{value:.2%}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) and value > 9999 else str(value)
 
 
-def _strips(saved: Saved, published: Measured, together: Measured) -> list[Strip]:
+def _strips(saved: SavedResult, published: MeasureTable, together: MeasureTable) -> list[DotStrip]:
     """Return the place of the model among published models of its dataset, else among the other models of the report."""
     strips = []
     for attack, metric in STRIPS:
@@ -135,13 +135,13 @@ def _strips(saved: Saved, published: Measured, together: Measured) -> list[Strip
             others = _others(table, row, saved.entry.id) if row is not None else {}
             if row is not None and len(others) >= (FEWEST_OTHERS if table is published else 1):
                 mine = (row.entry, float(row.value or 0.0), row.ci_low, row.ci_high)
-                title = in_words(TEST) if attack == "verify" else in_words(f"{attack}:{metric}")
+                title = titled(TEST) if attack == "verify" else titled(f"{attack}:{metric}")
                 strips.append(strip_drawing(title, mine, others, f"{whom} on {row.dataset}"))
                 break
     return strips
 
 
-def _others(table: Measured, row: Row, own: str) -> dict[str, float]:
+def _others(table: MeasureTable, row: Row, own: str) -> dict[str, float]:
     """Return the same number of other models: the same attack and metric, whatever its variant is called, all samples."""
     variants = {name: parts_of(name) for name in table.measures}
     same = [name for name, (attack, _, metric) in variants.items() if (attack, metric) == (row.attack, row.metric)]
@@ -151,7 +151,7 @@ def _others(table: Measured, row: Row, own: str) -> dict[str, float]:
     return {f"{entry}": float(value) for name in same for entry, value in zip(lines["entry"], lines[name], strict=True) if value == value}
 
 
-def _provenance(saved: Saved) -> list[tuple[str, str]]:
+def _provenance(saved: SavedResult) -> list[tuple[str, str]]:
     found = []
     for name in PROVENANCE:
         values = dict.fromkeys(str(value) for row in saved.rows if (value := getattr(row, name)) is not None)

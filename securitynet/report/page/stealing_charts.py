@@ -22,7 +22,7 @@ CLOSEST = 34  # units of the SVG between two ticks
 
 
 @dataclass(frozen=True)
-class Mark:
+class ChartMark:
     """One point with its interval, and what it says."""
 
     x: float
@@ -32,14 +32,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Curve:
+class ChartCurve:
     """One metric over the budgets."""
 
     label: str
     path: str
     colour: str
     dash: str
-    marks: tuple[Mark, ...]
+    marks: tuple[ChartMark, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Chart:
 
     title: str
     words: str
-    curves: tuple[Curve, ...]
+    curves: tuple[ChartCurve, ...]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     level: float | None
@@ -92,15 +92,15 @@ def _chart(label: str, found: Mapping[int, Mapping[str, Row]], accuracy: float |
     return Chart(f"Stealing curve: {label}", _words(budgets[-1], found[budgets[-1]]), curves, _ticks(axes), y_ticks, level)
 
 
-def _curve(number: int, metric: str, points: Mapping[int, Row], axes: _Axes) -> Curve:
+def _curve(number: int, metric: str, points: Mapping[int, Row], axes: _Axes) -> ChartCurve:
     marks = []
     for budget, row in points.items():
         value, low, high = float(row.value or 0.0), row.ci_low, row.ci_high
         told = f" (95 % interval {low:.2%} to {high:.2%})" if low is not None and high is not None else ""
         interval = (axes.up(low), axes.up(high)) if low is not None and high is not None else None
-        marks.append(Mark(axes.across(budget), axes.up(value), interval, f"{CURVES[metric]}, {budget:,} queries: {value:.2%}{told}"))
+        marks.append(ChartMark(axes.across(budget), axes.up(value), interval, f"{CURVES[metric]}, {budget:,} queries: {value:.2%}{told}"))
     path = "M" + "L".join(f"{mark.x} {mark.y}" for mark in marks)
-    return Curve(CURVES[metric], path, COLOURS[number // 2], DASHES[number % 2], tuple(marks))
+    return ChartCurve(CURVES[metric], path, COLOURS[number // 2], DASHES[number % 2], tuple(marks))
 
 
 def _ticks(axes: _Axes) -> tuple[tuple[float, str], ...]:

@@ -13,7 +13,7 @@ from securitynet.attacks.backdoor._inversion.halving import FEWEST, SHARE
 
 if TYPE_CHECKING:
     from securitynet.attacks.backdoor._inversion.search import Search
-    from securitynet.attacks.backdoor._inversion.settings import Settings
+    from securitynet.attacks.backdoor._inversion.settings import InversionSettings
 
 VALUES, VALUES_CUDA = 2**19, 2**27  # pixel values that go through the model at once
 MEASURED = 2  # passes that the estimate takes
@@ -23,7 +23,7 @@ def at_once(search: Search, classes: Sequence[int]) -> int:
     """Return how many classes go through the model at once: on CUDA, as many as were tried and fit into memory."""
     from accelerate.utils import find_executable_batch_size
 
-    cuda = search.material.pixels.is_cuda
+    cuda = search.pool.pixels.is_cuda
     a_class = search.settings.batch_size * math.prod(search.shape)
     size = min(len(classes), max(1, (VALUES_CUDA if cuda else VALUES) // a_class))
     if not cuda:
@@ -39,7 +39,7 @@ def _tried(search: Search, classes: Sequence[int]) -> int:
 def seconds_per_update(search: Search, classes: Sequence[int]) -> float:
     """Return the time of one forward and backward pass of these classes together, the second of two."""
     group = search.start(list(classes))
-    images = search.material.pixels[: search.settings.batch_size].expand(len(classes), *[-1] * (len(search.shape) + 1))
+    images = search.pool.pixels[: search.settings.batch_size].expand(len(classes), *[-1] * (len(search.shape) + 1))
     seconds = 0.0
     for _ in range(MEASURED):
         start = time.perf_counter()
@@ -50,7 +50,7 @@ def seconds_per_update(search: Search, classes: Sequence[int]) -> float:
     return seconds
 
 
-def most(settings: Settings, count: int) -> int:
+def most(settings: InversionSettings, count: int) -> int:
     """Return how many (class, step) pairs a search over `count` classes takes at most."""
     running, pairs, done = count, 0, 0
     for rung, until in enumerate(settings.rungs, 1):
@@ -59,13 +59,13 @@ def most(settings: Settings, count: int) -> int:
     return pairs
 
 
-def fewest(settings: Settings, count: int) -> int:
+def fewest(settings: InversionSettings, count: int) -> int:
     """Return how many (class, step) pairs a search takes that ends at the second rung, since no class can win."""
     first, second = settings.rungs[0], settings.rungs[min(1, len(settings.rungs) - 1)]
     return count * first + min(count, max(FEWEST, count // SHARE)) * (second - first)
 
 
-def expected(settings: Settings, count: int) -> int:
+def expected(settings: InversionSettings, count: int) -> int:
     """Return how many images a search over `count` classes sends forward and backward: half way from the least to the most."""
     return (fewest(settings, count) + most(settings, count)) * settings.per_step // 2
 

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from accelerate import Accelerator
 
-    from securitynet.attacks.backdoor._inversion.settings import Settings
+    from securitynet.attacks.backdoor._inversion.settings import InversionSettings
     from securitynet.data import Splits
 
 COARSE = (2, 3, 5, 9, 16)  # sides of the random fields that stand in for images where there are none
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class SearchImages:
     """`pixels` [n, c, ...] in [0,1] to search on, `held_out` [m, c, ...] to measure on; `kinds` and `held_out_kinds` bool [n, classes]
     say which classes an image is of, by its label or by the model's answer. `remark` says what stands in for images.
     """
@@ -45,8 +45,8 @@ class Material:
         return self.remark is not None
 
     @property
-    def asked(self) -> int:
-        """Images that the model was asked about to know their classes."""
+    def query_count(self) -> int:
+        """Images that the model was queried on to know their classes."""
         return len(self.pixels) + len(self.held_out)
 
     def searchable(self, classes: Sequence[int]) -> list[int]:
@@ -64,7 +64,7 @@ class Material:
         return shuffled[torch.arange(len(self.pixels)) % len(free)]
 
 
-def material(target: Target, splits: Splits, settings: Settings, accelerator: Accelerator) -> Material:
+def search_images(target: Target, splits: Splits, settings: InversionSettings, accelerator: Accelerator) -> SearchImages:
     """Return a seeded sample of the images at hand, test images first; random fields where there are none at all."""
     split, remark = _split(target, splits, settings)
     chosen = np.random.default_rng(settings.seed).permutation(len(split))[: 2 * settings.images]
@@ -78,17 +78,17 @@ def material(target: Target, splits: Splits, settings: Settings, accelerator: Ac
     half = (len(chosen) + 1) // 2
     pixels = part.pixels(np.arange(len(chosen))).to(accelerator.device)
     kinds = kinds.to(accelerator.device)
-    return Material(pixels[:half], kinds[:half], pixels[half:], kinds[half:], part.digest, remark)
+    return SearchImages(pixels[:half], kinds[:half], pixels[half:], kinds[half:], part.digest, remark)
 
 
-def _split(target: Target, splits: Splits, settings: Settings) -> tuple[Split, str | None]:
+def _split(target: Target, splits: Splits, settings: InversionSettings) -> tuple[Split, str | None]:
     for part in (splits.test, splits.non_members, splits.queries, splits.members):
         if part is not None and len(part) > 1:
             return part, None
     return fields(target, settings), "no images: triggers were looked for on random fields, which finds less"
 
 
-def fields(target: Target, settings: Settings) -> Split:
+def fields(target: Target, settings: InversionSettings) -> Split:
     """Return smooth random fields in place of images, as many as are wanted. Raises Skipped for volumes."""
     size = target.entry.input_size
     if size is None or len(size) != 3:
