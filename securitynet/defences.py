@@ -1,7 +1,7 @@
-"""Output defences: the target answers with less than it knows. Each is a function Target -> Target, named as on the command line.
+"""Output defences: the target returns less than it knows. Each is a function Target -> Target, named as on the command line.
 
-A defence acts on log-probabilities, whatever the network returns, and answers log-probabilities that sum to one again, as
-anybody who reads the answer would complete it. The logarithm of zero is that of the smallest normal number. The answer to an
+A defence acts on log-probabilities, whatever the network returns, and returns log-probabilities that sum to one again, as
+anybody who reads the output would complete it. The logarithm of zero is that of the smallest normal number. The output for an
 image depends on that image alone, so it can be cached and asked for twice.
 """
 
@@ -37,7 +37,7 @@ class Answering(nn.Module):
 
 
 class Rounding(nn.Module):
-    """Probabilities rounded to `digits` decimals, then scaled to sum to one; of classes that become equal the first is the answer."""
+    """Probabilities rounded to `digits` decimals, then scaled to sum to one; of classes that become equal the first is the prediction."""
 
     def __init__(self, digits: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Temperature(nn.Module):
 
 
 class Noise(nn.Module):
-    """The share `budget` of the answer is a random distribution, so the total variation distance to the true one is at most `budget`.
+    """The share `budget` of the output is a random distribution, so the total variation distance to the true one is at most `budget`.
 
     The distribution is uniform over the simplex, drawn from `seed` and the image at 8 bits: asking again, or about an image
     that differs by less than a grey level, averages nothing out.

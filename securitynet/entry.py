@@ -100,7 +100,7 @@ class Entry:
     pretraining: str | None = column("string", "method of an earlier training: MAE, SimMIM, MoCo v3, CLIP, ...; null: none is stated")
     threat_model: str | None = column("string", "robust training: norm and budget it was trained for; `none` for standard training")
     backdoor: str | None = column("string", "planted backdoor, by name of the poison; `none` where known to be clean")
-    backdoor_trigger: str | None = column("string", "the trigger, in words or as the name of a file beside the weights")
+    backdoor_trigger: str | None = column("string", "the trigger, as a description or as the name of a file beside the weights")
     backdoor_target: int | None = column("int64", "class that the trigger gives")
     backdoor_success: float | None = column("float64", "share of other-class test images that the trigger sends there")
     # paper

@@ -145,7 +145,7 @@ class Subject:
         return cls(target, splits, accelerator, options, twins)
 
     def evaluated(self, attacks: Sequence[Named], guard: Callable[[], str | None] = lambda: None) -> Result:
-        """Ask the model once, verify it, run the attacks; return everything.
+        """Query the model once, verify it, run the attacks; return everything.
 
         `guard` is called after each attack that is none of this package's; it returns what the attack changed for those after it.
         """
@@ -174,7 +174,7 @@ class Subject:
         return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence, bill, unexpected, done.spoiled)
 
     def keep(self, store: RowStore, key: str, rows: Sequence[Row], arrays: Mapping[str, np.ndarray]) -> None:
-        """Store rows. A full disk ends an evaluation, but not that of an endpoint, whose answers would have to be sent for again."""
+        """Store rows. A full disk ends an evaluation, but not that of an endpoint, which would have to be queried again."""
         if not self.accelerator.is_main_process:
             return
         try:
@@ -199,9 +199,9 @@ class Subject:
         return sum(to_send(self.target, part) for part in self._distinct())
 
     def _ask(self, context: Context, store: RowStore) -> tuple[dict[str, Outputs], list[Row]]:
-        """Ask about every shared split; the pass is one row, written when it ran and read afterwards.
+        """Query every shared split; the pass is one row, written when it ran and read afterwards.
 
-        It counts the images that these rows rest on, whether or not another run had asked about some of them before.
+        It counts the images that these rows rest on, whether or not another run had queried some of them before.
         """
         asked, start, options = self._to_ask(), time.perf_counter(), self.options
         with PeakMemory(self.accelerator.device) as memory:
@@ -240,13 +240,13 @@ class Subject:
         names = "; ".join(["verify", *(f"{family}: {', '.join(found)}" for family, found in families.items())])
         to_ask = self._to_ask()
         if not to_ask:
-            log.info("will run %s on %s (all answers are cached)", names, self.splits.dataset)
+            log.info("will run %s on %s (all outputs are cached)", names, self.splits.dataset)
             return
         if self.target.remotes:  # a measurement would be sent, too
-            log.info("will run %s on %s: %d images to ask", names, self.splits.dataset, to_ask)
+            log.info("will run %s on %s: %d queries", names, self.splits.dataset, to_ask)
             return
         seconds = max(1.0, seconds_per_image(self.target, self.accelerator) * to_ask / self.accelerator.num_processes)
-        log.info("will run %s on %s: %d images to ask, about %.0f s", names, self.splits.dataset, to_ask, seconds)
+        log.info("will run %s on %s: %d queries, about %.0f s", names, self.splits.dataset, to_ask, seconds)
 
     def _context(self) -> Context:
         device, splits = self.accelerator.device, self.splits

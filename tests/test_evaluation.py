@@ -296,7 +296,7 @@ def test_unknown_membership_and_missing_splits_skip_with_words(trained: nn.Modul
     assert all(name in ANSWERABLE for name in ("membership/usage", "membership/folder"))
     only_test = run(trained, ImageSet("noise", None, images.test), tmp_path, attacks="membership/loss")
     assert [row.reason for row in only_test.rows if row.family == "membership"] == [
-        "needs training and test images: no training images at hand"
+        "needs training and test images: no training images available"
     ]
 
 

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from securitynet.report.audit.trial import DEFENCES
 
     for path in args.output:
-        writable(path)  # said now, not after the work
+        writable(path)  # reported now, not after the work
     defences = () if args.defences is None else args.defences or DEFENCES
     named = args.attacks or list(SUITES)
     attacks = with_settings(resolve(named), args.set) if args.set else named

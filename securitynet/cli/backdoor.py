@@ -2,7 +2,7 @@
 
 `calibrate` runs the ladder's full route on public models that are presumed clean, and writes their scores and what kind of models
 they are. A model that is far beyond the others is set aside, and named. Fewer than ten models make no null: the file is written,
-and says so. The file is text, one JSON object a line; push it wherever others can read it (`hf upload ORG/NULLS FILE`).
+and reports that. The file is text, one JSON object a line; push it wherever others can read it (`hf upload ORG/NULLS FILE`).
 
 examples:
   securitynet backdoor calibrate --dataset CIFAR-10 --data cifar10.npz --models akamaster/resnet20 akamaster/resnet44 --output own.jsonl

@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="a model that was not trained on these images, to compare a leak with (default: small networks are trained where needed)",
     )
-    parser.add_argument("--output", metavar="DIR", help="save rows.jsonl, the model's answers, scores and the summary there")
+    parser.add_argument("--output", metavar="DIR", help="save rows.jsonl, the model's outputs, scores and the summary there")
     parser.add_argument(
         "--roc", metavar="FILE", help="draw the ROC curves on logarithmic axes into a .png, .svg or .pdf (needs securitynet[plots])"
     )
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     for figure in filter(None, (args.roc, args.curve)):
         from securitynet.report.figures.roc import drawable
 
-        drawable(figure)  # said now, not after the work
+        drawable(figure)  # reported now, not after the work
     data, seeds = options.pop("data"), list(dict.fromkeys(args.seeds or [args.seed]))
     results = [evaluate(args.model, data, attacks, defences=args.defence, **{**options, "seed": seed}) for seed in seeds]
     if is_main_process():
@@ -134,7 +134,7 @@ def _save(results: Sequence[Result], args: argparse.Namespace) -> None:
 def _sent(bill: Bill) -> str:
     """Say what was truly sent for the evaluation, with its interruptions."""
     cost = f", {bill.money:g} in money" if bill.money else ""
-    return f"sent: {bill.images:,} images in {bill.requests:,} requests, {bill.seconds:.0f} s of answers{cost}"
+    return f"sent: {bill.images:,} images in {bill.requests:,} requests, {bill.seconds:.0f} s of responses{cost}"
 
 
 def _show(results: Sequence[Result], args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Makes reference models and their answers where they are missing, and keeps both in the cache."""
+"""Makes reference models and their outputs where they are missing, and keeps both in the cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """The models of one pool and one `settings`; weights lie under a job's key, answers under that key and the change."""
+    """The models of one pool and one `settings`; weights lie under a job's key, outputs under that key and the change."""
 
     pool: Pool
     settings: ReferenceSettings
@@ -48,12 +48,12 @@ class Maker:
         return Job(index, key, torch.from_numpy(np.flatnonzero(held)), recipe)
 
     def known(self, job: Job) -> Logits | None:
-        """Return the answers [n, classes] where they are in the cache."""
+        """Return the outputs [n, classes] where they are in the cache."""
         stored = self._shelf.get(self._answers_key(job))
         return stored.get("logits") if stored else None
 
     def made(self, jobs: Sequence[Job], progress: bool | None = None) -> dict[int, Logits]:
-        """Return the answers of `jobs` by index: of stored networks where there are some, else of networks trained now."""
+        """Return the outputs of `jobs` by index: of stored networks where there are some, else of networks trained now."""
         stored = {job.index: network for job in jobs if (network := self._stored(job)) is not None}
         found = {job.index: self._answered(job, stored[job.index]) for job in jobs if job.index in stored}
         for job, network in self._workshop().trained([job for job in jobs if job.index not in stored], progress=progress):

@@ -93,7 +93,7 @@ def titled(measure: str) -> str:
 
 
 def titles_of(measures: Sequence[str]) -> list[str]:
-    """Return the measures in words, each with those hyper-parameters only in which the variants of its attack here differ."""
+    """Return the measures as titles, each with those hyper-parameters only in which the variants of its attack here differ."""
     parts = [(attack, flat(params), metric) for attack, params, metric in map(parts_of, measures)]
     values: dict[tuple[str, str], set[str]] = {}
     for attack, params, _ in parts:

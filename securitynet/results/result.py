@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What one evaluation found: rows, the verdict on the model, the model's answers and the attacks' evidence.
+    """What one evaluation found: rows, the verdict on the model, the model's outputs and the attacks' evidence.
 
     `bill` is what was truly sent to the model for it, by the runs that were interrupted too; a row's `queries` is what its attack needs.
     `unexpected`: the attacks that failed with an error that nobody foresaw. `spoiled`: what an attack changed for those after it.

@@ -32,7 +32,7 @@ TINY = 1e-12
 
 
 class Labels:
-    """The model as an oracle of labels; counts what it is asked."""
+    """The model as an oracle of labels; counts its queries."""
 
     def __init__(self, target: Target, accelerator: Accelerator) -> None:
         self.module, self.device, self.query_count = target.module.to(accelerator.device), accelerator.device, 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from securitynet.results.row import Row
 
 Scores = NDArray[np.float64]
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")  # Okabe & Ito, told apart by the colour-blind
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")  # Okabe & Ito, distinguishable for the colour-blind
 DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)))
 FORMATS = (".png", ".svg", ".pdf")
 PER_DECADE = 400  # points that a line keeps: more than a page shows

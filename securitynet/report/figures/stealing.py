@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from securitynet.results.row import Row
 
 CAPTION = (
-    "Solid: copies trained on the target's answers. Dashed: the same networks on the same images with true labels, without the target.\n"
-    "Agreement: share of the {n:,} test images, none of them asked about, on which copy and target name the same class; bars: 95 %."
+    "Solid: copies trained on the target's outputs. Dashed: the same networks on the same images with true labels, without the target.\n"
+    "Agreement: share of the {n:,} test images, none of them queried, on which copy and target name the same class; bars: 95 %."
 )
 
 
