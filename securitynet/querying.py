@@ -265,5 +265,5 @@ class Network:
 def check(queried: QueriedNetwork, shape: Sequence[int]) -> None:
     """Raise LoadError where outputs are not one number per class."""
     if len(shape) != 2 or shape[1] != queried.classes:
-        answered = "x".join(map(str, shape[1:]))
+        returned = "x".join(map(str, shape[1:]))
         raise LoadError(f"{queried.label}: the network returns {returned} values per image, the entry says {queried.classes} classes")

@@ -1,4 +1,4 @@
-"""Black boxes: models that can only be queried. Whatever returns outputs for images becomes a Target, and everything that needs only outputs runs on it.
+"""Black boxes: models that can only be queried become a Target, and everything that needs only outputs runs on it.
 
     endpoint = Endpoint(predict, input_size=(3, 32, 32), classes=10, name="acme/classifier", version="2026-11")
     securitynet.evaluate(endpoint, data="cifar10.npz")

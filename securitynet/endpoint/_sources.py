@@ -1,4 +1,4 @@
-"""What can return outputs for images: a function, an address, a transformers pipeline, an ONNX session, a scikit-learn estimator, a table."""
+"""What can be queried: a function, an address, a transformers pipeline, an ONNX session, a scikit-learn estimator, a table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Call = Callable[[np.ndarray], Any]
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The source of outputs: `call` takes what is sent, `images` says in which form (see Endpoint), `form` what comes back (None: it shows).
+    """A source: `call` takes what is sent, `images` says in which form (see Endpoint), `form` what comes back (None: it shows).
 
     `content` is the sha256 of what decides the outputs where that can be read, `name` what it is called, `names` its classes,
     `batch` the most images of a request; with `fixed` blank images fill a smaller one.

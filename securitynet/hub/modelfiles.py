@@ -170,9 +170,7 @@ def _compare(folder: Path, target: Target) -> None:
     with torch.inference_mode():
         equal = torch.equal(module.eval()(pixels), read.module(pixels))
     if not equal:
-        raise LoadError(
-            f"{target.entry.id}: built again from its files, the model returns other outputs; is its architecture as annotated?"
-        )
+        raise LoadError(f"{target.entry.id}: built again from its files, its outputs differ; is its architecture as annotated?")
     _compare_pixels(target.entry, read.entry)
     if changed := [name for name in READ if getattr(read.entry, name) != getattr(target.entry, name)]:
         raise LoadError(f"{target.entry.id}: read back, its files say other {', '.join(changed)} than the annotation")

@@ -34,7 +34,7 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Grams:
-    """The predicted classes int64 [n] of some images and, per site, their Gram matrices of every order, float32 [n, orders, c (c + 1) / 2]."""
+    """Predicted classes int64 [n] of some images; per site, Gram matrices of every order, float32 [n, orders, c (c + 1) / 2]."""
 
     answers: Tensor
     matrices: tuple[Tensor, ...]

@@ -84,8 +84,8 @@ class Gallery:
                 f"model has not seen, scores as high; q is the share of false findings among the images down to this one. {least}"
             )
         return (
-            "Under each image: its label, the model's prediction, and the false-positive rate (FPR) of an attacker who calls it a member: the "
-            f"share of unseen images that score as high. {least} This attack's scores are not calibrated: images that every "
+            "Under each image: its label, the model's prediction, and the false-positive rate (FPR) of an attacker who calls it a "
+            f"member: the share of unseen images that score as high. {least} This attack's scores are not calibrated: images that every "
             "model finds easy come first, whether or not this model remembers them. Use membership/quantile or reference models."
         )
 

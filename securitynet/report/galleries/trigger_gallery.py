@@ -178,7 +178,7 @@ class _Scene:
         )
 
     def _sample(self) -> tuple[Tensor, Tensor]:
-        """Pixels [n, ...] and, for each, its label and the model's prediction, int64 [n, 2]; from the far end of the order of the search."""
+        """Pixels [n, ...] and, for each, its label and the model's prediction, int64 [n, 2]; from the end of the search order."""
         split = self._split()
         order = np.random.default_rng(self.result.splits.seed).permutation(len(split))[::-1][: 2 * MEASURED].copy()
         pixels = split.pixels(order)
