@@ -20,6 +20,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the model, its data, and how they are read."""
     parser.add_argument(
         "model",
+        nargs="?",
         metavar="MODEL",
         help="id of the catalog, local file or folder, hf-hub:ORG/NAME, or a .toml file that describes an endpoint",
     )

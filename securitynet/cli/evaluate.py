@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from securitynet.cli import DONE, FAILED, SUSPECT, SUSPICIOUS, is_main_process
 from securitynet.cli._options import add_json, add_model, add_precision, library_options, print_json
+from securitynet.cli._parser import Several
 
 if TYPE_CHECKING:
     from securitynet.meter import Bill
@@ -42,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_precision(parser)
     parser.add_argument(
         "--attacks",
+        action=Several,
         nargs="+",
         default=["standard"],
         metavar="ATTACK",
@@ -49,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--set",
+        action=Several,
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
