@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ import torch
 from securitynet.arguments import checked, one_of
 from securitynet.attacks.intact import Intact
 from securitynet.attacks.resolve import Named, named, resolve
-from securitynet.attacks.run import FULL, Ran, not_run, run, spoiled
+from securitynet.attacks.run import FULL, Ran, not_run, not_stored, run, spoiled
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
 from securitynet.controls.measured import Controls
 from securitynet.controls.twins import Twins, without_canaries, without_twins
@@ -25,7 +25,8 @@ from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.prepared import FOLDER, Kept, PixelStore
 from securitynet.data.transform import Transform
 from securitynet.entry import columns
-from securitynet.inputs import DATA, MODEL, MODELS, Data, Defence, Model, Options, defended, images_of, target_of
+from securitynet.errors import UsageError
+from securitynet.inputs import DATA, MODEL, MODELS, Attacks, Data, Defences, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.vocabulary import ACCURACY, BY_COINS, QUERIES
@@ -54,10 +55,10 @@ LIBRARIES = ("securitynet", "accelerate", "numpy", "scikit-learn", "scipy", "tim
 def evaluate(
     model: Model,
     data: Data | None = None,
-    attacks: Any = "standard",
+    attacks: Attacks = "standard",
     *,
     preprocessing: Mapping[str, Any] | None = None,
-    defences: Sequence[Defence | str | os.PathLike[str]] = (),
+    defences: Defences = (),
     seed: int = 0,
     samples: int | None = DEFAULT_SAMPLES,
     batch_size: int | None = None,
@@ -67,6 +68,7 @@ def evaluate(
     out_model: Model | None = None,
     dtype: str = "fp32",
     channels_last: bool = False,
+    overwrite: Literal["only-missing", "always", "never"] = "only-missing",
 ) -> Result:
     """Verify a model, attack it, and return the rows.
 
@@ -79,10 +81,11 @@ def evaluate(
     `out_model`: a model like this one that was not trained on these images; a leak is what exceeds the same attacks on it. By
     default two small networks are trained for that, where the images are small and an attack found something. `dtype` (fp32, bf16
     or fp16) and `channels_last` change precision and memory layout on a GPU; the column `device` records them.
-    What was computed before, with the same weights, data and code, is read from the cache. Raises SecurityNetError.
+    What was computed before, with the same weights, data and code, is read from the cache (`overwrite="only-missing"`); "always" runs
+    the attacks again, "never" runs nothing and reads what is stored, the other attacks being skipped. Raises SecurityNetError.
     """
     chosen = named(resolve(attacks))
-    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress, dtype, channels_last)
+    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress, dtype, channels_last, overwrite)
     subject = Subject.of(model, data, preprocessing, defences, options)
     if out_model is not None:
         other = target_of(out_model, None, options)
@@ -125,7 +128,7 @@ class Subject:
         model: Model,
         data: Data | None,
         preprocessing: Mapping[str, Any] | None,
-        defences: Sequence[Defence | str | os.PathLike[str]],
+        defences: Defences,
         options: Options,
     ) -> Subject:
         """Load the model, wrap it in the defences, read the images, draw the splits."""
@@ -134,7 +137,7 @@ class Subject:
         accelerator = Accelerator()
         check(options.dtype, options.channels_last, accelerator.device)
         target = faster(target_of(model, preprocessing, options), options.dtype, options.channels_last)
-        for defence in defences:
+        for defence in [defences] if isinstance(defences, str | os.PathLike) or callable(defences) else defences:
             target = defended(target, defence)
         target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), split_outputs={})
         images = images_of(data, target, options)
@@ -155,6 +158,8 @@ class Subject:
         folder = self.options.root / "results" / place
         store = RowStore(folder)
         target.meter.keep(folder / JOURNAL)
+        if self.options.overwrite == "never" and (count := self._to_ask()):
+            raise UsageError(f"{context.entry}: overwrite='never', and the outputs for {count} images are not stored; use only-missing")
         self._announce(attacks)
         outputs, rows = self._ask(context, store)
         verdict = verify(target, splits, accelerator)
@@ -285,10 +290,11 @@ class _Attacks:
         One that failed is tried again next time, and one that was skipped for want of a budget or of images.
         """
         key = self._store.key(attack.name, attack.params, self._subject.splits.seed, attack.code)
-        stored = agreed(self._store.get(key), self._subject.accelerator)
+        overwrite = self._subject.options.overwrite
+        stored = None if overwrite == "always" else agreed(self._store.get(key), self._subject.accelerator)
         if stored is not None:
             return stored
-        ran = self._ran(attack)
+        ran = not_stored(attack) if overwrite == "never" else self._ran(attack)
         rows = rows_of(ran, self._context)
         if ran.unexpected:
             self.unexpected.append(attack.name)

@@ -112,6 +112,22 @@ class Target:
     meter: Meter = field(default_factory=Meter, repr=False)
     draw: int = 0
 
+    def __repr__(self) -> str:
+        """Return id, classes and weights; the entry and the module have representations of their own."""
+        weights = f", weights {self.weights_sha256[:12]}" if self.weights_sha256 else ""
+        return (
+            f"Target({self.entry.id!r}, {self.entry.classes} classes, input {self.entry.input_size}, {type(self.module).__name__}{weights})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what a Target is as an HTML table, for notebooks."""
+        from securitynet.notebook import html_table
+
+        parameters = f"{sum(parameter.numel() for parameter in self.module.parameters()):,}"
+        rows = (("dataset", self.entry.dataset), ("classes", self.entry.classes), ("input", self.entry.input_size))
+        facts = (("module", type(self.module).__name__), ("parameters", parameters), ("weights sha256", self.weights_sha256 or None))
+        return html_table(self.entry.id, (*rows, *facts))
+
     @property
     def num_classes(self) -> int:
         """Classes of the output, after the entry's class map."""

@@ -18,20 +18,28 @@ def width() -> int | None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = (), room: int | None = None) -> str:
-    """Return lines of aligned columns, with the names in `right` on the right; in `room` columns, as many as fit, of the last as much.
+    """Return lines of aligned columns, with the names in `right` on the right; of `room` columns, as many as fit.
 
-    The first column is never cut. Columns that do not fit are left out from the right, and their names are stated below.
+    No cell is cut: columns that do not fit are left out from the right and named below; where the first cell of a line takes
+    more than half of the room, its others stand on the next line.
     """
     lines = [tuple(header), *map(tuple, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if room is not None:
+        widths[0] = min(widths[0], max([room // 2, *(len(line[0]) for line in lines if len(line[0]) <= room // 2)]))
     kept = len(header)
     while room is not None and kept > 1 and sum(widths[:kept]) + len(GAP) * (kept - 1) > room:
         kept -= 1
     form = GAP.join(f"{{:{'>' if name in right else '<'}{size}}}" for name, size in list(zip(header, widths, strict=True))[:kept])
-    text = "".join(form.format(*line[:kept]).rstrip() + "\n" for line in lines)
+    found = []
+    for line in lines:
+        if len(line[0]) > widths[0]:
+            found.append(line[0])
+            line = ("", *line[1:])
+        found.append(form.format(*line[:kept]).rstrip())
     if kept < len(header):
-        text += f"not shown for lack of room: {', '.join(header[kept:])} (--json has everything)\n"
-    return text
+        found.append(f"left out: {', '.join(header[kept:])} (--json has all)")
+    return "\n".join(line for line in found if line) + "\n"
 
 
 def described(items: Sequence[tuple[str, str]], room: int | None = None) -> str:

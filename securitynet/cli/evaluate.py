@@ -69,6 +69,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="a model that was not trained on these images, to compare a leak with (default: small networks are trained where needed)",
     )
+    parser.add_argument(
+        "--overwrite",
+        choices=("only-missing", "always", "never"),
+        default="only-missing",
+        help="attacks that have a stored result: read it (default); run all again; or run nothing and read only",
+    )
     parser.add_argument("--output", metavar="DIR", help="save rows.jsonl, the model's outputs, scores and the summary there")
     parser.add_argument(
         "--roc", metavar="FILE", help="draw the ROC curves on logarithmic axes into a .png, .svg or .pdf (needs securitynet[plots])"
@@ -99,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
     attacks = with_settings(resolve(args.attacks), args.set) if args.set else args.attacks
     options = {**library_options(args), "out_model": args.out_model, "dtype": args.dtype, "channels_last": args.channels_last}
+    options["overwrite"] = args.overwrite
     for figure in filter(None, (args.roc, args.curve)):
         from securitynet.report.figures.roc import drawable
 

@@ -105,7 +105,7 @@ def titles_of(measures: Sequence[str]) -> list[str]:
             key: json.dumps(value) if isinstance(value, list) else value for key, value in params.items() if len(values[attack, key]) > 1
         }
         told |= {"preset": params["preset"]} if "preset" in params else {}
-        titles.append(title_of(f"{attack}{json.dumps(told, separators=(',', ':')) if told else ''}:{metric}"))
+        titles.append(titled(f"{attack}{json.dumps(told, separators=(',', ':')) if told else ''}:{metric}"))
     return titles
 
 

@@ -71,11 +71,16 @@ def curve_figure(result: Result, path: str | os.PathLike[str]) -> Path:
     Raises UsageError where matplotlib is not installed, for another suffix, and where nothing was stolen.
     """
     path = drawable(path)
+    write_figure(curve_of(result), path)
+    return path
+
+
+def curve_of(result: Result) -> Figure:
+    """Return the figure that curve_figure() writes."""
     figure = curves_drawn(f"{result.entry.id} on {result.splits.dataset}", result.rows)
     if figure is None:
         raise UsageError(f"{result.entry.id}: no stealing attack of this result gave a curve to draw")
-    write_figure(figure, path)
-    return path
+    return figure
 
 
 def curves_drawn(title: str, rows: Sequence[Row]) -> Figure | None:
