@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from securitynet.attacks.backdoor._climbed import Climbed
 from securitynet.attacks.backdoor._kind import Kind
+from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence
 from securitynet.attacks.backdoor._nulls import FEWEST, key_of, tail
 
 STRANGE = 0.01  # chance, over all models and detectors together, that a clean one is set aside
@@ -25,7 +25,7 @@ class Scored:
     mask: float | None = None
 
     @classmethod
-    def of(cls, model: str, kind: Kind, found: Climbed) -> Scored:
+    def of(cls, model: str, kind: Kind, found: LadderEvidence) -> Scored:
         """Return the scores of a climb by the full route."""
         scores = {(stage.name, stage.params): stage.evidence.score for stage in found.stages}
         return cls(model, kind, scores, None if found.found is None else found.found.share)

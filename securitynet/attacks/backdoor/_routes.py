@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from securitynet.attacks.backdoor._inversion import Settings
-from securitynet.attacks.backdoor._inversion.planned import expected, most
-from securitynet.attacks.backdoor._price import images_per_class
+from securitynet.attacks.backdoor._cost import images_per_class
+from securitynet.attacks.backdoor._inversion import InversionSettings
+from securitynet.attacks.backdoor._inversion.batching import expected, most
 from securitynet.attacks.backdoor.feature_shift import FeatureShift
 from securitynet.attacks.backdoor.last_layer import LastLayer
 from securitynet.attacks.backdoor.maximum_margin import MaximumMargin
@@ -37,7 +37,7 @@ class Route:
 
     name: str
     screens: tuple[tuple[Attack, Attack], ...]
-    search: Settings
+    search: InversionSettings
     exchange: UniversalPermutation | None
     measured: bool
     all_classes: bool = True
@@ -64,7 +64,7 @@ class Route:
 def routes(size: tuple[int, ...]) -> tuple[Route, Route, Route]:
     """Return the full route, the economical and the screening one, for inputs of `size` [c, ...]."""
     coarse = max(1, min(size[1:], default=1) // CELLS)
-    cheap = Settings(updates=2, batch_size=4, learning_rate=0.2, coarse=coarse)
+    cheap = InversionSettings(updates=2, batch_size=4, learning_rate=0.2, coarse=coarse)
     full = tuple((one, one) for one in (MaximumMargin(), Neo(), Strip(), LastLayer()))
     fewer = (
         (MaximumMargin(), MaximumMargin(starts=2, steps=15)),
@@ -73,7 +73,7 @@ def routes(size: tuple[int, ...]) -> tuple[Route, Route, Route]:
         (LastLayer(), LastLayer()),
     )
     return (
-        Route("full", full, Settings(), UniversalPermutation(), True),
+        Route("full", full, InversionSettings(), UniversalPermutation(), True),
         Route("economical", fewer, cheap, UniversalPermutation(starts=1, controls=1, steps=30), False),
         Route("screening", ((LastLayer(), LastLayer()), (FeatureShift(), FeatureShift())), cheap, None, False, all_classes=False),
     )

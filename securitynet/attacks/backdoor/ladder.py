@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor._climbed import Climbed, Stage
+from securitynet.attacks.backdoor._cost import passes_of, seconds_per_image, usual_budget
 from securitynet.attacks.backdoor._covariates import COVARIATE_IMAGES, kind_of
-from securitynet.attacks.backdoor._gate import sound
-from securitynet.attacks.backdoor._inversion import Settings
+from securitynet.attacks.backdoor._inversion import InversionSettings
 from securitynet.attacks.backdoor._inversion.search import untouched
 from securitynet.attacks.backdoor._kind import Kind
+from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence, Stage
 from securitynet.attacks.backdoor._nulls import Nulls, read, shares, shipped
 from securitynet.attacks.backdoor._outliers import Statistics
-from securitynet.attacks.backdoor._price import passes_of, seconds_per_image, usual_budget
+from securitynet.attacks.backdoor._preconditions import sound
 from securitynet.attacks.backdoor._routes import Route, routes
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
 from securitynet.attacks.backdoor.universal_permutation import UniversalPermutation
@@ -74,7 +74,7 @@ class Ladder:
     exhaustive: bool = False
     nulls: str | None = None
 
-    def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> Climbed:
+    def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> LadderEvidence:
         """Return the stages that were climbed. Raises Skipped, with the cause, where nothing can be said about the model."""
         with untouched(target.module.to(accelerator.device)):
             sound(target, splits, accelerator)
@@ -92,7 +92,7 @@ class Ladder:
         """Return the first route that costs no more than `budget`, else the last."""
         found = routes(size)
         if self.exhaustive:
-            return replace(found[0], search=Settings(exhaustive=True))
+            return replace(found[0], search=InversionSettings(exhaustive=True))
         searched = self.searched(classes)
         return next((one for one in found if passes_of(one.images(classes, searched)) <= budget), found[-1])
 
@@ -126,7 +126,7 @@ class _Climb:
         kind = kind_of(target, splits, accelerator)
         return cls(ladder, target, splits, accelerator, budget, route, kind, ladder.clean_models())
 
-    def climbed(self) -> Climbed:
+    def climbed(self) -> LadderEvidence:
         """Climb the stages that apply and that the budget allows."""
         *before, search = self.route.forms
         for plain, form in before:
@@ -140,7 +140,7 @@ class _Climb:
         planned = {name_of(plain): self._known(plain, form) for plain, form in self.route.forms if name_of(plain) in WEIGHTS}
         weights = shares({name: WEIGHTS[name] for name in planned}, self.kind, planned, self.nulls)
         stages = tuple(replace(stage, weight=weights.get(stage.name, 0.0)) for stage in self.stages)
-        return Climbed(stages, tuple(self.left_out), self.cut_short or not self.route.all_classes)
+        return LadderEvidence(stages, tuple(self.left_out), self.cut_short or not self.route.all_classes)
 
     @cached_property
     def own_nulls(self) -> bool:
