@@ -209,7 +209,13 @@ def test_a_cheap_route_that_was_calibrated_is(tmp_path: Path) -> None:
     assert not without.judgement.calibrated and all("economical route" in one.found.words for one in without.stages if one.counted)
     known = Target(replace(target.entry, dataset="digits"), target.module, target.weights_sha256)
     facts = kind_of(known, splits, CPU)
-    models = [Scored(str(one), facts, {(stage.name, stage.params): one / 10 for stage in without.stages}, 0.1) for one in range(30)]
+    own = facts.covariates
+    assert own is not None
+    near = [replace(own, scale=own.scale * (1 + one / 50), boundary=own.boundary * (1 + one / 50)) for one in range(-15, 15)]
+    models = [
+        Scored(str(one), replace(facts, covariates=like), {(stage.name, stage.params): one / 10 for stage in without.stages}, 0.1)
+        for one, like in enumerate(near)
+    ]
     file = tmp_path / "own.jsonl"
     file.write_text(nulled(models).lines, encoding="utf-8")
     found = Ladder(budget=20_000, nulls=str(file))(known, splits, CPU)
