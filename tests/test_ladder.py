@@ -141,7 +141,8 @@ def test_without_any_budget_no_search_is_begun() -> None:
     target, splits = bare(6)
     found = Ladder(budget=1)(target, splits, CPU)
     assert [stage.name for stage in found.stages] == ["backdoor/last_layer"]
-    assert "the budget was used up before any class was searched" in found.left_out[0] and word(found, target) == "cannot tell"
+    assert any("the budget was used up before any class was searched" in one for one in found.left_out)
+    assert word(found, target) == "cannot tell"
 
 
 def test_a_search_for_as_many_classes_as_the_budget_allows() -> None:

@@ -17,6 +17,7 @@ from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence
 from securitynet.attacks.backdoor._nulls import Calibrated
 from securitynet.attacks.backdoor._outliers import Statistics
 from securitynet.attacks.backdoor.beatrix import Beatrix, needed
+from securitynet.attacks.protocols import params_of
 from securitynet.controls.blind import SAMPLES, by_view
 from securitynet.controls.views import small_images
 from securitynet.target import Target
@@ -49,7 +50,7 @@ class PublisherLadder:
         members, clean = needed(splits)
         found = self.alone(target, splits, accelerator)
         known = kind_of(target, splits, accelerator), self.alone.clean_models()
-        stage = ladder.stage_of(Beatrix(), Beatrix(), known, target, splits, accelerator)
+        stage = ladder.stage_of(params_of(Beatrix()), Beatrix(), known, target, splits, accelerator)
         why = differing(stage.evidence.statistics, members, clean, splits)
         if why:
             stage = replace(
