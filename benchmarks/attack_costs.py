@@ -14,7 +14,7 @@ from pathlib import Path
 import securitynet
 from securitynet.attacks import described
 
-MODEL = "builtin/digits-overfit"
+MODEL = "builtin/digits-regular"
 
 
 def main() -> None:
