@@ -62,7 +62,7 @@ def _command(name: str) -> ModuleType:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors become one line on stderr, with a traceback only under -v."""
     if sys.platform == "win32":
-        sys.stderr.write("securitynet: Windows is not supported (file locks, Unix sockets); use WSL, Linux or macOS\n")
+        sys.stderr.write("securitynet: Windows is not supported (file locks, Unix sockets); use WSL or Linux\n")
         return USAGE
     commands = parser()
     args = commands.parse_args(argv)
