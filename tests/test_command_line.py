@@ -110,13 +110,15 @@ def test_wrong_calls_are_one_line_and_exit_with_2(capsys: pytest.CaptureFixture[
     assert code == 2 and not out and hint in err and len(err.splitlines()) == 1 and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_names_are_checked_before_torch_is_imported() -> None:
     script = "import sys; from securitynet.cli import main; code = main(sys.argv[1:]); sys.exit(10 * ('torch' in sys.modules) + code)"
     for call in (["evaluate", MODEL, "--attacks", "membership/los"], ["evaluate", "builtin/digits-regula"], ["attacks"], ["list", "-q"]):
         done = subprocess.run([sys.executable, "-c", script, *call], capture_output=True, text=True, env={**os.environ})
-        assert done.returncode in (0, 2), (call, done.stderr)
+        assert done.returncode in (0, 2), (call, done.stderr)  # with torch it would be 10 or 12
 
 
+@pytest.mark.slow
 def test_the_model_may_stand_after_options_with_several_values(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     cache = ("--cache-dir", str(tmp_path), "--json")
     code, out, _ = run(capsys, "evaluate", *cache, "--attacks", "membership/loss", "membership/entropy", MODEL)

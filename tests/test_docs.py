@@ -1,4 +1,4 @@
-"""The documentation site: pages in the navigation, links and anchors, commands and options that exist, and the site itself where it can be built."""
+"""The documentation: navigation, links and anchors, commands and options that exist, and the site where it can be built."""
 
 from __future__ import annotations
 

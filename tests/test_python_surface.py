@@ -48,7 +48,7 @@ class Shares:
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> securitynet.Result:
-    return securitynet.evaluate(MODEL, attacks=[*ATTACKS, Shares()], cache_dir=tmp_path_factory.mktemp("cache"))
+    return securitynet.evaluate(MODEL, attacks=[*ATTACKS, Shares()], samples=60, cache_dir=tmp_path_factory.mktemp("cache"))
 
 
 def test_representations_are_short_and_escaped(result: securitynet.Result) -> None:
@@ -83,7 +83,7 @@ def test_defences_of_other_packages_and_one_name_alone(monkeypatch: pytest.Monke
     monkeypatch.setattr(defences, "entry_points", lambda group: [point] if group == defences.GROUP else [])
     assert "house/label" in {one.name for one in defences.described_defences()}
     assert defences.named("house/label") is defences.label_only
-    found = securitynet.evaluate(MODEL, attacks="membership/loss", defences="top-k:3", cache_dir=tmp_path)
+    found = securitynet.evaluate(MODEL, attacks="membership/loss", defences="top-k:3", samples=60, cache_dir=tmp_path)
     assert found.entry.id == f"{MODEL}+top-k:3"
 
 
