@@ -37,7 +37,9 @@ class Row:
     Raises UsageError for a number that is not finite: such a number is missing, with a reason.
     """
 
-    row_id: str = column("string", f"sha256 of the key: {', '.join(KEY)}; {', '.join(FURTHER)} where one is given; {', '.join(THREAT)} likewise", init=False)
+    row_id: str = column(
+        "string", f"sha256 of the key: {', '.join(KEY)}; {' and '.join(map(', '.join, (FURTHER, THREAT)))} where given", init=False
+    )
     entry: str = column("string", "id of the model's entry", "")
     weights_sha256: str | None = column("string", "sha256 of the weights that were measured")
     dataset: str | None = column("string", "key of the image dataset")
@@ -71,7 +73,7 @@ class Row:
     calibrated: bool | None = column("bool", "the p-value rests on clean models of the model's own kind")
     complete: bool | None = column("bool", "all that was planned was done")
     level: float | None = column("float64", "p-value at or below which the model is flagged; null: no threshold is known")
-    threat_model: str | None = column("string", "which changes of an image are allowed: adversarial, of bounded norm, or common corruptions")
+    threat_model: str | None = column("string", "which changes are allowed: adversarial ones of bounded norm, or common corruptions")
     norm: str | None = column("string", "norm that bounds an adversarial change: Linf, L2 or L1")
     epsilon: float | None = column("float64", "that bound, for pixels in [0,1] as the network is fed them")
     pixels_id: str | None = column("string", "sha256 of what decided the pixels that the model was fed")

@@ -47,7 +47,7 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class Cascade:
-    """Stages against a victim, on images of a target's test split."""
+    """Stages against a victim, on images of a target's test split. `code` identifies the code: what older code found does not count."""
 
     target: Target
     victim: Victim
@@ -55,6 +55,7 @@ class Cascade:
     threat: Threat
     batch: int
     seed: int
+    code: str
 
     def run(self, stages: Sequence[Stage], accelerator: Accelerator, remark: str | None = None) -> EvasionEvidence:
         """Return what became of each image."""
@@ -88,7 +89,7 @@ class Cascade:
         shown: list[dict[str, np.ndarray]] = []
         spent = np.zeros((2, len(stages)), np.int64)
         shown_with = [rows.tolist(), self.chosen.part.labels[rows].tolist(), asdict(self.threat), self.batch, self.seed]
-        key = digest("evasion", self.target.fingerprint, self.chosen.part.digest, *shown_with)
+        key = digest("evasion", self.code, self.target.fingerprint, self.chosen.part.digest, *shown_with)
         for number, stage in enumerate(stages):
             left = np.flatnonzero(by == ROBUST)
             key = digest(key, stage.name, stage.settings)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from securitynet.attacks.evasion._ball import projected, start, steepest
+from securitynet.attacks.evasion._victim import Victim
 from securitynet.threat import Threat
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -28,7 +29,7 @@ def lead(logits: Tensor, labels: Tensor) -> Tensor:
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": lead}
 
 
-def ascend(module: nn.Module, images: Tensor, labels: Tensor, threat: Threat, steps: int, step: float, loss: Loss, random: bool) -> Tensor:
+def ascend(victim: Victim, images: Tensor, labels: Tensor, threat: Threat, steps: int, step: float, loss: Loss, random: bool) -> Tensor:
     """Return images [n, ...] after at most `steps` steps of length `step` in the norm, each projected to the ball; Linf and L2.
 
     An image is left where the model first named another class; the others are where the last step led.
@@ -39,8 +40,8 @@ def ascend(module: nn.Module, images: Tensor, labels: Tensor, threat: Threat, st
     for number in range(steps + 1):
         with torch.enable_grad():
             followed = moved.detach().requires_grad_(number < steps)
-            logits = module(followed)
-            wrong = logits.detach().argmax(1) != labels[alive]
+            logits = victim.followed(followed)
+            wrong = victim.fooled(moved.detach(), labels[alive]) if victim.defended else logits.detach().argmax(1) != labels[alive]
             result[alive] = moved.detach()
             if number == steps or wrong.all():
                 break

@@ -29,12 +29,12 @@ class Chosen:
     right: NDArray[np.bool_]
 
 
-def choose(target: Target, splits: Splits, images: int, accelerator: Accelerator, axes: int = 3) -> Chosen:
-    """Return at most `images` test images, drawn by the seed of the splits. Raises Skipped where there are none, or where they are volumes."""
+def choose(target: Target, splits: Splits, images: int, accelerator: Accelerator) -> Chosen:
+    """Return at most `images` test images, drawn by the seed of the splits. Raises Skipped where there are none, or for volumes."""
     test = splits.test if splits.test is not None else splits.non_members
     if test is None or not len(test):
         raise Skipped(splits.missing or "no test images")
-    if len(test.transform.input_size) != axes:
+    if len(test.transform.input_size) != 3:
         raise Skipped("the attack is defined for images [c, h, w]")
     positions = np.sort(np.random.default_rng(splits.seed).permutation(len(test))[:images])
     part = replace(test, indices=test.indices[positions], labels=test.labels[positions])

@@ -27,8 +27,8 @@ def apgd(victim: Victim, threat: Threat, loss: str, iterations: int, seed: int, 
     from pyautoattack.autopgd_base import APGDAttack
 
     attack = APGDAttack(
-        victim.followed, n_iter=iterations, norm=threat.norm, n_restarts=restarts, eps=threat.epsilon, seed=seed, loss=loss, eot_iter=passes,
-        rho=0.75, device=victim.device, use_largereps=threat.norm == "L1", logger=SILENT,
+        victim.followed, n_iter=iterations, norm=threat.norm, n_restarts=restarts, eps=threat.epsilon, seed=seed, loss=loss,
+        eot_iter=passes, rho=0.75, device=victim.device, use_largereps=threat.norm == "L1", logger=SILENT,
     )  # fmt: skip
     settings = ("apgd", loss, iterations, restarts, passes)
     return Stage(f"apgd-{loss}", _of(attack), settings, restarts * passes * (iterations + 1))
@@ -50,8 +50,8 @@ def fab_targeted(victim: Victim, threat: Threat, targets: int, iterations: int, 
     from pyautoattack.fab_pt import FABAttack_PT
 
     attack = FABAttack_PT(
-        victim.followed, norm=threat.norm, n_restarts=1, n_iter=iterations, eps=threat.epsilon, alpha_max=0.1, eta=1.05, beta=0.9, seed=seed,
-        targeted=True, device=victim.device, n_target_classes=targets,
+        victim.followed, norm=threat.norm, n_restarts=1, n_iter=iterations, eps=threat.epsilon, alpha_max=0.1, eta=1.05, beta=0.9,
+        seed=seed, targeted=True, device=victim.device, n_target_classes=targets,
     )  # fmt: skip
     return Stage("fab-t", _of(attack), ("fab-t", targets, iterations), targets * 2 * iterations)
 

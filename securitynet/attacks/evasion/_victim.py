@@ -65,6 +65,11 @@ class Victim:
                 remark += "; its noise is fixed by image and seed, so there is nothing to average over"
         return cls(Counted(module, tally), Counted(below, tally), device, remark, tally)
 
+    @property
+    def defended(self) -> bool:
+        """Whether what decides is not the network whose gradients are followed."""
+        return self.judged.module is not self.followed.module
+
     @torch.no_grad()
     def fooled(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return bool [n]: the model does not name the label."""

@@ -21,6 +21,7 @@ from securitynet.attacks.evasion._images import Chosen, choose
 from securitynet.attacks.evasion._library import apgd, stages
 from securitynet.attacks.evasion._victim import Victim
 from securitynet.attacks.evasion.masking import Masking, differs
+from securitynet.attacks.resolve import code_of
 from securitynet.errors import UsageError, unknown
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.vocabulary import MASKING_SIGNS
@@ -55,7 +56,10 @@ class AutoAttack:
     queries: int = 5000
     batch: int = 128
 
-    beside = (Masking(),)
+    @property
+    def beside(self) -> tuple[Masking]:
+        """What looks for signs that the number cannot be trusted."""
+        return (Masking(norm=self.norm, epsilon=self.epsilon),)
 
     def __post_init__(self) -> None:
         if self.version not in VERSIONS:
@@ -73,7 +77,7 @@ class AutoAttack:
             version, remark = "rand", "the model is random: version rand, 20 gradients averaged per step"
         standard = stages(victim, threat, target.num_classes, version, (self.iterations, self.queries), splits.seed)
         screens = screen(victim, threat, splits.seed) if self.screen and version == "standard" else ()
-        run = Cascade(target, victim, chosen, threat, self.batch, splits.seed)
+        run = Cascade(target, victim, chosen, threat, self.batch, splits.seed, code_of(self))
         return with_square(run.run([*screens, *standard], accelerator, remark))
 
 
@@ -82,7 +86,7 @@ def screen(victim: Victim, threat: Threat, seed: int) -> Sequence[Stage]:
     short = apgd(victim, threat, "ce", SHORT, seed)
     if threat.norm == "L1":
         return [replace(short, name="short apgd-ce")]
-    once = partial(ascend, victim.followed, threat=threat, steps=1, step=threat.epsilon, loss=cross_entropy, random=False)
+    once = partial(ascend, victim, threat=threat, steps=1, step=threat.epsilon, loss=cross_entropy, random=False)
     return [Stage("fgsm", once, ("fgsm",), 2), replace(short, name="short apgd-ce")]
 
 

@@ -67,7 +67,7 @@ class MaskingEvidence:
 
 @dataclass(frozen=True)
 class Masking:
-    """Looks at `images` images that the model classifies rightly; Square has `queries` queries for each. The threat model is that of Pgd."""
+    """Looks at `images` images that are classified rightly; Square has `queries` queries for each. The threat model is that of Pgd."""
 
     images: int = 64
     norm: str | None = None
@@ -121,7 +121,8 @@ class _Look:
         if "whole" in fooled and (left := n - counts["whole"]) > SHARE * n:
             found["whole"] = f"gradients lead out of the class for {n - left:.0f} of {n} images only, even where any change is allowed"
         for name, weaker, said in (
-            ("larger", "pgd", "a larger epsilon fools fewer images"), ("pgd", "once", "many small steps fool fewer images than one large step"),
+            ("larger", "pgd", "a larger epsilon fools fewer images"),
+            ("pgd", "once", "many small steps fool fewer images than one large step"),
         ):  # fmt: skip
             if name in fooled and weaker in fooled and fewer(fooled[name], fooled[weaker]):
                 found[f"{name} < {weaker}"] = f"{said} ({counts[name]:.0f} against {counts[weaker]:.0f} of {n})"
@@ -136,9 +137,7 @@ class _Look:
             whole = replace(self.threat, epsilon=1.0 if self.threat.norm == "Linf" else self.images[0].numel() ** 0.5)
             larger = replace(self.threat, epsilon=min(2 * self.threat.epsilon, whole.epsilon))
             runs = {name: self._climb(one) for name, one in (("pgd", self.threat), ("larger", larger), ("whole", whole))}
-            runs["once"] = partial(
-                ascend, self.victim.followed, threat=self.threat, steps=1, step=self.threat.epsilon, loss=lead, random=False
-            )
+            runs["once"] = partial(ascend, self.victim, threat=self.threat, steps=1, step=self.threat.epsilon, loss=lead, random=False)
         fooled = {name: self._fooled(run, np.ones(len(self.images), bool)) for name, run in runs.items()}
         yield from fooled.items()
         if "pgd" in fooled:
@@ -156,7 +155,7 @@ class _Look:
 
     def _climb(self, threat: Threat) -> Run:
         step = 2.5 * threat.epsilon / STEPS
-        return partial(ascend, self.victim.followed, threat=threat, steps=STEPS, step=step, loss=lead, random=True)
+        return partial(ascend, self.victim, threat=threat, steps=STEPS, step=step, loss=lead, random=True)
 
     def _flat(self) -> int:
         """How many images have no gradient, or one that is no number."""

@@ -12,6 +12,7 @@ from securitynet.attacks.evasion._descent import LOSSES, ascend
 from securitynet.attacks.evasion._images import choose
 from securitynet.attacks.evasion._victim import Victim
 from securitynet.attacks.evasion.masking import Masking
+from securitynet.attacks.resolve import code_of
 from securitynet.errors import Skipped, UsageError, unknown
 from securitynet.target import Target
 from securitynet.threat import threat_of
@@ -41,7 +42,10 @@ class Pgd:
     loss: str = "cross_entropy"
     batch: int = 128
 
-    beside = (Masking(),)
+    @property
+    def beside(self) -> tuple[Masking]:
+        """What looks for signs that the number cannot be trusted."""
+        return (Masking(norm=self.norm, epsilon=self.epsilon),)
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
@@ -56,9 +60,9 @@ class Pgd:
             raise Skipped("projected gradient descent is for Linf and L2; evasion/autoattack has L1")
         chosen = choose(target, splits, self.images, accelerator)
         victim = Victim.of(target, accelerator.device)
-        climb = partial(ascend, victim.followed, threat=threat, steps=self.steps, step=self.step * threat.epsilon / self.steps)
+        climb = partial(ascend, victim, threat=threat, steps=self.steps, step=self.step * threat.epsilon / self.steps)
         run = partial(climb, loss=LOSSES[self.loss], random=True)
         stages = [
             Stage(f"start {number + 1}", run, (self.steps, self.step, self.loss, number), self.steps + 1) for number in range(self.restarts)
         ]
-        return Cascade(target, victim, chosen, threat, self.batch, splits.seed).run(stages, accelerator)
+        return Cascade(target, victim, chosen, threat, self.batch, splits.seed, code_of(self)).run(stages, accelerator)
