@@ -14,24 +14,16 @@ from securitynet.results.robustness import CONFIRMED, EXCEEDED, REFUTED, UNCHECK
 from securitynet.results.row import Row
 from securitynet.threat import stated
 
+FACTS = {"entry": "robustbench/x", "dataset": "CIFAR-10", "family": "evasion", "attack": "evasion/autoattack", "metric": ROBUST_ACCURACY}
 LINF, L2 = ("Linf", 8 / 255), ("L2", 0.5)
 
 
 def row(value: float, n: int = 500, threat: tuple[str, float] = LINF, **more: object) -> Row:
-    facts = {
-        "entry": "robustbench/x",
-        "dataset": "CIFAR-10",
-        "family": "evasion",
-        "attack": "evasion/autoattack",
-        "metric": ROBUST_ACCURACY,
-    }
-    return Row(**{**facts, "value": value, "n": n, "norm": threat[0], "epsilon": threat[1], "threat_model": "adversarial", **more})
+    return Row(**{**FACTS, "value": value, "n": n, "norm": threat[0], "epsilon": threat[1], "threat_model": "adversarial", **more})
 
 
 def claim(value: float, threat: tuple[str, float] = LINF) -> dict[str, object]:
-    return Row(
-        entry="robustbench/x", metric=ROBUST_ACCURACY, value=value, norm=threat[0], epsilon=threat[1], origin="robustbench"
-    ).to_record()
+    return Row(**FACTS, value=value, norm=threat[0], epsilon=threat[1], origin="robustbench").to_record()
 
 
 def test_the_published_rows_are_adversarial_or_corruption_claims() -> None:
