@@ -102,7 +102,7 @@ def _is_of(row: Row, claim: Mapping[str, Any]) -> bool:
     if row.metric != claim["metric"] or row.family != "evasion":
         return False
     if row.metric == CORRUPTION_ACCURACY:
-        return True
+        return bool(row.complete)  # all of the published files
     same = row.norm is not None and row.epsilon is not None and Threat(row.norm, row.epsilon).is_that_of(claim["norm"], claim["epsilon"])
     return same and row.attack in STRONGEST
 
