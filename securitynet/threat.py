@@ -52,6 +52,13 @@ def in_levels(norm: str, epsilon: float) -> str:
     return f"{epsilon:.4g}"
 
 
+def named(norm: str | None, epsilon: float | None) -> str:
+    """Return a norm and its bound as people write them, empty without a norm: `Linf 8/255`."""
+    if norm is None:
+        return ""
+    return norm if epsilon is None else f"{norm} {in_levels(norm, epsilon)}"
+
+
 def parse_epsilon(given: float | str) -> float:
     """Return an epsilon given as a number or as a fraction (`8/255`). Raises UsageError."""
     try:

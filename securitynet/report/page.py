@@ -12,6 +12,7 @@ from typing import Any
 from securitynet.cache import replacing
 from securitynet.metrics.vocabulary import ACCURACY, AUC, TEST_ACCURACY
 from securitynet.report.drawings import Roc, Strip, roc_drawing, strip_drawing
+from securitynet.report.evaded import Evaded, evaded, evasion_charts
 from securitynet.report.findings import METHODS, Findings, findings
 from securitynet.report.html import explorer, write_html
 from securitynet.report.hypotheses import DEFINITION, FEWEST
@@ -56,6 +57,7 @@ class Card:
     roc: Roc | None
     charts: tuple[Chart, ...]
     detections: tuple[Detection, ...]
+    evaded: tuple[Evaded, ...]
     strips: tuple[Strip, ...]
     provenance: tuple[tuple[str, str], ...]
 
@@ -114,8 +116,9 @@ def _card(saved: Saved, anchor: str, published: Measured, together: Measured) ->
         tuple(tables(labelled)),
         tuple((label, str(reason)) for label, reason in reasons),
         roc_drawing(drawn),
-        tuple(stealing_charts(saved.rows, accuracy.value if accuracy is not None else None)),
+        (*stealing_charts(saved.rows, accuracy.value if accuracy is not None else None), *evasion_charts(saved)),
         tuple(detections(saved)),
+        tuple(evaded(saved)),
         tuple(_strips(saved, published, together)),
         tuple(_provenance(saved)),
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from securitynet.metrics.vocabulary import AUC, FLAGGED, OUTCOME, TEST_ACCURACY, VOCABULARY, Metric, tpr_at_fpr
 from securitynet.report.rows import Rows, frame_of
 from securitynet.results.labels import labels_of
-from securitynet.threat import in_levels
+from securitynet.threat import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,10 +105,9 @@ def _groups(frame: pd.DataFrame) -> dict[tuple[Key, str], pd.DataFrame]:
 
 
 def _threat(norm: object, epsilon: object) -> str:
-    """The norm and its bound as people write them, empty for rows without."""
-    if not isinstance(norm, str):
-        return ""
-    return f"{norm} {in_levels(norm, epsilon)}" if isinstance(epsilon, float) and epsilon == epsilon else norm
+    """The threat model of a line of a frame, in which missing is NaN."""
+    bound = epsilon if isinstance(epsilon, float) and epsilon == epsilon else None
+    return named(norm if isinstance(norm, str) else None, bound)
 
 
 def _place(family: str) -> int:
