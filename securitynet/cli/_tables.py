@@ -119,9 +119,8 @@ def robustness_lines(summary: dict[str, Any] | None) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for place in (summary or {}).get("places", []):
         whom = f"{place['percentile']:.0f} % of the {place['models']} public models on {place['dataset']} with a number for it"
-        lines.append(
-            Text(f"{place['attack']}: robust accuracy {place['robust_accuracy']:.1%} ({place['threat_model']}) is above that of {whom}")
-        )
+        said = f"{place['attack']}: robust accuracy {place['robust_accuracy']:.1%} ({place['threat_model']})"
+        lines.append(Text(f"{said} is above that of {whom}"))
     return lines
 
 

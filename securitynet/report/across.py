@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from securitynet.metrics.vocabulary import VOCABULARY
 from securitynet.report.hypotheses import FEWEST, UNTESTED, Tested, judged, outcomes, probability
-from securitynet.report.measured import TEST, Measured, in_words, parts_of
+from securitynet.report.identities import definition
+from securitynet.report.measured import GAP, TEST, Measured, in_words, parts_of
 from securitynet.report.statistics import random_intercept
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ FAMILIES = ("evasion", "membership", "stealing", "backdoor")  # a relation is st
 
 def across_families(table: Measured) -> list[Tested]:
     """Return one test per dataset and pair of outcomes of different families, and of robust against standard training."""
-    families = {name: family for name in outcomes(table) if (family := _family(name)) in FAMILIES}
+    families = {name: family for name in outcomes(table) if (family := _family(name)) in FAMILIES and definition(GAP, name) is None}
     frame = table.without().frame
     found = []
     for dataset, lines in frame.groupby("dataset", sort=True):

@@ -18,6 +18,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from securitynet.attacks.evasion import within
+from securitynet.attacks.evasion._ball import start
 from securitynet.attacks.evasion._cascade import seeded
 from securitynet.attacks.evasion._descent import ascend, lead
 from securitynet.attacks.evasion._images import choose
@@ -40,6 +41,7 @@ PASSES, APART = 5, 1e-4  # passes, and the distance of normalised logits that ma
 SHARE = 0.05  # of the images: fewer with no gradient, or that nothing fools, are no sign
 LEVEL = 0.01  # of the exact McNemar tests
 STEPS = 40
+PROBES, AROUND = 8, 4.0  # random points at which a gradient is looked for, within so many epsilons: provably robust models are flat nearby
 Run = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -158,15 +160,25 @@ class _Look:
         return partial(ascend, self.victim, threat=threat, steps=STEPS, step=step, loss=lead, random=True)
 
     def _flat(self) -> int:
-        """How many images have no gradient, or one that is no number."""
+        """How many images have no gradient, or one that is no number, neither at the image nor at PROBES random points around it."""
+        around = replace(self.threat, epsilon=AROUND * self.threat.epsilon)
+        norm = "L2" if around.norm == "L1" else around.norm
+        flat = self._flat_at(self.images)
+        for number in range(PROBES):
+            points = seeded(self.seed + number, self.victim.device, lambda: start(self.images, norm, around.epsilon))
+            flat &= self._flat_at(points)
+        return int(flat.sum())
+
+    def _flat_at(self, points: Tensor) -> Tensor:
+        """Return bool [n]: the gradient at a point [n, ...] is zero or no number."""
         with torch.enable_grad():
-            pixels = self.images.clone().requires_grad_()
+            pixels = points.clone().requires_grad_()
             loss = lead(self.victim.followed(pixels), self.labels).sum()
             if not loss.requires_grad:
-                return len(pixels)
+                return torch.ones_like(self.labels, dtype=torch.bool)
             (gradient,) = torch.autograd.grad(loss, pixels)
         flat = gradient.flatten(1)
-        return int((~torch.isfinite(flat).all(1) | (flat == 0).all(1)).sum())
+        return ~torch.isfinite(flat).all(1) | (flat == 0).all(1)
 
 
 def fewer(stronger: np.ndarray, weaker: np.ndarray) -> bool:

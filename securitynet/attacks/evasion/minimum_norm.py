@@ -133,7 +133,8 @@ def smallest(victim: Victim, images: Tensor, labels: Tensor, norm: str, steps: i
         nearer = out & (away < nearest)
         nearest, best, ever = torch.where(nearer, away, nearest), torch.where(wide(nearer, images), moved, best), ever | out
         linear = away + ahead.abs() / dual(gradient, norm).clamp_min(1e-12)  # the distance of a linear model's boundary
-        radius = torch.where(out, torch.minimum(radius * (1 - growth), nearest), torch.where(ever, radius, linear) * (1 + growth))
+        grown = torch.where(ever, radius, torch.maximum(linear, torch.where(radius.isinf(), 0.0, radius))) * (1 + growth)
+        radius = torch.where(out, torch.minimum(radius * (1 - growth), nearest), grown)
         change = change + length * gradient / wide(gradient.flatten(1).norm(dim=1).clamp_min(1e-12), gradient)
         change = (images + shrunk(change, norm, radius)).clamp(0, 1) - images
     return halved(victim, images, best, labels, ever)
