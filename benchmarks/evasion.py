@@ -31,6 +31,7 @@ sys.path.append(str(ROOT / "tests"))
 from evading import ENTRY, Linear, Noisy, Quantised, Resized, Steep, grey, splits, target, trained  # noqa: E402
 
 from securitynet.attacks.evasion import ROBUST, EvasionEvidence  # noqa: E402
+from securitynet.attacks.evasion._victim import Counted, Tally  # noqa: E402
 from securitynet.attacks.evasion.autoattack import AutoAttack  # noqa: E402
 from securitynet.attacks.evasion.masking import Masking  # noqa: E402
 from securitynet.attacks.evasion.minimum_norm import MinimumNorm  # noqa: E402
@@ -54,7 +55,7 @@ def timed(call: Callable[[], object]) -> tuple[object, float]:
 
 def peers(count: int, place: str | None) -> None:
     """Three networks on digits of 8 x 8 pixels: trained by PGD, plain, and plain behind a steep softmax."""
-    parts = splits(1000)
+    parts = splits(1200)
     assert parts.test is not None
     nets = {"plain": trained(), "PGD": trained(True), "masked": Steep(trained(), 100.0)}
     for name, network in nets.items():
@@ -62,19 +63,24 @@ def peers(count: int, place: str | None) -> None:
         whole = target(network, entry)
         runs: dict[str, np.ndarray] = {}
         for label, screen in (("ours", True), ("ours without screen", False)):
-            attack = AutoAttack(images=count, epsilon=EPSILON, screen=screen)
+            attack = AutoAttack(images=count, epsilon=EPSILON, screen=screen, batch=count)
             evidence, seconds = timed(partial(attack, target(network, entry), parts, Accelerator()))
             assert isinstance(evidence, EvasionEvidence)
             runs[label] = evidence.by != ROBUST
-            say(f"{name:7} {label:20} robust {(~runs[label]).mean():.3f}  {seconds:6.1f} CPU s")
+            passes = evidence.forward + evidence.backward
+            say(f"{name:7} {label:20} robust {(~runs[label]).mean():.3f}  {seconds:6.1f} CPU s, {passes:,} passes")
         images, labels = parts.test.pixels(evidence.positions), torch.from_numpy(evidence.labels)
-        for label, run in theirs(whole.module, images, labels, place):
+        tally = Tally()
+        for label, run in theirs(Counted(whole.module, tally), images, labels, place):
+            tally.forward = tally.backward = 0
             attacked, seconds = timed(run)
+            passes = tally.forward + tally.backward
             assert isinstance(attacked, Tensor)
             with torch.no_grad():
                 runs[label] = (whole.module(attacked).argmax(1) != labels).numpy()
             only = [int((runs[label] & ~runs["ours"]).sum()), int((runs["ours"] & ~runs[label]).sum())]
-            say(f"{name:7} {label:20} robust {(~runs[label]).mean():.3f}  {seconds:6.1f} CPU s; only theirs {only[0]}, only ours {only[1]}")
+            told = f"{seconds:6.1f} CPU s, {passes:,} passes; only theirs {only[0]}, only ours {only[1]}"
+            say(f"{name:7} {label:20} robust {(~runs[label]).mean():.3f}  {told}")
 
 
 def theirs(module: nn.Module, images: Tensor, labels: Tensor, place: str | None) -> Iterator[tuple[str, Callable[[], Tensor]]]:
@@ -91,7 +97,7 @@ def theirs(module: nn.Module, images: Tensor, labels: Tensor, place: str | None)
         say(f"torchattacks is not here ({error})")
         return
     other = torchattacks.AutoAttack(module, norm="Linf", eps=EPSILON, version="standard", n_classes=10, seed=0)
-    yield "torchattacks", lambda: torch.cat([other(one, two) for one, two in zip(images.split(128), labels.split(128), strict=True)])
+    yield "torchattacks", lambda: other(images, labels)
 
 
 def forms() -> None:

@@ -306,7 +306,7 @@ DETECTION = (
 EVASION = (
     Metric(
         ROBUST_ACCURACY, "robust accuracy", "evasion", OUTCOME, "higher",
-        "Share of images classified rightly, and still so after every attack of the threat model that was tried: at most so robust.",
+        "Share of images classified rightly, also after every attack of the threat model that was tried.",
         headline=True, tested=True,
     ),
     Metric(
@@ -338,7 +338,7 @@ EVASION = (
     ),
     Metric(
         MASKING_SIGNS, "signs of gradient masking", "evasion", CONTROL, "lower",
-        "How many signs there are that gradients do not lead an attack where it should go; with any, robust accuracy is in doubt.",
+        "Signs that gradients mislead an attack; with any of them, robust accuracy is in doubt.",
         PLAIN, whole=True,
     ),
 )  # fmt: skip
