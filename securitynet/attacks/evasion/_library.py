@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from securitynet.attacks.evasion._cascade import Stage
+from securitynet.attacks.evasion._descent import lead
 from securitynet.attacks.evasion._victim import Victim
 from securitynet.threat import Threat
 
@@ -64,6 +66,7 @@ def square(victim: Victim, threat: Threat, queries: int, seed: int) -> Stage:
         victim.judged, norm=threat.norm, n_queries=queries, eps=threat.epsilon, p_init=0.8, n_restarts=1, seed=seed,
         device=victim.device, resc_schedule=False,
     )  # fmt: skip
+    attack.margin_and_loss = partial(_margin, victim)  # the library's also computes a cross-entropy, which this loss does not need
     return Stage("square", _of(attack), ("square", queries), queries + 3)
 
 
@@ -88,6 +91,12 @@ def stages(victim: Victim, threat: Threat, classes: int, version: str, budget: t
         else apgd(victim, threat, "dlr", iterations, seed, restarts)
     )
     return [first, second, fab_targeted(victim, threat, aimed, iterations, seed), last]
+
+
+def _margin(victim: Victim, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lead of the label [n] twice: as what is to fall below zero and as the loss."""
+    margin = -lead(victim.judged(images), labels)
+    return margin, margin
 
 
 def _of(attack: Any) -> Any:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 SUITES = ("standard", "full")
 CURVE = (0.25, 0.5, 1.0, 2.0, 4.0)  # epsilons at which the curve is given, as multiples of the threat model's
-STEP = {"Linf": 10.0, "L2": 1.0, "L1": 1.0}  # of the first step, in L2 norm of the gradient's direction; the last is 1 % of it
+STEP, LAST_STEP = 10.0, 0.1  # lengths of the first and the last step, in L2
 GROWTH, LAST_GROWTH = 0.05, 0.001  # by which the ball changes, at first and at the end
 HALVINGS = 10
 
@@ -123,7 +123,7 @@ def smallest(victim: Victim, images: Tensor, labels: Tensor, norm: str, steps: i
     best, nearest, ever = images.clone(), radius.clone(), torch.zeros_like(labels, dtype=torch.bool)
     for number in range(steps):
         share = (1 + math.cos(math.pi * number / steps)) / 2
-        length, growth = (last + (first - last) * share for first, last in ((STEP[norm], STEP[norm] / 100), (GROWTH, LAST_GROWTH)))
+        length, growth = (last + (first - last) * share for first, last in ((STEP, LAST_STEP), (GROWTH, LAST_GROWTH)))
         with torch.enable_grad():
             followed = (images + change).detach().requires_grad_()
             ahead = lead(victim.followed(followed), labels)
