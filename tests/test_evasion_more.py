@@ -30,9 +30,9 @@ from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.metrics.quantiles import quantile
 from securitynet.metrics.vocabulary import CORRUPTION_ACCURACY, MINIMUM_NORM, ROBUST_ACCURACY
-from securitynet.report.across import ROBUST, across_families
-from securitynet.report.hypotheses import FINDING, UNTESTED
-from securitynet.report.measured import measured
+from securitynet.report.findings.across_families import ROBUST, across_families
+from securitynet.report.findings.hypotheses import FINDING, UNTESTED
+from securitynet.report.measure_table import measure_table
 from securitynet.results.result import Result
 from securitynet.results.row import Row
 from securitynet.training import Recipe
@@ -228,9 +228,9 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 
 def test_the_page_shows_attacked_images_and_the_curve(result: Result, tmp_path: Path) -> None:
-    from securitynet.report.evaded import evaded, evasion_charts
-    from securitynet.report.page import write_page
-    from securitynet.report.saved import read_saved
+    from securitynet.report.page.evaded import evaded, evasion_charts
+    from securitynet.report.page.report_page import write_page
+    from securitynet.report.saved_result import read_saved
 
     folder = result.save(tmp_path / "saved")
     saved = read_saved(folder)
@@ -249,7 +249,7 @@ def test_rows_of_one_evaluation_do_not_collide(result: Result) -> None:
     ids = [row.row_id for row in result.rows]
     assert len(ids) == len(set(ids))
     assert {row.epsilon for row in result.rows if row.metric == ROBUST_ACCURACY} == {0.15 * factor for factor in (0.25, 0.5, 1.0, 2.0, 4.0)}
-    told = {name for name in measured(result.rows).measures if name.endswith(ROBUST_ACCURACY)}
+    told = {name for name in measure_table(result.rows).measures if name.endswith(ROBUST_ACCURACY)}
     assert len(told) == 6, "five epsilons of one attack, one of the other"
 
 
@@ -286,7 +286,9 @@ def rows_of(n: int, effect: float, dataset: str = "CIFAR-10", seed: int = 0) -> 
 def test_relations_across_families_hold_accuracy_equal(effect: float, finding: bool) -> None:
     """A planted relation is found with its sign; a common dependence on accuracy alone is none."""
     entries = {f"test/{n}": Entry(id=f"test/{n}", family=f"family {n % 7}", year=2018 + n % 5) for n in range(42)}
-    (one,) = [test for test in across_families(measured(rows_of(42, effect), entries)) if test.verdict != UNTESTED and test.x != ROBUST]
+    (one,) = [
+        test for test in across_families(measure_table(rows_of(42, effect), entries)) if test.verdict != UNTESTED and test.x != ROBUST
+    ]
     assert one.kind == "families" and one.n == 42 and (one.verdict == FINDING) is finding
     assert "membership" not in one.x and one.p_holm is not None
     if finding:
@@ -295,5 +297,5 @@ def test_relations_across_families_hold_accuracy_equal(effect: float, finding: b
 
 def test_none_from_fewer_than_ten_models_and_none_over_datasets() -> None:
     rows = [*rows_of(9, 1.0), *rows_of(9, 1.0, "CIFAR-100", 1)]
-    (first, second) = [test for test in across_families(measured(rows)) if test.x != ROBUST]
+    (first, second) = [test for test in across_families(measure_table(rows)) if test.x != ROBUST]
     assert (first.verdict, second.verdict) == (UNTESTED, UNTESTED) and "9 models" in (first.reason or "")
