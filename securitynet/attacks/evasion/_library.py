@@ -59,7 +59,7 @@ def fab_targeted(victim: Victim, threat: Threat, targets: int, iterations: int, 
 
 
 def square(victim: Victim, threat: Threat, queries: int, seed: int) -> Stage:
-    """Return Square: it reads outputs only, those of the model as it answers, at most `queries` per image."""
+    """Return Square: it reads outputs only, those of the defended model, at most `queries` per image."""
     from pyautoattack.square import SquareAttack
 
     attack = SquareAttack(

@@ -36,11 +36,11 @@ class Counted(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Victim:
-    """`judged` is the model as it answers, `followed` the one whose gradients are followed, both float [n, c, ...] -> logits [n, k].
+    """`judged` is the model as it is queried, `followed` the one whose gradients are followed, both float [n, c, ...] -> logits [n, k].
 
     They differ where an output defence lies around the network: rounding, top-k and labels have no gradient, and noise that
     depends on image and seed has a false one. The network below is followed then (a straight-through gradient, Athalye et al.
-    2018, arXiv 1802.00420, section 4.1), and `remark` says so; what counts is what the defended model answers.
+    2018, arXiv 1802.00420, section 4.1), and `remark` says so; what counts is the output of the defended model.
     """
 
     judged: Counted
