@@ -88,8 +88,10 @@ def _plain(path: Path, kinds: Iterable[type] = ()) -> Mapping[str, torch.Tensor]
     state = _read(path, kinds)
     if isinstance(state, nn.Module):
         return {key: tensor for key, tensor in _tensors(state) if key != "op_threshs"}
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model") if isinstance(state, dict) else ():
         state = state[key] if isinstance(state.get(key), dict) else state
+    if not isinstance(state, dict) or not all(isinstance(one, torch.Tensor) for one in state.values()):
+        raise ValueError(f"{path.name} holds no state dict")
     found: Mapping[str, torch.Tensor] = state
     return found
 
