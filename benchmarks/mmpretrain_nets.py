@@ -83,7 +83,7 @@ def difference(entry: Entry, network: Any, folder: Path) -> float:
     pixels = torch.rand(1, *(entry.input_size or ()), generator=torch.Generator().manual_seed(1))
     torch.save({"state_dict": network.state_dict(), "meta": {"epoch": 1}}, folder / "weights.pth")
     target = load(replace(entry, weights_hash=None, integrity="none"), Files(folder, local=folder / "weights.pth"))
-    read = pixels.flip(1) if network.data_preprocessor._channel_conversion else pixels  # mmcv reads files as BGR
+    read = pixels.flip(1) if network.data_preprocessor.to_rgb else pixels  # mmcv reads files as BGR
     with torch.no_grad():
         prepared = network.data_preprocessor({"inputs": read * 255})["inputs"]
         theirs, ours = network(prepared), target.module(pixels)
@@ -160,7 +160,7 @@ def run(chosen: list[Entry], done: list[Any], largest: float, out: Path) -> list
             if kind not in kinds:
                 try:
                     word, detail = compared(entry, largest)
-                except (SecurityNetError, RuntimeError, ImportError) as error:
+                except (SecurityNetError, RuntimeError, ImportError, TypeError, AttributeError) as error:
                     word, detail = "different", str(error)[:200]
                 kinds[kind] = {"kind": kind, "word": word, "detail": detail}
             made.append({**kinds[kind], "entry": entry.id, "seconds": round(time.perf_counter() - start, 1)})
