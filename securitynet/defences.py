@@ -147,7 +147,8 @@ def _log(probabilities: Tensor) -> Tensor:
 def _defence(name: str, change: nn.Module) -> Defence:
     def defend(target: Target) -> Target:
         wrapped = target.wrap(lambda module: Answering(module, change))
-        return replace(wrapped, entry=replace(wrapped.entry, output="log_probabilities"))
+        entry = replace(wrapped.entry, output="log_probabilities")
+        return replace(wrapped, entry=entry, undefended=target.undefended or target)
 
     defend.__name__ = name
     return defend

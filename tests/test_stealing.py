@@ -152,7 +152,7 @@ def test_selection_never_sees_the_evaluation(module: nn.Module, accelerator: Acc
     target = target_of(module)
     attack = Knockoff(budgets=(100,), settings=settings)
     first = attack(target, splits_of(target), accelerator)
-    assert seen == [(80, 20), (80, 20)]
+    assert seen == [(80, 20), (80, 20), (320, 80)], "the surrogate, its control, the owner of the labels of all 400"
     other = ImageSet("quarters", images().train, ArrayImages(*quarters(150, seed=9)), "revision")
     second = attack(target_of(module), splits_of(target, other), accelerator)
     weights = [evidence.copies[0].surrogates[0].weights_sha256 for evidence in (first, second)]

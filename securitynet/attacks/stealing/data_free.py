@@ -81,7 +81,7 @@ class DataFree:
         runs = [Extraction(self, thief, repeat) for repeat in range(self.settings.repeats)]
         copies = [run.copy() for run in runs]
         thief.add_queries(sum(run.oracle.asked for run in runs))
-        return thief.evidence([thief.copy_of(self.budget, copies, runs[0].seen)])
+        return thief.evidence([thief.copy_of(self.budget, copies, runs[0].seen)], has_pool=False)
 
 
 class Oracle:
