@@ -48,10 +48,10 @@ class Settings:
     `surrogate` and `surrogate_args`: see surrogates.surrogate(). A share `held_out` of the queries validates, which the
     recipe's `patience` needs. Small budgets get more epochs, so that each has at least `least_steps` steps. `repeats`:
     surrogates per budget, each with its own seed; intervals include the spread over seeds from three on. `augment`: shift and
-    mirror images where the dataset's are natural colour photographs of at most 64 pixels (where the recipe does neither).
+    mirror images where the dataset's are natural colour photographs of at most 64 pixels (unless the recipe does either).
     `pool_control`: train the control that owns all labels of the pool. `public`: a published model whose frozen features with
-    true labels are a further control. `price`: of 1,000 queries, in any currency. `transfer`: the adversarial images that are made on the copy of the
-    largest budget and tried on the target (None: none).
+    true labels are a further control. `price`: of 1,000 queries, in any currency. `transfer`: the adversarial images that are
+    made on the copy of the largest budget and tried on the target (None: none).
     """
 
     pool: str = "in"

@@ -105,7 +105,7 @@ def grid(outputs: Probabilities) -> float | None:
         return None
     for step in (10.0**-digits for digits in range(DIGITS + 1)):
         fits = np.zeros(len(rows), bool)
-        for off in range(-OFF, OFF + 1):
+        for off in range(-min(OFF, int(0.5 / step)), min(OFF, int(0.5 / step)) + 1):
             values = rows * (1 + off * step) / step
             fits |= (np.abs(values - np.round(values)) < 1e-3).all(axis=1) & (values.max(axis=1) > 0.5)
         if fits.mean() > 0.95:

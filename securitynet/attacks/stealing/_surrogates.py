@@ -25,10 +25,11 @@ LIBRARIES = ("timm", "torchvision", "pytorchcv", "nets")
 def surrogate(name: str, arguments: str | None, target: Target, seed: int, root: Path | None = None) -> Target:
     """Return an untrained copy of `target`: its classes and input, fresh weights drawn from `seed`.
 
-    `name`: `auto` (a small residual network; for colour images of more than 64 pixels the public weights PUBLIC, where they can be
-    had), `frozen:MODEL` (the features of a published model as they are, under a new head), `wide` (a Wide ResNet), `timm:NAME | torchvision:NAME |
-    pytorchcv:NAME | nets:NAME` with `arguments` as JSON, at random; anything else is a model as load_model() takes it, whose
-    weights are where training starts. `root`: directory for its download. Raises UsageError or LoadError as the loaders do.
+    `name`: `auto` (a small residual network; for colour images of more than 64 pixels the public weights PUBLIC, where they can
+    be had), `frozen:MODEL` (the features of a published model as they are, under a new head), `wide` (a Wide ResNet), `timm:NAME
+    | torchvision:NAME | pytorchcv:NAME | nets:NAME` with `arguments` as JSON, at random; anything else is a model as
+    load_model() takes it, whose weights are where training starts. Images are resized for weights and networks that have a size
+    of their own. `root`: directory for downloads. Raises UsageError or LoadError as the loaders do.
     """
     size = target.entry.input_size or ()
     if name == "auto" and size[:1] == (3,) and max(size[1:]) > SMALL:

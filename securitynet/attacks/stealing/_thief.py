@@ -16,6 +16,7 @@ from torch import Tensor
 from securitynet.attacks.stealing import Copy, LabelledPool, StealingEvidence
 from securitynet.attacks.stealing._answers import learnt
 from securitynet.attacks.stealing._copier import Copier, Settings, sha256_of
+from securitynet.attacks.stealing._detection import LONGEST, estimates, flattened
 from securitynet.attacks.stealing._pools import HALF, Pool, Positions, check, evaluation_split, pool_of
 from securitynet.attacks.stealing._reading import read
 from securitynet.attacks.stealing._surrogates import features_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "Thief"]
 BATCH = 256
+USED = 4000  # test images that ordinary users send
 VALUES = 2**28  # of the pixels that the owner of the pool's labels trains on
 
 
@@ -38,7 +40,8 @@ class Thief:
     """What an attacker has: the target's answers, a pool of images, devices. `answered` holds log-probabilities by position.
 
     Answers, trained weights and the copies' answers are in the target's cache, so an interrupted attack goes on where it
-    stopped and never asks the same again. `counted` counts the images asked that are not of the pool.
+    stopped and never asks the same again. `counted` counts the images asked that are not of the pool,
+    `sent` holds the first of these.
     """
 
     target: Target
@@ -49,6 +52,7 @@ class Thief:
     settings: Settings
     answered: dict[int, NDArray[np.float64]] = field(default_factory=dict, repr=False)
     counted: list[int] = field(default_factory=list, repr=False)
+    sent: list[tuple[Tensor, NDArray[np.int64]]] = field(default_factory=list, repr=False)
 
     @classmethod
     def of(cls, target: Target, splits: Splits, accelerator: Accelerator, settings: Settings) -> Thief:
@@ -93,6 +97,10 @@ class Thief:
         """Return the target's probabilities [m, k] for images of the pool; only those not asked before are asked."""
         return np.exp(self._known(positions))
 
+    def classes(self, positions: Positions) -> NDArray[np.int64]:
+        """Return the classes int64 [m] that the target returned for images of the pool."""
+        return np.asarray(self._known(positions).argmax(axis=1))
+
     def answer(self, positions: Positions) -> Tensor:
         """Return what the target tells about images of the pool: labels int64 [m] or probabilities float32 [m, k]."""
         return learnt(self._known(positions), self.settings.answers)
@@ -100,7 +108,14 @@ class Thief:
     def ask(self, images: Tensor) -> Outputs:
         """Return the target's outputs for made-up images uint8 [m, c, h, w]; every one counts as a query."""
         self.add_queries(len(images))
-        return self._asked(made_up(images))
+        outputs = self._asked(made_up(images))
+        self.note(images, outputs.predictions)
+        return outputs
+
+    def note(self, images: Tensor, classes: NDArray[np.int64]) -> None:
+        """Keep the first queries that are not of the pool, uint8 [m, c, h, w], with the classes returned, for the detector."""
+        if sum(len(one) for one, _ in self.sent) < LONGEST:
+            self.sent.append((images[:LONGEST], classes[:LONGEST]))
 
     def fresh(self, repeat: int = 0) -> Target:
         """Return the surrogate as it starts: before any query."""
@@ -159,12 +174,25 @@ class Thief:
             self.queries,
             self._manifest(positions),
             self.seed,
-            self._transferred(copies[-1]),
+            (*self._transferred(copies[-1]), *self._noticed(positions)),
             f"the queries are {HALF}, the evaluation is on the other" if self.pool.split.name == HALF else None,
             self._undefended(),
             self._labelled_pool(copies[-1].budget) if has_pool else None,
             None if self.settings.price is None else self.settings.price / 1000,
         )
+
+    def _noticed(self, positions: Positions | None) -> tuple[Estimate, ...]:
+        """After how many queries the one who serves the model would notice, in the order in which they were sent."""
+        first = np.empty(0, np.int64) if positions is None else positions[:LONGEST]
+        sent = [(self.pool.pixels(first), self.classes(first))] if len(first) else []
+        sent += [(images, classes) for images, classes in self.sent]
+        if not sent:
+            return ()
+        images = torch.cat([one for one, _ in sent])[:LONGEST]
+        classes = np.concatenate([one for _, one in sent])[:LONGEST]
+        users = np.random.default_rng(self.seed).permutation(len(self.test))[:USED]
+        said = self.outputs(self.target).predictions[users]
+        return tuple(estimates(flattened(images), classes, flattened(self.test.pixels(users)), said, self.seed))
 
     def _stacked(self, surrogates: Sequence[Target]) -> NDArray[np.float32]:
         """What surrogates return on the evaluation's images, float32 [surrogates, n, k]."""
