@@ -168,5 +168,7 @@ def test_self_training_sends_no_further_query() -> None:
     evidence = SelfTraining(budgets=(40,), settings=replace(SMALL, pool_control=False))(target, splits_of(target), Accelerator(cpu=True))
     (copy,) = evidence.copies
     assert evidence.queries == 40 and copy.controls is not None
-    assert copy.images_seen > Knockoff(budgets=(40,), settings=SMALL)(target, splits_of(target), Accelerator(cpu=True)).copies[0].images_seen
+    assert (
+        copy.images_seen > Knockoff(budgets=(40,), settings=SMALL)(target, splits_of(target), Accelerator(cpu=True)).copies[0].images_seen
+    )
     assert {one.metric for one in evidence.metrics()} >= {"agreement", "control_agreement", "detection_false_alarms"}

@@ -137,9 +137,9 @@ def sharpened(outputs: Probabilities, aim: float = CONFIDENCE) -> Probabilities:
 
 
 def unrounded(outputs: Probabilities) -> Probabilities:
-    """Return rounded outputs with zeros as a quarter of the step, the middle of what rounds to zero: no class is impossible."""
+    """Return rounded outputs with small numbers for zeros, a quarter of the step for all classes together: none is impossible."""
     step = grid(outputs) or 0.0
-    filled = np.maximum(outputs, step / 4 / outputs.shape[1] if step == 1 else step / 4)
+    filled = np.maximum(outputs, step / 4 / outputs.shape[1])
     return np.asarray(filled / filled.sum(axis=1, keepdims=True))
 
 
