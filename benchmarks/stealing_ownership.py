@@ -1,4 +1,6 @@
-"""The ownership test on copies and on independent models: python benchmarks/stealing_ownership.py --target TINYVGG.pth --data FASHION-MNIST --cache DIR
+"""The ownership test on copies and on independent models, measured.
+
+    python benchmarks/stealing_ownership.py --target TINYVGG.pth --data FASHION-MNIST --cache DIR
 
 Victims, references and independents have the architecture of --target and are trained on the same --images images by one recipe, each
 from its own seed. Of every victim: knockoffs with few and with many queries, with labels only, of another architecture; the victim
@@ -116,10 +118,9 @@ def main() -> None:
         inferred = dataset_inference(members, private.labels, said, labels)
         agreement = (own.argmax(1) == said.argmax(1)).mean()
         found.append((victim, is_copy, test.p_value))
-        write(
-            f"victim {victim}  {kind:40} agreement {agreement:.3f}  statistic {test.statistic:+.3f} "
-            f"[references {min(test.references):+.3f} to {max(test.references):+.3f}]  p {test.p_value:.2g}  dataset inference p {inferred:.2g}"
-        )
+        ends = f"{min(test.references):+.3f} to {max(test.references):+.3f}"
+        numbers = f"agreement {agreement:.3f}  statistic {test.statistic:+.3f} [references {ends}]  p {test.p_value:.2g}"
+        write(f"victim {victim}  {kind:40} {numbers}  dataset inference p {inferred:.2g}")
 
     for number in range(args.victims):
         victim = bench.model(number)

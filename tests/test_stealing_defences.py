@@ -148,7 +148,7 @@ def test_modelguard_is_the_solution_of_its_linear_programme(epsilon: float) -> N
 def test_research_defences_are_named_with_their_numbers() -> None:
     for name in ("reverse-sigmoid:0.5:0.2", "misinformation:0.8", "modelguard:0.6"):
         assert defences.named(name).__name__ == name
-    with pytest.raises(UsageError, match="modelguard: 3.0 is not between 0 and 2"):
+    with pytest.raises(UsageError, match=r"modelguard: 3.0 is not between 0 and 2"):
         defences.named("modelguard:3")
 
 
