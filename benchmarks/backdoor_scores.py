@@ -17,8 +17,8 @@ from accelerate import Accelerator
 from backdoor_population import Model
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor._climbed import Climbed
 from securitynet.attacks.backdoor._covariates import kind_of
+from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence
 from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.attacks.protocols import params_of
 from securitynet.attacks.resolve import name_of, resolve
@@ -73,7 +73,7 @@ def measure(task: Task) -> list[dict[str, Any]]:
     except Exception as error:  # noqa: BLE001 - a failure costs one line, not the hours of the others
         return [{**about, "detector": task.detector, "status": "failed", "reason": f"{type(error).__name__}: {error}"[:500]}]
     seconds = time.perf_counter() - start
-    if not isinstance(evidence, Climbed):
+    if not isinstance(evidence, LadderEvidence):
         return [
             {**about, "detector": name_of(attack), "params": params_of(attack), **_found(evidence, seconds), "peak_memory": memory.peak}
         ]

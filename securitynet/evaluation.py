@@ -86,7 +86,7 @@ def evaluate(
     subject = Subject.of(model, data, preprocessing, defences, options)
     if out_model is not None:
         other = target_of(out_model, None, options)
-        subject = replace(subject, out_model=(other.entry.id, replace(other, cache=subject.target.cache, asked={})))
+        subject = replace(subject, out_model=(other.entry.id, replace(other, cache=subject.target.cache, split_outputs={})))
     return subject.evaluated(chosen)
 
 
@@ -136,7 +136,7 @@ class Subject:
         target = faster(target_of(model, preprocessing, options), options.dtype, options.channels_last)
         for defence in defences:
             target = defended(target, defence)
-        target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), asked={})
+        target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), split_outputs={})
         images = images_of(data, target, options)
         pixels = Kept(Transform.of(target.entry), PixelStore(options.root / FOLDER, size_limit()))
         splits = draw(images, pixels, target.num_classes, options.seed, options.samples)

@@ -25,8 +25,8 @@ from securitynet.cli._options import add_json, print_json
 from securitynet.metrics.vocabulary import AUC, BALANCED_ACCURACY, title_of
 
 if TYPE_CHECKING:
-    from securitynet.report.compare import Comparison
-    from securitynet.report.saved import Saved
+    from securitynet.report.comparison.compare import Comparison
+    from securitynet.report.saved_result import SavedResult
     from securitynet.results.row import Row
 
 SHORT = {BALANCED_ACCURACY: "bal. acc.", AUC: "AUC"}
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the differences, or everything as JSON."""
     if args.ownership:
         return _show_ownership(args)
-    from securitynet.report.compare import compare, find_saved, write_comparison
+    from securitynet.report.comparison.compare import compare, find_saved, write_comparison
 
     models = [find_saved(name, args.within) for name in args.models]
     if args.metric:
@@ -102,14 +102,14 @@ def _show_ownership(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _show_grid(models: Sequence[Saved], metric: str, as_json: bool) -> int:
+def _show_grid(models: Sequence[SavedResult], metric: str, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from securitynet.report.grid import grid
+    from securitynet.report.comparison.attack_table import attack_table
 
-    found = grid(models, metric)
+    found = attack_table(models, metric)
     if as_json:
         print_json(found.to_record())
         return DONE
@@ -125,7 +125,7 @@ def _show_grid(models: Sequence[Saved], metric: str, as_json: bool) -> int:
 def _cell(row: Row | None) -> str:
     if row is None or row.value is None:
         return "-"
-    from securitynet.report.numbers import ends
+    from securitynet.report.page.number_tables import ends
 
     return f"{row.value:.3f} {ends(row.ci_low, row.ci_high, '.3f')}".rstrip()
 
@@ -135,7 +135,7 @@ def _show(one: Comparison) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from securitynet.report.numbers import ends
+    from securitynet.report.page.number_tables import ends
 
     console = Console()
     console.print(Text.assemble((one.first.entry.id, "bold"), " and ", (one.second.entry.id, "bold")))
