@@ -48,7 +48,7 @@ def write(text: str) -> None:
 
 def against(name: str, target: Target, splits: Splits, queries: int, settings: Settings) -> None:
     """Print what one defence costs and what each response to it gets."""
-    victim = replace(defended(target, name), cache=target.cache, asked={}) if name else target
+    victim = replace(defended(target, name), cache=target.cache, split_outputs={}) if name else target
     thief = Thief.of(victim, splits, Accelerator(cpu=True), settings)
     positions = thief.pool.order(0)[:queries]
     plain, returned = thief.outputs(target), thief.outputs(victim)

@@ -56,7 +56,7 @@ class Bench:
 
     def model(self, seed: int) -> Target:
         """A model trained on the victims' images with true labels."""
-        return replace(self.thief.fit(self.own, self.thief.labels(self.own), seed), cache=self.thief.target.cache, asked={})
+        return replace(self.thief.fit(self.own, self.thief.labels(self.own), seed), cache=self.thief.target.cache, split_outputs={})
 
     def copies(self, victim: Target, seed: int) -> Iterator[tuple[str, Target]]:
         """The copies of a victim, by kind."""
@@ -73,7 +73,7 @@ class Bench:
     def _changed(self, victim: Target, change: Callable[[nn.Module], None]) -> Target:
         module = copy.deepcopy(victim.module)
         change(module)
-        return replace(victim, module=module.requires_grad_(False).eval(), weights_sha256="", cache=ArrayCache(None), asked={})
+        return replace(victim, module=module.requires_grad_(False).eval(), weights_sha256="", cache=ArrayCache(None), split_outputs={})
 
     def _tuned(self, module: nn.Module, seed: int) -> None:
         rows = self.others[-len(self.own) // 2 :]

@@ -14,7 +14,7 @@ from securitynet.attacks.stealing._copier import Settings
 from securitynet.attacks.stealing._surrogates import LIBRARIES
 from securitynet.attacks.stealing._thief import Thief
 from securitynet.errors import UsageError
-from securitynet.metrics.ownership import Fingerprint, dataset_inference, fingerprint
+from securitynet.metrics.ownership import dataset_inference, fingerprint
 from securitynet.target import Target, query
 from securitynet.training import Recipe
 
@@ -65,13 +65,13 @@ def ownership(
     """
     if suspect.num_classes != victim.num_classes or suspect.entry.input_size != victim.entry.input_size:
         raise UsageError(f"ownership: {suspect.entry.id} has other classes or images than {victim.entry.id}")
-    settings = Settings(**_architecture(victim), recipe=TRAINED, transfer=None)
+    settings = replace(_architecture(victim), recipe=TRAINED, transfer=None)
     thief = Thief.of(victim, splits, accelerator, settings)
     models = trained(thief, references) if isinstance(references, int) else list(references)
-    suspect = replace(suspect, cache=victim.cache, asked={})
+    suspect = replace(suspect, cache=victim.cache, split_outputs={})
     own, other = (query(one, thief.test, accelerator) for one in (victim, suspect))
     probabilities = [np.exp(one.log_probabilities) for one in (own, other)]
-    found: Fingerprint = fingerprint(*probabilities, [np.exp(thief.outputs(one).log_probabilities) for one in models])
+    found = fingerprint(probabilities[0], probabilities[1], [np.exp(thief.outputs(one).log_probabilities) for one in models])
     inferred = None
     if splits.members is not None:
         private = query(suspect, splits.members, accelerator)
@@ -93,18 +93,18 @@ def ownership_of(
     victim: str, suspect: str, data: str | os.PathLike[str] | None = None, references: int | Sequence[str] = REFERENCES, seed: int = 0
 ) -> Ownership:
     """The same for models by id, path or `hf-hub:ORG/NAME`, with the images that the victim's entry or `data` names."""
+    from securitynet.cache import cache_root
     from securitynet.evaluation import Subject
     from securitynet.inputs import Options, target_of
-    from securitynet.inputs import cache_root as root
 
-    options = Options(root(None), seed, None, None, False, False)
+    options = Options(cache_root(None), seed)
     subject = Subject.of(victim, data, None, (), options)
     models = references if isinstance(references, int) else [target_of(one, None, options) for one in references]
     return ownership(subject.target, target_of(suspect, None, options), subject.splits, subject.accelerator, models)
 
 
-def _architecture(victim: Target) -> dict[str, str | None]:
+def _architecture(victim: Target) -> Settings:
     """The settings of a surrogate of the victim's own architecture; the default where it cannot be built anew."""
     name = victim.entry.architecture or ""
     known = name.partition(":")[0] in LIBRARIES
-    return {"surrogate": name, "surrogate_args": victim.entry.architecture_args} if known else {"surrogate": "auto"}
+    return Settings(surrogate=name, surrogate_args=victim.entry.architecture_args) if known else Settings()

@@ -83,7 +83,7 @@ def _show_ownership(args: argparse.Namespace) -> int:
         raise UsageError(f"compare --ownership takes two models, A and B, not {len(args.models)}")
     given = args.references or [str(REFERENCES)]
     references = int(given[0]) if len(given) == 1 and given[0].isdecimal() else given
-    found = ownership_of(*args.models, data=args.data, references=references, seed=args.seed)
+    found = ownership_of(args.models[0], args.models[1], data=args.data, references=references, seed=args.seed)
     if args.json:
         print_json(found.to_record())
         return DONE

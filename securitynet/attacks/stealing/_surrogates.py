@@ -96,7 +96,8 @@ class Frozen(nn.Module):
         return self
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(pixels))  # type: ignore[no-any-return]
+        logits: torch.Tensor = self.head(self.features(pixels))
+        return logits
 
 
 def _frozen_part(copy: Target) -> Frozen | None:

@@ -202,7 +202,7 @@ class Thief:
         """What a defended target would return without its defences, on the evaluation's images; the attacker never sees it."""
         if self.target.undefended is None:
             return None
-        return query(replace(self.target.undefended, cache=self.target.cache, asked={}), self.test, self.accelerator)
+        return query(replace(self.target.undefended, cache=self.target.cache, split_outputs={}), self.test, self.accelerator)
 
     def _labelled_pool(self, budget: int) -> LabelledPool | None:
         """The control of one who owns the pool's labels: all of it, where that fits into memory, else as much as the largest budget."""

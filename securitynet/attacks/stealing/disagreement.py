@@ -102,8 +102,8 @@ class Duel:
         """Return the pair as one surrogate, the budget spent to the last image. Raises TrainingError where it diverges."""
         attack, recipe = self.attack, self.attack.settings.recipe
         ascent = torch.optim.Adam(self.generator.parameters(), attack.generator_rate)
-        rate = {"lr": recipe.learning_rate, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
-        descent = torch.optim.SGD([one for one in self.pair.parameters() if one.requires_grad], **rate)
+        weights = [one for one in self.pair.parameters() if one.requires_grad]
+        descent = torch.optim.SGD(weights, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
         while (left := attack.budget - self.oracle.asked) > 0:
             self._harder(ascent)
             for group in descent.param_groups:
@@ -118,7 +118,7 @@ class Duel:
                 again = self.memory.draw(attack.batch, self.random)
                 self._closer(descent, *(part.to(self.device) for part in again))
         self.pair.requires_grad_(False).eval()
-        return replace(self.first, module=self.pair, weights_sha256="", asked={})
+        return replace(self.first, module=self.pair, weights_sha256="", split_outputs={})
 
     def _told(self, pixels: Tensor) -> Tensor:
         """Log-probabilities [n, k] of what the target returns; of labels the certain ones."""
