@@ -26,7 +26,7 @@ AGREEMENT_UNDEFENDED, KL_UNDEFENDED = "agreement_undefended", "kl_undefended"
 TOTAL_VARIATION_UNDEFENDED = "total_variation_undefended"
 POOL_AGREEMENT, POOL_ACCURACY, EXCESS_OVER_POOL = "pool_agreement", "pool_accuracy", "excess_over_pool"
 FROZEN_AGREEMENT, FROZEN_ACCURACY = "frozen_agreement", "frozen_accuracy"
-DETECTED_AFTER, DETECTION_FALSE_ALARMS, PRICE = "detected_after", "detection_false_alarms", "price"
+DETECTED_AFTER, DETECTION_FALSE_ALARMS, PRICE = "detected_after", "detection_false_alarms", "query_price"
 SHARES_NEEDED = (0.5, 0.8, 0.9)  # of the target's accuracy, for which the queries are counted
 SCORE, P_VALUE, FLAGGED, TARGET_CLASS = "score", "p_value", "flagged", "target_class"
 ANOMALY_INDEX, MASK_L1, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS = "anomaly_index", "mask_l1", "trigger_success", "true_trigger_success"
@@ -289,7 +289,7 @@ STEALING = (
         DETECTION_FALSE_ALARMS, "false alarms of the detector", "stealing", CONTROL, None,
         "Share of ordinary users, who query test images in random order, for whom the same detector raises an alarm.",
     ),
-    Metric(PRICE, "price", "stealing", COST, "higher", "What the queries cost at the given price.", PLAIN, per_budget=True),
+    Metric(PRICE, "price of the queries", "stealing", COST, "higher", "What the queries cost at the given price.", PLAIN, per_budget=True),
     Metric(
         TRANSFER_RATE, "transfer rate", "stealing", OUTCOME, "lower",
         "Share of the copy's adversarial images that fool the model.", tested=True,

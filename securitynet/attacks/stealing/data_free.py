@@ -19,7 +19,6 @@ from securitynet.attacks.stealing import StealingEvidence
 from securitynet.attacks.stealing._detection import LONGEST
 from securitynet.attacks.stealing._generator import Generator, disagreement, forward_differences
 from securitynet.attacks.stealing._thief import Settings, Thief
-from securitynet.attacks.stealing.knockoff import BASE
 from securitynet.cache import digest
 from securitynet.errors import Skipped, TrainingError, UsageError
 from securitynet.gather import Gathering
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 SUITES = ("full",)
+ONCE = Settings()  # every repeat would send the whole budget again
 LARGEST = 64  # pixels; beyond, millions of queries teach next to nothing
 VALUES = 2**26  # pixels of images asked about that are remembered
 CERTAIN = -14.0  # logarithm of the smallest probability that counts, about 1e-6
@@ -58,7 +58,7 @@ class DataFree:
     generator_rate: float = 5e-4
     loss: str = "l1"
     replay: int = 10
-    settings: Settings = BASE
+    settings: Settings = ONCE
 
     def __post_init__(self) -> None:
         if self.loss not in ("l1", KL) or self.settings.answers != "probabilities":

@@ -17,7 +17,6 @@ from securitynet.attacks.stealing import StealingEvidence
 from securitynet.attacks.stealing._generator import Generator, disagreement
 from securitynet.attacks.stealing._thief import Settings, Thief
 from securitynet.attacks.stealing.data_free import CERTAIN, LARGEST, Memory, Oracle
-from securitynet.attacks.stealing.knockoff import BASE
 from securitynet.errors import Skipped, TrainingError, UsageError
 from securitynet.metrics.vocabulary import KL
 from securitynet.target import Target
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 SUITES = ("full",)
-LABELS = replace(BASE, answers="labels")
+LABELS = Settings(answers="labels")  # every repeat would send the whole budget again
 APART = 500  # repeats of the second surrogate are numbered from here: other initial weights
 
 
