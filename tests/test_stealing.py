@@ -246,16 +246,18 @@ def test_a_budget_beyond_the_pool_is_the_pool(module: nn.Module, accelerator: Ac
 
 
 def test_published_weights_are_where_a_copy_may_start(module: nn.Module, accelerator: Accelerator) -> None:
-    """The zoo's network takes digits of one channel; its last layer is new and has the target's classes."""
+    """The zoo's network takes digits of one channel, 32 x 32; its last layer is new and has the target's classes."""
     target = target_of(module)
     thief = Thief.of(target, splits_of(target), accelerator, replace(SMALL, surrogate="builtin/digits-regular", surrogate_args=None))
     start, again, other = thief.fresh(), thief.fresh(), thief.fresh(1)
     zoo = load_model("builtin/digits-regular")
-    ours, theirs = start.module[1].state_dict(), zoo.module[1].state_dict()  # type: ignore[index]
+    resized, _, network = start.module[1]  # type: ignore[index,misc]
+    assert resized(torch.rand(2, 1, 8, 8)).shape == (2, 1, 32, 32)
+    ours, theirs = network.state_dict(), zoo.module[1].state_dict()  # type: ignore[index]
     differ = [name for name in ours if ours[name].shape != theirs[name].shape or not torch.equal(ours[name], theirs[name])]
     assert differ == ["fc.weight", "fc.bias"] and start.num_classes == 4
     assert all(torch.equal(a, b) for a, b in zip(start.module.state_dict().values(), again.module.state_dict().values(), strict=True))
-    assert not torch.equal(start.module[1].fc.weight, other.module[1].fc.weight)  # type: ignore[index,union-attr]
+    assert not torch.equal(network.fc.weight, other.module[1][2].fc.weight)  # type: ignore[index]
 
 
 def test_bad_settings_are_said_in_words(module: nn.Module, accelerator: Accelerator) -> None:
