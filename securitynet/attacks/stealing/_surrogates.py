@@ -46,13 +46,10 @@ def surrogate(name: str, arguments: str | None, target: Target, seed: int, root:
     from securitynet.loaders._architectures import build_network
 
     record = _described(blueprint(name, arguments, size, target.num_classes), target)
+    own = _fixed_size(record.architecture or "") or size[1:]
     with seeded(seed):
-        network = build_network(record)
-    known = getattr(network, "pretrained_cfg", None) or {}
-    own = tuple(known.get("input_size") or ())[1:]
-    if known.get("fixed_input_size") and own and own != size[1:]:
-        network = nn.Sequential(Resized(own), network)
-    return _trainable(build(record, network))
+        network = build_network(replace(record, input_size=(*size[:1], *own)))
+    return _trainable(build(record, network if own == size[1:] else nn.Sequential(Resized(own), network)))
 
 
 def features_of(module: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
@@ -64,6 +61,17 @@ def features_of(module: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     finally:
         handle.remove()
     return seen[-1].flatten(1)
+
+
+def _fixed_size(architecture: str) -> tuple[int, ...] | None:
+    """The size (height, width) of a network of timm that takes one size only, as most transformers do; None of the others."""
+    library, _, name = architecture.partition(":")
+    if library != "timm":
+        return None
+    from timm.models import get_pretrained_cfg
+
+    known = get_pretrained_cfg(name, allow_unregistered=True)
+    return tuple(known.input_size[1:]) if known is not None and known.fixed_input_size else None
 
 
 def features_target(copy: Target) -> Target | None:
