@@ -331,7 +331,7 @@ def test_rows_and_files(module: nn.Module, tmp_path: Path) -> None:
     assert result.value("stealing/knockoff", "agreement") is not None
     rows = [row for row in result.rows if row.family == "stealing"]
     assert {row.queries for row in rows} == {120} and all(row.status in ("ok", "skipped") for row in rows)
-    assert next(row for row in rows if row.metric == "agreement").ci_method == "Student's t, adjusted"  # of two copies
+    assert next(row for row in rows if row.metric == "agreement").ci_method == "Student's t, adjusted, given 2 surrogates"
     assert "more than without" in result.summary()["meaning"] or "no more than" in result.summary()["meaning"]
     evidence = next(iter(result.evidence.values()))
     assert evidence["predictions_120"].shape == (2, 200)
