@@ -101,6 +101,7 @@ class Target:
     triggers); `cache` keeps what was computed already,
     `split_outputs` the outputs of whole splits, so that what was computed from them is not computed again; `meter` counts what is sent.
     `draw` is 0; one who needs the model's randomness queries again under other numbers, which are sent and billed.
+    `undefended`: of a defended target, the one without its defences.
     """
 
     entry: Entry
@@ -111,13 +112,12 @@ class Target:
     split_outputs: dict[tuple[str, bytes], Outputs] = field(default_factory=dict, repr=False)
     meter: Meter = field(default_factory=Meter, repr=False)
     draw: int = 0
+    undefended: Target | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         """Return id, classes and weights; the entry and the module have representations of their own."""
-        weights = f", weights {self.weights_sha256[:12]}" if self.weights_sha256 else ""
-        return (
-            f"Target({self.entry.id!r}, {self.entry.classes} classes, input {self.entry.input_size}, {type(self.module).__name__}{weights})"
-        )
+        facts = [repr(self.entry.id), f"{self.entry.classes} classes", f"input {self.entry.input_size}", type(self.module).__name__]
+        return f"Target({', '.join([*facts, *([f'weights {self.weights_sha256[:12]}'] if self.weights_sha256 else [])])})"
 
     def _repr_html_(self) -> str:
         """Return what a Target is as an HTML table, for notebooks."""
