@@ -118,6 +118,12 @@ def test_names_are_checked_before_torch_is_imported() -> None:
         assert done.returncode in (0, 2), (call, done.stderr)  # with torch it would be 10 or 12
 
 
+def test_options_with_several_values_may_be_repeated() -> None:
+    args = cli.parser().parse_args(["evaluate", "--set", "a=1", "b=2", "--set", "c=3", "--attacks", "x", MODEL])
+    cli.place_model(args, cli.parser())
+    assert args.set == ["a=1", "b=2", "c=3"] and args.attacks == ["x"] and args.model == MODEL
+
+
 @pytest.mark.slow
 def test_the_model_may_stand_after_options_with_several_values(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     cache = ("--cache-dir", str(tmp_path), "--json")

@@ -68,11 +68,13 @@ def _hint(name: str, choices: Sequence[str]) -> str:
 
 
 class Several(argparse.Action):
-    """Values of an option that takes several; notes that it came last, since it may have taken the MODEL after it."""
+    """Values of an option that takes several and may be repeated; notes that it came last: it may have taken the MODEL after it."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, values)
-        namespace.taken_by = self.dest
+        given = getattr(namespace, "given", set())
+        before = getattr(namespace, self.dest) if self.dest in given else []
+        setattr(namespace, self.dest, [*before, *values])
+        namespace.given, namespace.taken_by = {*given, self.dest}, self.dest
 
 
 def place_model(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
