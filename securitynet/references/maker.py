@@ -15,7 +15,7 @@ from securitynet.cache import ArrayCache, digest
 from securitynet.entry import Entry
 from securitynet.fingerprint import fingerprint, shapes_of
 from securitynet.references.fit import Job, Workshop
-from securitynet.references.networks import answers, blueprint, create
+from securitynet.references.networks import blueprint, create, logits_of
 from securitynet.references.pool import Pool
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class Maker:
 
     def _answered(self, job: Job, network: nn.Module) -> Logits:
         asked = network if self.change is None else self.change(network)
-        logits: Logits = answers(asked, self.pool.images, self.accelerator.device).numpy()
-        self._shelf.put(self._answers_key(job), {"logits": logits}, kind="answers of a reference model")
+        logits: Logits = logits_of(asked, self.pool.images, self.accelerator.device).numpy()
+        self._shelf.put(self._answers_key(job), {"logits": logits}, kind="outputs of a reference model")
         return logits
 
     def _answers_key(self, job: Job) -> str:

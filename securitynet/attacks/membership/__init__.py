@@ -104,10 +104,10 @@ def ask(target: Target, splits: Splits, accelerator: Accelerator) -> tuple[Outpu
         raise Skipped(f"it is not known which images of {splits.dataset} the model was trained on{ANSWERABLE}")
     if min(len(splits.members), len(splits.non_members)) < 4:
         raise Skipped("needs at least four members and four non-members")
-    answers = query(target, splits.members, accelerator), query(target, splits.non_members, accelerator)
-    if not all(outputs.finite for outputs in answers):
+    returned = query(target, splits.members, accelerator), query(target, splits.non_members, accelerator)
+    if not all(outputs.finite for outputs in returned):
         raise Skipped("the model's outputs are not finite")
-    return answers
+    return returned
 
 
 def half(n: int, seed: int) -> NDArray[np.bool_]:

@@ -32,8 +32,8 @@ class Loss:
         evidence = from_score(log_likelihood, target, splits, accelerator, held_out=self.held_out)
         if self.held_out:
             return evidence
-        answers = ask(target, splits, accelerator)
-        return replace(evidence, remark=ties(evidence) or single_precision(*answers))
+        returned = ask(target, splits, accelerator)
+        return replace(evidence, remark=ties(evidence) or single_precision(*returned))
 
 
 def ties(evidence: MembershipEvidence) -> str | None:
