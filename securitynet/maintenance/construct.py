@@ -37,7 +37,10 @@ def sample(entries: Iterable[Entry], number: int | None = None, seed: int = 0, o
 
     `outside`: those of libraries that are not built here.
     """
-    found = sorted((entry for entry in entries if (entry.loader in (None, "environment")) == outside and entry.architecture), key=lambda entry: entry.id)
+    found = sorted(
+        (entry for entry in entries if (entry.loader in (None, "environment")) == outside and entry.architecture),
+        key=lambda entry: entry.id,
+    )
     if number is not None and number < len(found):
         found = sorted(random.Random(seed).sample(found, number), key=lambda entry: entry.id)
     return found
