@@ -146,7 +146,7 @@ def _tensors(module: nn.Module, prefix: str = "") -> Iterable[tuple[str, torch.T
 
 
 class Prepared(nn.Module):
-    """A network of pixels in [0,1]: scaled and normalised as the settings say, in their order of channels. One of several outputs: their sum."""
+    """A network of pixels in [0,1]: scaled, normalised, in their order of channels. One of several outputs: their sum."""
 
     def __init__(self, network: nn.Module, settings: Mapping[str, Any]) -> None:
         super().__init__()
