@@ -87,7 +87,7 @@ class Result:
         from securitynet.metrics.vocabulary import VOCABULARY
 
         ran = {row.attack for row in self.rows}
-        if attack not in ran and attack not in (known := {one.name for one in attacks()}):
+        if "/" in attack and attack not in ran and attack not in (known := {one.name for one in attacks()}):
             raise unknown("attack", attack, [*ran, *known])
         if metric not in VOCABULARY and metric not in (names := {row.metric for row in self.rows}):
             raise unknown("metric", metric, [*names, *VOCABULARY])
