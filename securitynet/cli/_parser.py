@@ -71,7 +71,7 @@ class Several(argparse.Action):
     """Values of an option that takes several and may be repeated; notes that it came last: it may have taken the MODEL after it."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        given = getattr(namespace, "given", set())
+        given: set[str] = getattr(namespace, "given", set())
         before = getattr(namespace, self.dest) if self.dest in given else []
         setattr(namespace, self.dest, [*before, *values])
         namespace.given, namespace.taken_by = {*given, self.dest}, self.dest
