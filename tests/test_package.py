@@ -15,7 +15,7 @@ import pytest
 import securitynet
 
 ROOT = Path(__file__).parents[1]
-MAPPED = ("securitynet", "loaders", "catalog", "cards")
+MAPPED = ("securitynet", "loaders", "catalog", "cards", "environments")
 
 
 def imported_by(statement: str) -> set[str]:
