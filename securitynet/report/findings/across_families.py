@@ -54,9 +54,9 @@ def _models(lines: pd.DataFrame, table: MeasureTable, measures: list[str]) -> pd
     entries = [table.entries.get(str(id)) for id in models.index]
     models["year"] = [float("nan") if one is None or one.year is None else float(one.year) for one in entries]
     models[ROBUST] = [float("nan") if one is None or one.threat_model is None else float(one.threat_model != "none") for one in entries]
-    claimed = [None if one is None else one.claimed_accuracy for one in entries]
-    models["accuracy"] = models[TEST] if TEST in models else float("nan")
-    models["accuracy"] = models["accuracy"].fillna(dict(zip(models.index, claimed, strict=True))).astype(float)
+    claimed = [float("nan") if one is None or one.claimed_accuracy is None else one.claimed_accuracy for one in entries]
+    measured = models[TEST].to_numpy(float) if TEST in models else np.full(len(models), np.nan)
+    models["accuracy"] = np.where(np.isnan(measured), claimed, measured)
     return models
 
 
