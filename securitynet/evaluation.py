@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +69,7 @@ def evaluate(
     out_model: Model | None = None,
     dtype: str = "fp32",
     channels_last: bool = False,
+    python: str | os.PathLike[str] | None = None,
 ) -> Result:
     """Verify a model, attack it, and return the rows.
 
@@ -80,10 +82,11 @@ def evaluate(
     `out_model`: a model like this one that was not trained on these images; a leak is what exceeds the same attacks on it. By
     default two small networks are trained for that, where the images are small and an attack found something. `dtype` (fp32, bf16
     or fp16) and `channels_last` change precision and memory layout on a GPU; the column `device` records them.
+    `python`: the Python of an environment with the model's own library, in which it is built then (docs/other-environments.md).
     What was computed before, with the same weights, data and code, is read from the cache. Raises SecurityNetError.
     """
     chosen = named(resolve(attacks))
-    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress, dtype, channels_last)
+    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress, dtype, channels_last, _path(python))
     subject = Subject.of(model, data, preprocessing, defences, options)
     if out_model is not None:
         other = target_of(out_model, None, options)
@@ -103,10 +106,15 @@ def verify_model(
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool = False,
     progress: bool = False,
+    python: str | os.PathLike[str] | None = None,
 ) -> Result:
     """Return the result of the first step of evaluate() alone, without attacks; arguments as there."""
-    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress)
+    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress, python=_path(python))
     return Subject.of(model, data, preprocessing, (), options).evaluated(())
+
+
+def _path(given: str | os.PathLike[str] | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,6 +61,7 @@ class Options:
     progress: bool = False
     dtype: str = "fp32"
     channels_last: bool = False
+    python: Path | None = None
 
 
 def target_of(model: Model, preprocessing: Mapping[str, Any] | None, options: Options) -> Target:
@@ -79,9 +80,9 @@ def target_of(model: Model, preprocessing: Mapping[str, Any] | None, options: Op
     from securitynet.loaders import load, load_model
 
     if isinstance(model, Entry):
-        return load(model, Files(options.root, options.offline, options.progress))
-    name = os.fspath(model)
-    return load_model(name, entry=preprocessing, cache_dir=options.root, offline=options.offline, progress=options.progress)
+        return load(model, Files(options.root, options.offline, options.progress, python=options.python))
+    name, shared = os.fspath(model), {"offline": options.offline, "progress": options.progress}
+    return load_model(name, entry=preprocessing, cache_dir=options.root, python=options.python, **shared)
 
 
 def from_module(module: nn.Module, preprocessing: Mapping[str, Any] | None = None) -> Target:
@@ -129,7 +130,7 @@ def defended(target: Target, defence: Defence | str | os.PathLike[str]) -> Targe
     says so, and its rows never mix with the plain one's.
     """
     if callable(defence):
-        return _marked(defence(target), getattr(defence, "__name__", type(defence).__name__))
+        return _marked(defence(target), getattr(defence, "__name__", type(defence).__name__), target)
     path = Path(defence)
     if path.suffix != ".py":
         return defended(target, named(str(defence)))
@@ -138,13 +139,14 @@ def defended(target: Target, defence: Defence | str | os.PathLike[str]) -> Targe
     chosen = [value for value in own if callable(value) and not (isinstance(value, type) and issubclass(value, nn.Module))]
     if len(chosen) != 1:
         raise UsageError(f"{path}: a defence file defines one function from Target to Target, this one defines {len(chosen)}")
-    return _marked(chosen[0]()(target) if isinstance(chosen[0], type) else chosen[0](target), path.stem)
+    return _marked(chosen[0]()(target) if isinstance(chosen[0], type) else chosen[0](target), path.stem, target)
 
 
-def _marked(target: Target, name: str) -> Target:
+def _marked(target: Target, name: str, before: Target) -> Target:
     if not isinstance(target, Target):
         raise UsageError(f"defence {name}: it must return a Target, not {type(target).__name__}")
-    return replace(target, entry=replace(target.entry, id=f"{target.entry.id}+{name}"))
+    entry = replace(target.entry, id=f"{target.entry.id}+{name}")
+    return replace(target, entry=entry, undefended=before.undefended or before)
 
 
 def images_of(data: Data | None, target: Target, options: Options) -> ImageSet:

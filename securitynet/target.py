@@ -101,6 +101,7 @@ class Target:
     triggers); `cache` keeps what was computed already,
     `split_outputs` the outputs of whole splits, so that what was computed from them is not computed again; `meter` counts what is sent.
     `draw` is 0; one who needs the model's randomness asks again under other numbers, which are sent and billed.
+    `undefended`: of a defended target, the one without its defences.
     """
 
     entry: Entry
@@ -111,6 +112,7 @@ class Target:
     split_outputs: dict[tuple[str, bytes], Outputs] = field(default_factory=dict, repr=False)
     meter: Meter = field(default_factory=Meter, repr=False)
     draw: int = 0
+    undefended: Target | None = field(default=None, repr=False)
 
     @property
     def num_classes(self) -> int:

@@ -32,6 +32,7 @@ QUICK = (  # wherever an attack has such a setting
     "suspects=2",
     "settings.steps=40",
     "settings.least_steps=5",
+    "settings.repeats=1",
     "settings.recipe.epochs=2",
     "settings.transfer.steps=2",
     "settings.transfer.images=50",
