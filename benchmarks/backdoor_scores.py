@@ -17,8 +17,8 @@ from accelerate import Accelerator
 from backdoor_population import Model
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor._climbed import Climbed
 from securitynet.attacks.backdoor._covariates import kind_of
+from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence
 from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.attacks.protocols import params_of
 from securitynet.attacks.resolve import name_of, resolve
@@ -28,6 +28,7 @@ from securitynet.errors import SecurityNetError
 from securitynet.memory import PeakMemory
 from securitynet.target import Target
 
+HALVES = ("even", "odd")  # seeds
 LADDER = "backdoor/ladder"  # with every stage, whatever the screens say
 PUBLISHER = "backdoor/publisher_ladder"  # put together from those and beatrix
 
@@ -73,7 +74,7 @@ def measure(task: Task) -> list[dict[str, Any]]:
     except Exception as error:  # noqa: BLE001 - a failure costs one line, not the hours of the others
         return [{**about, "detector": task.detector, "status": "failed", "reason": f"{type(error).__name__}: {error}"[:500]}]
     seconds = time.perf_counter() - start
-    if not isinstance(evidence, Climbed):
+    if not isinstance(evidence, LadderEvidence):
         return [
             {**about, "detector": name_of(attack), "params": params_of(attack), **_found(evidence, seconds), "peak_memory": memory.peak}
         ]
@@ -96,6 +97,11 @@ def _found(evidence: BackdoorEvidence, seconds: float) -> dict[str, Any]:
 
 def _short(value: float) -> float | None:
     return float(f"{value:.5g}") if np.isfinite(value) else None
+
+
+def half_of(records: list[dict[str, Any]], half: str | None) -> list[dict[str, Any]]:
+    """Return the records of networks with even or odd seeds; all for None."""
+    return [one for one in records if half is None or int(one["model"].rpartition("-")[2]) % 2 == HALVES.index(half)]
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:

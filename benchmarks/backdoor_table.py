@@ -16,7 +16,7 @@ from securitynet.attacks.backdoor._nulls import combined, tail
 from securitynet.metrics.detection import brier, cross_entropy
 from securitynet.metrics.intervals import Estimate, rate
 from securitynet.metrics.membership import auc, threshold_at
-from securitynet.report.numbers import ends
+from securitynet.report.page.number_tables import ends
 
 FPR, FEWEST = 0.05, 60
 SUITES = {LADDER: ladder.WEIGHTS, PUBLISHER: publisher_ladder.WEIGHTS}

@@ -11,7 +11,7 @@ from scipy import stats
 
 from securitynet.metrics import bands, curve, detection, fidelity, intervals, means, membership, operating, paired
 from securitynet.metrics.intervals import Estimate
-from securitynet.report import statistics
+from securitynet.report.findings import statistics
 
 Array = np.ndarray
 Triple = tuple[float, float | None, float | None]  # truth, lower and upper end

@@ -28,7 +28,7 @@ from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.digits import digits
 from securitynet.data.transform import Transform
 from securitynet.metrics.intervals import clopper_pearson
-from securitynet.references import Settings
+from securitynet.references import ReferenceSettings
 from securitynet.references.networks import blueprint, create
 from securitynet.target import Target
 from securitynet.training import Recipe, train
@@ -76,7 +76,9 @@ def measured(arm: str, number: int, models: int, cache: ArrayCache, known: set[t
         rng, used = np.random.default_rng([7, number, model]), model == models
         rows = np.concatenate([folder, rng.choice(rest, BESIDE, replace=False)]) if used else rng.choice(rest, TRAINED, replace=False)
         target, start = replace(trained_on(rows, 1000 * number + model), cache=cache), time.perf_counter()
-        settings = Settings(count=FORMS["networks"], architecture="timm:resnet10t", architecture_args=ARGUMENTS, recipe=RECIPE, seed=number)
+        settings = ReferenceSettings(
+            count=FORMS["networks"], architecture="timm:resnet10t", architecture_args=ARGUMENTS, recipe=RECIPE, seed=number
+        )
         found = {name: Folder(references=settings if count else 0)(target, splits, Accelerator(cpu=True)) for name, count in FORMS.items()}
         p = {name: one.gap.p for name, one in found.items()}
         yield {"arm": arm, "world": number, "model": model, "used": used, "p": p, "seconds": time.perf_counter() - start}

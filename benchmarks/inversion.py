@@ -27,11 +27,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
-from securitynet.attacks.backdoor._inversion import Inversion, Settings, recover
+from securitynet.attacks.backdoor._inversion import Inversion, InversionSettings, recover
+from securitynet.attacks.backdoor._inversion.batching import at_once, seconds_per_update
 from securitynet.attacks.backdoor._inversion.group import Group, triggers
-from securitynet.attacks.backdoor._inversion.material import Material, material
-from securitynet.attacks.backdoor._inversion.planned import at_once, seconds_per_update
 from securitynet.attacks.backdoor._inversion.search import Search, untouched
+from securitynet.attacks.backdoor._inversion.search_images import SearchImages, search_images
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry
@@ -85,16 +85,16 @@ def small(classes: int) -> nn.Module:
 def plain(search: Search, one: int, epochs: int | None = None) -> float:
     """Neural Cleanse for one class, written down without a batch of classes; with `epochs`, that many passes over all images."""
     settings, module = search.settings, search.module
-    size = settings.batch_size if epochs is None else min(ZOO_BATCH, len(search.material.pixels))
-    steps, updates = (settings.steps, settings.updates) if epochs is None else (epochs, math.ceil(len(search.material.pixels) / size))
-    raw = Group.start(torch.tensor([one], device=search.material.pixels.device), search.shape, settings).raw[0].clone().requires_grad_()
+    size = settings.batch_size if epochs is None else min(ZOO_BATCH, len(search.pool.pixels))
+    steps, updates = (settings.steps, settings.updates) if epochs is None else (epochs, math.ceil(len(search.pool.pixels) / size))
+    raw = Group.start(torch.tensor([one], device=search.pool.pixels.device), search.shape, settings).raw[0].clone().requires_grad_()
     optimiser = torch.optim.Adam([raw], lr=settings.learning_rate, betas=(0.5, 0.9), eps=1e-7)
-    order = search.material.order(one, settings.seed).to(raw.device)
+    order = search.pool.order(one, settings.seed).to(raw.device)
     cost, armed, up, down, best = 0.0, 0, 0, 0, math.inf
     for step in range(steps):
         won = 0.0
         for update in range(step * updates, (step + 1) * updates):
-            images = search.material.pixels[order[torch.arange(update * size, (update + 1) * size, device=raw.device) % len(order)]]
+            images = search.pool.pixels[order[torch.arange(update * size, (update + 1) * size, device=raw.device) % len(order)]]
             found = triggers(raw)
             answers = module(images * (1 - found[:1]) + found[1:] * found[:1]).float()
             loss = cross_entropy(answers, torch.full((len(images),), one, device=raw.device)) + cost * found[0].sum()
@@ -134,10 +134,10 @@ def said(found: Inversion) -> str:
     return f"{verdict} (log ratio {score:.2f}, index {math.nan if index is None else index:.2f})"
 
 
-def compare(target: Target, splits: Splits, settings: Settings, alone: int, accelerator: Accelerator) -> None:
+def compare(target: Target, splits: Splits, settings: InversionSettings, alone: int, accelerator: Accelerator) -> None:
     """Print times, ratios and verdicts on one network."""
     classes, whole = target.num_classes, replace(settings, exhaustive=True)
-    search = Search(target.module, material(target, splits, whole, accelerator), whole)
+    search = Search(target.module, search_images(target, splits, whole, accelerator), whole)
     some = np.linspace(0, classes - 1, alone).round().astype(int).tolist()
     found: list[Inversion] = []
     with untouched(target.module):
@@ -146,7 +146,7 @@ def compare(target: Target, splits: Splits, settings: Settings, alone: int, acce
         scheduled = measured(lambda: found.append(recover(target, splits, accelerator, settings)))
         plain_times += [measured(lambda: plain(search, one)) for one in some[alone // 2 :]]  # noqa: B023
         wide = measured(lambda: [plain(_wide(search), one) for one in some]) / alone * classes
-        zoo = measured(lambda: plain(search, some[0], ZOO_EPOCHS)) * classes * len(splits.test or ()) / len(search.material.pixels)
+        zoo = measured(lambda: plain(search, some[0], ZOO_EPOCHS)) * classes * len(splits.test or ()) / len(search.pool.pixels)
     plain_time, verdicts = float(np.mean(plain_times)) * classes, [said(one).split(" (")[0] for one in found]
     write(f"    plain {plain_time:.1f} s (from {alone} classes); together {together:.1f} s, ratio {plain_time / together:.1f}; ")
     write(f"scheduled {scheduled:.1f} s, ratio {plain_time / scheduled:.1f}; same verdict: {verdicts[0] == verdicts[1]}\n")
@@ -155,7 +155,7 @@ def compare(target: Target, splits: Splits, settings: Settings, alone: int, acce
     write(f"    exhaustive: {said(found[0])}; scheduled: {said(found[1])}\n")
 
 
-def resnet18(settings: Settings, accelerator: Accelerator) -> None:
+def resnet18(settings: InversionSettings, accelerator: Accelerator) -> None:
     """Print the time of the scheduled search on timm's resnet18 at 32 pixels."""
     with seeded(0):
         network = timm.create_model("resnet18", num_classes=10)
@@ -165,11 +165,11 @@ def resnet18(settings: Settings, accelerator: Accelerator) -> None:
     write(f"  timm resnet18, 7x7 stem, 3x32x32: {seconds:.1f} processor seconds, {found[0].backward:,} images back; {said(found[0])}\n")
 
 
-def random_material(classes: int, side: int, count: int, device: torch.device) -> Material:
+def random_material(classes: int, side: int, count: int, device: torch.device) -> SearchImages:
     """Random images that are of no class, to measure time with."""
     pixels = torch.rand(count, 3, side, side, device=device)
     kinds = torch.zeros(count, classes, dtype=torch.bool, device=device)
-    return Material(pixels, kinds, pixels[:2], kinds[:2], "random")
+    return SearchImages(pixels, kinds, pixels[:2], kinds[:2], "random")
 
 
 def cuda_cases() -> Iterator[tuple[str, int, int, nn.Module]]:
@@ -193,7 +193,7 @@ def matrix_rate(device: torch.device, side: int = 8192) -> float:
     return 10 * 2 * side**3 / min(times[1:])
 
 
-def cuda(settings: Settings, accelerator: Accelerator) -> None:
+def cuda(settings: InversionSettings, accelerator: Accelerator) -> None:
     """Print, for random networks and images, what an update costs, the ratio to one class at a time, and the share of the rate."""
     device, rate = accelerator.device, matrix_rate(accelerator.device)
     write(f"{torch.cuda.get_device_name(device)}: bfloat16 products at {rate / 1e12:.0f} TFLOP/s\n")
@@ -205,7 +205,7 @@ def cuda(settings: Settings, accelerator: Accelerator) -> None:
         size = at_once(search, range(classes))
         together = min(seconds_per_update(search, range(size)) for _ in range(3)) / size
         alone = min(seconds_per_update(search, [0]) for _ in range(5))
-        images = search.material.pixels[: settings.batch_size].expand(size, -1, -1, -1, -1)
+        images = search.pool.pixels[: settings.batch_size].expand(size, -1, -1, -1, -1)
         with FlopCounterMode(display=False) as counter:
             search.gradient(search.start(list(range(size))), images)
         share = counter.get_total_flops() / (together * size) / rate
@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument("--resnet18", action="store_true")
     parser.add_argument("--cuda", action="store_true")
     args = parser.parse_args()
-    settings, accelerator = Settings(steps=args.steps), Accelerator(cpu=not args.cuda)
+    settings, accelerator = InversionSettings(steps=args.steps), Accelerator(cpu=not args.cuda)
     if args.cuda:
         cuda(settings, accelerator)
     if args.resnet18:

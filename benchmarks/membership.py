@@ -44,7 +44,7 @@ def answered(samples: int, classes: int) -> tuple[Target, Splits]:
         pixels = rng.integers(0, 256, (count, 1, 1), dtype=np.uint8)
         parts.append(Split(name, ArrayImages(pixels, labels), np.arange(count), labels, Transform((1, 1, 1))))
         key = digest(target.fingerprint, parts[-1].digest, target.draw), labels.tobytes()
-        target.asked[key] = Outputs(logits, labels)
+        target.split_outputs[key] = Outputs(logits, labels)
     return target, Splits("synthetic", None, 0, "official-split", classes, parts[0], parts[1], None, parts[1])
 
 

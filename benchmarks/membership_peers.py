@@ -36,7 +36,7 @@ from securitynet.cache import ArrayCache
 from securitynet.evaluation import Subject
 from securitynet.inputs import Options
 from securitynet.metrics.membership import auc
-from securitynet.references import Settings, reference_answers
+from securitynet.references import ReferenceSettings, reference_answers
 from securitynet.target import Outputs, query
 
 SCORES = "correctness confidence loss entropy modified_entropy modified_entropy_per_class margin top_gap tail"
@@ -61,8 +61,8 @@ def rule(bench: Bench) -> None:
     attacks = resolve([f"membership/{name}" for name in SCORES.split()])
 
     def everything(cached: bool) -> list[Any]:
-        asked = target if cached else replace(target, cache=ArrayCache(None), asked={})
-        asked.asked.clear()  # answers are read again, and nothing computed from them is left
+        asked = target if cached else replace(target, cache=ArrayCache(None), split_outputs={})
+        asked.split_outputs.clear()  # answers are read again, and nothing computed from them is left
         evidences = [attack(asked, subject.splits, subject.accelerator) for attack in attacks]
         return [(evidence, evidence.metrics())[0] for evidence in evidences]
 
@@ -153,7 +153,7 @@ def _drawn(first: Found, second: Found, times: int = 2000) -> Array:
     return np.array([area(first, *rows) - area(second, *rows) for rows in drawn])
 
 
-def likelihood(bench: Bench, settings: Settings, folder: Path) -> None:
+def likelihood(bench: Bench, settings: ReferenceSettings, folder: Path) -> None:
     """SACRO-ML's likelihood on our reference models, then its whole attack on shadow models of the same network and training."""
     subject = bench.subject
     models, seconds, _ = bench.timed(lambda: reference_answers(subject.splits, settings, subject.accelerator, subject.target.cache))
@@ -171,7 +171,7 @@ def likelihood(bench: Bench, settings: Settings, folder: Path) -> None:
     shadows(bench, settings, both, folder)
 
 
-def shadows(bench: Bench, settings: Settings, both: Outputs, folder: Path) -> None:
+def shadows(bench: Bench, settings: ReferenceSettings, both: Outputs, folder: Path) -> None:
     """SACRO-ML's attack with the shadow models that it draws, and our likelihoods on those very models."""
     shadow = Shadow(settings, bench.parts[0].transform.input_size, bench.subject.splits.num_classes)
     members, non_members = (part.pixels(np.arange(len(part))).numpy() for part in bench.parts)
@@ -235,7 +235,7 @@ def main() -> None:
         networks(bench)
         boundary(bench, args.images, args.iterations, args.evaluations)
         if args.references:
-            settings = Settings(count=args.references)
+            settings = ReferenceSettings(count=args.references)
             likelihood(bench, replace(settings, recipe=replace(settings.recipe, epochs=args.epochs)), Path(temporary))
         metrics(bench)
 

@@ -140,7 +140,9 @@ def main() -> int:
     parser.add_argument("--tell", action="store_true")
     arguments = parser.parse_args()
     done = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
-    chosen = [one for one in catalog.entries() if one.source == "mmpretrain" and one.loader == "checkpoint" and fnmatch(one.name, arguments.only)]
+    chosen = [
+        one for one in catalog.entries() if one.source == "mmpretrain" and one.loader == "checkpoint" and fnmatch(one.name, arguments.only)
+    ]
     if not arguments.tell:
         done += run(chosen, done, 0.0 if arguments.shapes else arguments.largest, arguments.out)
     words = {one["entry"]: one["word"] for one in done}

@@ -19,8 +19,8 @@ from scipy import stats
 from securitynet.report.claims.data import PUBLIC, Data
 from securitynet.report.claims.paired import contrast, mean_over_datasets
 from securitynet.report.claims.ranks import correlation
-from securitynet.report.measured import GAP, TEST, published_rows
-from securitynet.report.published import COLUMNS, ORIGIN
+from securitynet.report.findings.released_tables import COLUMNS, ORIGIN
+from securitynet.report.measure_table import GAP, TEST, published_rows
 
 Values = np.ndarray
 SHARED = 0.5  # of the variance, between model types

@@ -23,7 +23,7 @@ from sacroml.attacks.model_pytorch import PytorchModel
 from sacroml.attacks.utils import get_shadow_model, logit
 
 from securitynet.attacks.membership._formulas import log_likelihood
-from securitynet.references import References, Settings
+from securitynet.references import References, ReferenceSettings
 from securitynet.references.fit import Alone
 from securitynet.references.networks import answers, blueprint, create
 from securitynet.target import Outputs, Target
@@ -96,7 +96,7 @@ def sacro_lira(outputs: Outputs, references: References, mode: str, fixed: bool,
 class Shadow(PytorchModel):
     """SACRO-ML's wrapper around a network that is built and trained as our reference models are."""
 
-    def __init__(self, settings: Settings, input_size: tuple[int, ...], classes: int) -> None:
+    def __init__(self, settings: ReferenceSettings, input_size: tuple[int, ...], classes: int) -> None:
         self.settings, self.sizes = settings, (input_size, classes)
         super().__init__(self._fresh(0), batch_size=256)
 

@@ -28,7 +28,7 @@ from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet, draw
 from securitynet.data.digits import digits
 from securitynet.data.transform import Transform
-from securitynet.references import Settings
+from securitynet.references import ReferenceSettings
 from securitynet.references.fit import Job, Workshop
 from securitynet.references.maker import Maker
 from securitynet.references.measure import Way, fastest
@@ -47,7 +47,7 @@ def pool_of(images: ArrayImages, transform: Transform) -> Pool:
     return Pool.of(draw(case, transform, 10, samples=None))
 
 
-def workshop_of(pool: Pool, settings: Settings, accelerator: Accelerator) -> tuple[Workshop, list[Job]]:
+def workshop_of(pool: Pool, settings: ReferenceSettings, accelerator: Accelerator) -> tuple[Workshop, list[Job]]:
     """Return the workshop and 16 jobs with training sets of one size."""
     maker, held = Maker(pool, settings, accelerator, ArrayCache(None)), halves(len(pool), 32, 0)
     record = blueprint(settings.architecture, settings.architecture_args, pool.input_size, pool.classes)
@@ -77,7 +77,7 @@ def small(sides: list[int], accelerator: Accelerator) -> None:
         pool = pool_of(ArrayImages(*digits()), Transform((1, side, side), crop="squash"))
         for channels, stem in SIZES:
             arguments = json.dumps({"channels": channels, "stem_width": stem, "in_chans": 1})
-            settings = Settings(architecture="timm:resnet10t", architecture_args=arguments, recipe=RECIPE)
+            settings = ReferenceSettings(architecture="timm:resnet10t", architecture_args=arguments, recipe=RECIPE)
             write(f"{side:2} px {steps(*workshop_of(pool, settings, accelerator))}\n")
 
 
@@ -110,7 +110,9 @@ def resnet18(count: int, batch: int, repeats: int, accelerator: Accelerator) -> 
     """Images per second of training, medians of rounds in turns."""
     rng = np.random.default_rng(0)
     images = ArrayImages(rng.integers(0, 256, (2 * count, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, 2 * count))
-    settings = Settings(architecture=STEM[0], architecture_args=STEM[1], recipe=replace(RECIPE, batch_size=batch, learning_rate=1e-3))
+    settings = ReferenceSettings(
+        architecture=STEM[0], architecture_args=STEM[1], recipe=replace(RECIPE, batch_size=batch, learning_rate=1e-3)
+    )
     workshop, jobs = workshop_of(pool_of(images, Transform((3, 32, 32))), settings, accelerator)
     lasting = [replace(job, recipe=replace(job.recipe, epochs=60)) for job in jobs]  # as long as references are trained
     way = fastest(workshop, lasting)

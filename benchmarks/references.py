@@ -33,7 +33,7 @@ from securitynet.data.transform import Transform
 from securitynet.errors import Skipped
 from securitynet.metrics.membership import auc, tpr_at_fpr
 from securitynet.metrics.paired import tpr_difference
-from securitynet.references import Settings, reference_answers
+from securitynet.references import ReferenceSettings, reference_answers
 from securitynet.references.networks import blueprint, create
 from securitynet.target import Target, build
 from securitynet.training import Recipe, train
@@ -44,14 +44,14 @@ FASHION = Recipe(epochs=25, optimiser="adamw", learning_rate=4e-3, weight_decay=
 LENET = "nets:ivrl_lenet", '{"width":4}'
 
 
-def digits(epochs: int) -> tuple[Target, Splits, Settings]:
+def digits(epochs: int) -> tuple[Target, Splits, ReferenceSettings]:
     """The shipped model, its images, and settings that train as it was trained."""
     target = securitynet.load_model("builtin/digits-overfit")
     splits = draw(image_set(target.entry, target.folder), Transform.of(target.entry), 10, samples=None)
-    return target, splits, Settings(recipe=replace(DIGITS, epochs=epochs))
+    return target, splits, ReferenceSettings(recipe=replace(DIGITS, epochs=epochs))
 
 
-def fashion(folder: Path, accelerator: Accelerator) -> tuple[Target, Splits, Settings]:
+def fashion(folder: Path, accelerator: Accelerator) -> tuple[Target, Splits, ReferenceSettings]:
     """A network trained here on 5,000 of 10,000 images."""
     images = read_idx(folder)["train"]
     assert isinstance(images, ArrayImages)
@@ -65,7 +65,7 @@ def fashion(folder: Path, accelerator: Accelerator) -> tuple[Target, Splits, Set
     pixels, labels = splits.members.pixels(np.arange(5_000)), torch.from_numpy(splits.members.labels)
     history = train(network, pixels, labels, replace(FASHION, seed=12345), accelerator)
     write(f"target: accuracy {history.epochs[-1].accuracy:.4f} on its 5,000 images, {history.seconds:.0f} s\n")
-    return build(entry, network[1]), splits, Settings(architecture=LENET[0], architecture_args=LENET[1], recipe=FASHION)
+    return build(entry, network[1]), splits, ReferenceSettings(architecture=LENET[0], architecture_args=LENET[1], recipe=FASHION)
 
 
 def gain(evidence: MembershipEvidence, loss: MembershipEvidence, fpr: float) -> str:
@@ -80,7 +80,9 @@ def row(name: str, evidence: MembershipEvidence, loss: MembershipEvidence, fpr: 
     write(f"{name:26}{''.join(f'{number:8.3f}' for number in numbers)}   {gain(evidence, loss, fpr):>18}{seconds:8.2f}\n")
 
 
-def compare(target: Target, splits: Splits, settings: Settings, counts: Sequence[int], accelerator: Accelerator, fpr: float) -> None:
+def compare(
+    target: Target, splits: Splits, settings: ReferenceSettings, counts: Sequence[int], accelerator: Accelerator, fpr: float
+) -> None:
     """Print the table."""
     start = time.perf_counter()
     most = replace(settings, count=max(counts))

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from securitynet.report.leaderboard import write_leaderboard
-from securitynet.report.page import write_page
+from securitynet.report.page.leaderboard import write_leaderboard
+from securitynet.report.page.report_page import write_page
 from securitynet.results.row import Row
 
 MODELS, METRICS, DATASETS = 5000, 40, 5

@@ -58,7 +58,7 @@ def timed(work: Callable[[], Callable[[], NDArray[np.int64]]]) -> Found:
 
 def fresh_thief(thief: Thief, answers: str) -> Thief:
     """The same thief, who knows nothing yet and keeps nothing."""
-    target = replace(thief.target, cache=ArrayCache(None), asked={})
+    target = replace(thief.target, cache=ArrayCache(None), split_outputs={})
     return replace(thief, target=target, settings=replace(thief.settings, answers=answers), answered={}, counted=[])
 
 

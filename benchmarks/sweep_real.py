@@ -30,7 +30,7 @@ from securitynet.results.row import Row
 from securitynet.results.store import JOURNAL, PARQUET, read
 from securitynet.sweep import driver, serial
 from securitynet.sweep.merge import merge
-from securitynet.sweep.plan import Job, Settings, ordered, shard
+from securitynet.sweep.plan import Job, SweepSettings, ordered, shard
 from securitynet.sweep.serve import Message, Owner, answered
 from securitynet.sweep.state import settled_in
 
@@ -96,7 +96,7 @@ class Silent:
 def drive(folder: Path, models: int, index: int, count: int) -> int:
     """Run one shard's driver to its end; print its processor seconds and peak memory. Failures of before are tried again."""
     serial.command_of = lambda _: [sys.executable, str(Path(__file__).resolve()), "worker"]  # type: ignore[assignment]
-    settings = Settings(cache=str(folder / "cache"), attacks=("stub",), samples=1000)
+    settings = SweepSettings(cache=str(folder / "cache"), attacks=("stub",), samples=1000)
     jobs = shard(jobs_of(models), (index, count), settings.samples)
     started = resource.getrusage(resource.RUSAGE_SELF)
     finished = driver.sweep(

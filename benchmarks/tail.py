@@ -28,7 +28,7 @@ from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.digits import digits
 from securitynet.data.transform import Transform
 from securitynet.metrics.membership import auc, tpr_at_fpr
-from securitynet.references import References, Settings, reference_answers
+from securitynet.references import References, ReferenceSettings, reference_answers
 from securitynet.training import Recipe
 
 NETWORK = '{"channels":[4,8,12,16],"stem_width":4,"in_chans":1}'
@@ -71,7 +71,7 @@ def main() -> None:
     write(f"{'labels drawn anew, epochs, moved':34}{'LiRA TPR@1%':>12}" + "".join(f"{name:>22}" for name in PREDICTORS) + "\n")
     for share, epochs, shift in itertools.product(NOISE, args.epochs, (0, 1)):
         recipe = Recipe(epochs=epochs, optimiser="adamw", learning_rate=0.01, weight_decay=0.0, shift=shift)
-        settings = Settings(count=args.models, architecture="timm:resnet10t", architecture_args=NETWORK, recipe=recipe)
+        settings = ReferenceSettings(count=args.models, architecture="timm:resnet10t", architecture_args=NETWORK, recipe=recipe)
         models = reference_answers(noisy(share), settings, accelerator, cache)
         kinds.append(np.array([found(models, index) for index in range(args.models)]))
         means = kinds[-1].mean(axis=0)

@@ -9,7 +9,7 @@ from typing import Any
 from securitynet.cards import render
 from securitynet.data.dataset import ImageDataset, find
 from securitynet.entry import Entry
-from securitynet.importers.flaws import FLAGS
+from securitynet.importers.known_errors import FLAGS
 from securitynet.importers.packages import WITHDRAWN
 
 HUB_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "unlicense")  # names of the Hub

@@ -25,9 +25,8 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
-
 from build import FAILURES, mmpretrain, robustbench  # type: ignore[import-not-found]  # beside this script
+from torch import nn
 
 Maker = Callable[[str, Sequence[Path], Mapping[str, Any]], nn.Module]
 
@@ -215,7 +214,9 @@ def main(library: str, place: str) -> None:
     )
     with serve.server(served, 0) as running:
         threading.Thread(target=_until_the_end, daemon=True).start()
-        sys.stdout.write(json.dumps({"url": f"http://127.0.0.1:{running.server_address[1]}", "versions": versions, "device": device}) + "\n")
+        sys.stdout.write(
+            json.dumps({"url": f"http://127.0.0.1:{running.server_address[1]}", "versions": versions, "device": device}) + "\n"
+        )
         sys.stdout.flush()
         running.serve_forever()
 

@@ -68,6 +68,4 @@ def _weights(entry: Entry, files: Files) -> list[Weights]:
     addresses = (entry.weights_url, *entry.more_weights)
     blank = replace(entry, more_weights=None, weights_size=None, weights_hash=None)
     members = [f"{name.stem}_m{number}{name.suffix}" for number in range(len(addresses))]
-    return [
-        fetch(replace(blank, weights_url=url, weights_file=member), files) for url, member in zip(addresses, members, strict=True)
-    ]
+    return [fetch(replace(blank, weights_url=url, weights_file=member), files) for url, member in zip(addresses, members, strict=True)]

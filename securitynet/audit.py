@@ -17,7 +17,7 @@ from securitynet.report.audit.facts import BUDGET
 from securitynet.report.audit.inspect import inspect
 from securitynet.report.audit.of_result import audit_saved
 from securitynet.report.audit.trial import NONE, Tried
-from securitynet.report.saved import Saved, read_saved
+from securitynet.report.saved_result import SavedResult, read_saved
 
 log = logging.getLogger(__name__)
 SUITES = ("membership:standard", "stealing:standard", "backdoor:standard")
@@ -57,7 +57,7 @@ def audit(
         if contents.reason is not None:
             raise
         log.info("%s: the report is on its files only: %s", model, error)
-        return audit_of(Saved(Path(), _named(os.fspath(model), known), (), {}, {}), contents, (), str(error))
+        return audit_of(SavedResult(Path(), _named(os.fspath(model), known), (), {}, {}), contents, (), str(error))
     return audit_saved(result, contents, _tried(model, data, defences, options))
 
 

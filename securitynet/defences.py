@@ -16,6 +16,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from securitynet.deceptive import Misinformation, ModelGuard, ReverseSigmoid
 from securitynet.errors import UsageError, unknown
 from securitynet.target import Target
 
@@ -147,7 +148,8 @@ def _log(probabilities: Tensor) -> Tensor:
 def _defence(name: str, change: nn.Module) -> Defence:
     def defend(target: Target) -> Target:
         wrapped = target.wrap(lambda module: Answering(module, change))
-        return replace(wrapped, entry=replace(wrapped.entry, output="log_probabilities"))
+        entry = replace(wrapped.entry, output="log_probabilities")
+        return replace(wrapped, entry=entry, undefended=target.undefended or target)
 
     defend.__name__ = name
     return defend
@@ -178,13 +180,32 @@ def noise(budget: float = 0.1, seed: int = 0) -> Defence:
     return _defence(f"noise:{budget:g}" + f":{seed}" * (seed != 0), Noise(_within("noise", budget, 0, 1), seed))
 
 
+def reverse_sigmoid(beta: float = 0.5, gamma: float = 0.2) -> Defence:
+    """Lower large probabilities and raise small ones (see deceptive.ReverseSigmoid)."""
+    change = ReverseSigmoid(_within("reverse-sigmoid", beta, 0), _within("reverse-sigmoid", gamma, 0))
+    return _defence(f"reverse-sigmoid:{beta:g}:{gamma:g}", change)
+
+
+def misinformation(threshold: float = 0.9) -> Defence:
+    """Return wrong probabilities where the largest is below `threshold` (see deceptive.Misinformation)."""
+    return _defence(f"misinformation:{threshold:g}", Misinformation(_within("misinformation", threshold, 0, 1)))
+
+
+def modelguard(epsilon: float = 1.0) -> Defence:
+    """Return the most misleading probabilities within an L1 distance, with the same label (see deceptive.ModelGuard)."""
+    return _defence(f"modelguard:{epsilon:g}", ModelGuard(_within("modelguard", epsilon, 0, 2)))
+
+
 def named(text: str) -> Defence:
     """Return the defence that `text` names: `rounding:2`, `top-k:3`, `label-only`, `temperature:2`, `noise:0.1`, `noise:0.1:SEED`.
+
+    Of research: `reverse-sigmoid:BETA:GAMMA`, `misinformation:0.9`, `modelguard:1`.
 
     Numbers may be left out. Raises UsageError with the choices.
     """
     known: dict[str, Callable[..., Defence]]
     known = {"rounding": rounding, "top-k": top_k, "label-only": label_only, "temperature": temperature, "noise": noise}
+    known |= {"reverse-sigmoid": reverse_sigmoid, "misinformation": misinformation, "modelguard": modelguard}
     name, *given = text.split(":")
     if name not in known:
         raise unknown("defence", text, [*known, "FILE.py"])

@@ -20,6 +20,7 @@ from securitynet.attacks.intact import Intact
 from securitynet.attacks.resolve import Named, named, resolve
 from securitynet.attacks.run import FULL, Ran, not_run, run, spoiled
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
+from securitynet.catalog import results as published
 from securitynet.controls.measured import Controls
 from securitynet.controls.twins import Twins, without_canaries, without_twins
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
@@ -35,6 +36,7 @@ from securitynet.precision import named as precision
 from securitynet.processes import agreed
 from securitynet.results.headline import doubtful
 from securitynet.results.result import Result
+from securitynet.results.robustness import checked_claims, doubted
 from securitynet.results.row import Context, Row, suspect
 from securitynet.results.separation import OUT_MODEL
 from securitynet.results.store import RowStore
@@ -89,7 +91,7 @@ def evaluate(
     subject = Subject.of(model, data, preprocessing, defences, options)
     if out_model is not None:
         other = target_of(out_model, None, options)
-        subject = replace(subject, out_model=(other.entry.id, replace(other, cache=subject.target.cache, asked={})))
+        subject = replace(subject, out_model=(other.entry.id, replace(other, cache=subject.target.cache, split_outputs={})))
     return subject.evaluated(chosen)
 
 
@@ -144,7 +146,7 @@ class Subject:
         target = faster(target_of(model, preprocessing, options), options.dtype, options.channels_last)
         for defence in defences:
             target = defended(target, defence)
-        target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), asked={})
+        target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), split_outputs={})
         images = images_of(data, target, options)
         pixels = Kept(Transform.of(target.entry), PixelStore(options.root / FOLDER, size_limit()))
         splits = draw(images, pixels, target.num_classes, options.seed, options.samples)
@@ -176,6 +178,9 @@ class Subject:
             suspect(row, doubt) if doubt and row.family == "membership" and row.metric not in BY_COINS else row
             for row in (*controls, *found)
         ]
+        rows = doubted(rows)
+        checked = checked_claims(target.entry.id, rows, published(target.entry.dataset)) if _evades(attacks) else []
+        verdict = replace(verdict, notes=(*verdict.notes, *map(str, checked)))
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
         bill, unexpected = target.meter.bill, tuple(done.unexpected)
@@ -323,6 +328,10 @@ def rows_of(ran: Ran, context: Context) -> list[Row]:
     if ran.status != "ok":
         return [replace(row, status=ran.status) for row in rows]
     return [replace(row, queries=ran.queries, seconds=ran.seconds, peak_memory=ran.peak_memory) for row in rows]
+
+
+def _evades(attacks: Sequence[Named]) -> bool:
+    return any(one.family == "evasion" for one in attacks)
 
 
 def _said(what: str | None, accelerator: Accelerator) -> str | None:

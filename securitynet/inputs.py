@@ -130,7 +130,7 @@ def defended(target: Target, defence: Defence | str | os.PathLike[str]) -> Targe
     says so, and its rows never mix with the plain one's.
     """
     if callable(defence):
-        return _marked(defence(target), getattr(defence, "__name__", type(defence).__name__))
+        return _marked(defence(target), getattr(defence, "__name__", type(defence).__name__), target)
     path = Path(defence)
     if path.suffix != ".py":
         return defended(target, named(str(defence)))
@@ -139,13 +139,14 @@ def defended(target: Target, defence: Defence | str | os.PathLike[str]) -> Targe
     chosen = [value for value in own if callable(value) and not (isinstance(value, type) and issubclass(value, nn.Module))]
     if len(chosen) != 1:
         raise UsageError(f"{path}: a defence file defines one function from Target to Target, this one defines {len(chosen)}")
-    return _marked(chosen[0]()(target) if isinstance(chosen[0], type) else chosen[0](target), path.stem)
+    return _marked(chosen[0]()(target) if isinstance(chosen[0], type) else chosen[0](target), path.stem, target)
 
 
-def _marked(target: Target, name: str) -> Target:
+def _marked(target: Target, name: str, before: Target) -> Target:
     if not isinstance(target, Target):
         raise UsageError(f"defence {name}: it must return a Target, not {type(target).__name__}")
-    return replace(target, entry=replace(target.entry, id=f"{target.entry.id}+{name}"))
+    entry = replace(target.entry, id=f"{target.entry.id}+{name}")
+    return replace(target, entry=entry, undefended=before.undefended or before)
 
 
 def images_of(data: Data | None, target: Target, options: Options) -> ImageSet:

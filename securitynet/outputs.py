@@ -23,7 +23,7 @@ class Outputs:
     labels: np.ndarray
     _kept: dict[Callable[[Outputs], Any], Any] = field(default_factory=dict, init=False, repr=False)
 
-    def once(self, compute: Callable[[Outputs], Kept]) -> Kept:
+    def cached(self, compute: Callable[[Outputs], Kept]) -> Kept:
         """Return compute(self), computed at the first call and kept from then on: for what is small, a few numbers per sample."""
         if compute not in self._kept:
             self._kept[compute] = compute(self)

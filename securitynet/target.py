@@ -1,4 +1,4 @@
-"""Target: a network with its preprocessing inside, asked through query()."""
+"""Target: a network with its preprocessing inside, queried through query()."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from securitynet.arguments import checked, one_of
-from securitynet.asking import Asked, How, check, known, sent, unknown
 from securitynet.cache import ArrayCache, digest
 from securitynet.data import Split
 from securitynet.entry import Entry, check_entry
@@ -23,6 +22,7 @@ from securitynet.errors import LoadError
 from securitynet.fingerprint import Identity, identity, state_sha256
 from securitynet.meter import Meter
 from securitynet.outputs import Outputs as Outputs  # said twice: others take it from here
+from securitynet.querying import QueriedNetwork, QuerySettings, check, known, query_images, unknown
 from securitynet.remote import Remote, remotes
 from securitynet.store import Book, OutputStore
 
@@ -99,8 +99,9 @@ class Target:
 
     `weights_sha256` is empty where no weights are here. `folder` is where files that belong to the weights lie (members,
     triggers); `cache` keeps what was computed already,
-    `asked` the outputs of whole splits, so that what was computed from them is not computed again; `meter` counts what is sent.
+    `split_outputs` the outputs of whole splits, so that what was computed from them is not computed again; `meter` counts what is sent.
     `draw` is 0; one who needs the model's randomness asks again under other numbers, which are sent and billed.
+    `undefended`: of a defended target, the one without its defences.
     """
 
     entry: Entry
@@ -108,9 +109,10 @@ class Target:
     weights_sha256: str
     folder: Path | None = None
     cache: ArrayCache = field(default_factory=lambda: ArrayCache(None))
-    asked: dict[tuple[str, bytes], Outputs] = field(default_factory=dict, repr=False)
+    split_outputs: dict[tuple[str, bytes], Outputs] = field(default_factory=dict, repr=False)
     meter: Meter = field(default_factory=Meter, repr=False)
     draw: int = 0
+    undefended: Target | None = field(default=None, repr=False)
 
     @property
     def num_classes(self) -> int:
@@ -198,27 +200,27 @@ def query(
     be shown as well, which fill the last batch and try the layout; without them the model sees the images and nothing else.
     """
     key = digest(target.fingerprint, split.digest, target.draw), split.labels.tobytes()
-    if (before := target.asked.get(key)) is not None:
+    if (before := target.split_outputs.get(key)) is not None:
         return before
     logits = None if target.remotes else known(split, book_of(target, split), accelerator)
     if logits is None:
-        logits = _ask(target, split, accelerator, How(batch_size, progress, blanks))
-    check(_asked(target), logits.shape)
-    return target.asked.setdefault(key, Outputs(logits, split.labels))
+        logits = _ask(target, split, accelerator, QuerySettings(batch_size, progress, blanks))
+    check(_queried(target), logits.shape)
+    return target.split_outputs.setdefault(key, Outputs(logits, split.labels))
 
 
-def _ask(target: Target, split: Split, accelerator: Accelerator, how: How) -> np.ndarray:
+def _ask(target: Target, split: Split, accelerator: Accelerator, how: QuerySettings) -> np.ndarray:
     if not target.remotes:
-        return sent(_asked(target), split, book_of(target, split), accelerator, how)
+        return query_images(_queried(target), split, book_of(target, split), accelerator, how)
     if isinstance(target.module, Remote) and target.module.client.limited:  # all or nothing: a part serves nobody
         target.module.client.afford(_missing(target.module, split))
     size = min(one.client.batch for one in target.remotes)
     own = OutputStore(None).book(split.digest)  # a black box keeps its outputs itself, counts and sends no blank images
-    return sent(replace(_asked(target), meter=Meter()), split, own, accelerator, replace(how, blanks=False, batch_size=size))
+    return query_images(replace(_queried(target), meter=Meter()), split, own, accelerator, replace(how, blanks=False, batch_size=size))
 
 
-def _asked(target: Target) -> Asked:
-    return Asked(target.entry.id, target.module, target.num_classes, target.entry.input_size, target.meter)
+def _queried(target: Target) -> QueriedNetwork:
+    return QueriedNetwork(target.entry.id, target.module, target.num_classes, target.entry.input_size, target.meter)
 
 
 def _missing(remote: Remote, split: Split) -> int:

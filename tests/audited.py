@@ -16,7 +16,7 @@ from securitynet.metrics import membership as metrics
 from securitynet.metrics.intervals import Estimate, rate
 from securitynet.metrics.operating import tpr_at_fpr
 from securitynet.metrics.vocabulary import SHIFT_P_VALUE, TEST_ACCURACY
-from securitynet.report.saved import Saved, read_saved
+from securitynet.report.saved_result import SavedResult, read_saved
 from securitynet.results.row import Context, Row, suspect
 from securitynet.results.store import save_arrays, write_rows
 from securitynet.target import Outputs
@@ -25,7 +25,7 @@ ENTRY = Entry(id="a/b", source="a", name="b", dataset="MNIST", num_classes=10, c
 CONTEXT = Context("a/b", "0" * 64, "MNIST", None, "0" * 64, 0, "cpu", 1, "{}")
 
 
-def saved(folder: Path, rows: list[Row], arrays: list[dict[str, np.ndarray]] | None = None, entry: Entry = ENTRY) -> Saved:
+def saved(folder: Path, rows: list[Row], arrays: list[dict[str, np.ndarray]] | None = None, entry: Entry = ENTRY) -> SavedResult:
     """The rows and scores as a result is saved, read again."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "rows.jsonl", rows)

@@ -11,7 +11,7 @@ from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet, Splits, draw
 from securitynet.data.digits import digits
 from securitynet.data.transform import Transform
-from securitynet.references import Settings
+from securitynet.references import ReferenceSettings
 from securitynet.references.fit import Job, Workshop
 from securitynet.references.maker import Maker
 from securitynet.references.networks import blueprint
@@ -19,7 +19,7 @@ from securitynet.references.pool import Pool, halves
 from securitynet.training import Recipe
 
 QUICK = Recipe(epochs=2, batch_size=16, optimiser="sgd", learning_rate=0.1, weight_decay=1e-3, shift=1, flip=True)
-SETTINGS = Settings(count=4, recipe=QUICK)
+SETTINGS = ReferenceSettings(count=4, recipe=QUICK)
 RAW = Transform((1, 8, 8))
 
 

@@ -8,19 +8,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet.importers import records
 from securitynet.importers.onhub.bulk import import_hub
 from securitynet.importers.onhub.calls import Calls
 from securitynet.importers.onhub.listed import Filters
 from securitynet.importers.onhub.merge import BulkReport
 from securitynet.importers.onhub.quota import Quota
+from securitynet.maintenance import records
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
 from hub_simulated import ENDPOINT, SimulatedHub  # noqa: E402
 
 if TYPE_CHECKING:
-    from securitynet.importers.records import Record
+    from securitynet.maintenance.records import Record
 
 __all__ = ["SimulatedHub", "bulk", "calls_of", "content", "folder_of", "hub_records", "timm_records"]
 

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from planted import planted
 from torch import nn
 
-from securitynet.attacks.backdoor._gate import sound
+from securitynet.attacks.backdoor._preconditions import sound
 from securitynet.attacks.backdoor.known_trigger import KnownTrigger
 from securitynet.attacks.backdoor.ladder import Ladder, suspected
 from securitynet.cli import DONE, SUSPECT, SUSPICIOUS, main
@@ -48,7 +48,7 @@ def test_models_that_fail_verification_cannot_be_judged(name: str) -> None:
 
 def test_a_network_that_knows_nothing_cannot_be_judged() -> None:
     target, splits, accelerator = given("digits-regular")
-    blank = replace(target, entry=replace(target.entry, claimed_accuracy=None), module=Arbitrary(), asked={})
+    blank = replace(target, entry=replace(target.entry, claimed_accuracy=None), module=Arbitrary(), split_outputs={})
     with pytest.raises(Skipped, match="no better than a constant answer"):
         sound(blank, splits, accelerator)  # type: ignore[arg-type]
     sound(target, splits, accelerator)  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ def test_suspects_come_turn_by_turn_with_others_to_compare() -> None:
     import numpy as np
 
     from securitynet.attacks.backdoor import BackdoorEvidence
-    from securitynet.attacks.backdoor._climbed import Stage
+    from securitynet.attacks.backdoor._ladder_evidence import Stage
     from securitynet.attacks.backdoor._nulls import Calibrated
 
     def stage(*order: int) -> Stage:
@@ -114,7 +114,7 @@ class Watched(nn.Linear):
 def test_asking_moves_the_model_where_gradients_can_follow() -> None:
     """On another device, weights that are moved in inference mode could not be attacked by gradients afterwards."""
     target, splits, accelerator = given("digits-regular")
-    moved = replace(target, module=Watched(1024, 10), asked={})
+    moved = replace(target, module=Watched(1024, 10), split_outputs={})
     moved.module.forward = lambda pixels: pixels.flatten(1)[:, :10]  # type: ignore[method-assign]
     query(moved, splits.test, accelerator)  # type: ignore[attr-defined]
     assert Watched.moved[0] is False

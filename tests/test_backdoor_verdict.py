@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from securitynet.attacks.backdoor import BackdoorEvidence, Recovered
-from securitynet.attacks.backdoor._climbed import Climbed, Stage
+from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence, Stage
 from securitynet.attacks.backdoor._nulls import Calibrated
 from securitynet.attacks.backdoor._power import MODES, measured
 from securitynet.entry import Entry
@@ -89,7 +89,7 @@ def test_a_trigger_that_works_is_reported_whatever_the_p_value_says() -> None:
             words = f"a trigger of {round(share * 1024) / 1024:.1%} of the image was found"
             assert words in found.reason and "turns 94.7% of 1000 held-out images into class 3" in found.reason
     stages = (stage("inversion", 1.0, 7, recovered=(recovered(0.01, 0.95, target=8),)), stage("strip", 0.2, 2))
-    found = verdict([CONTEXT.row("backdoor", "backdoor/ladder", one) for one in Climbed(stages).metrics()], ENTRY)
+    found = verdict([CONTEXT.row("backdoor", "backdoor/ladder", one) for one in LadderEvidence(stages).metrics()], ENTRY)
     assert found is not None and found.word == "cannot tell" and "into class 8" in found.reason and found.target_class == 2
 
 
@@ -166,12 +166,12 @@ def stage(name: str, p_value: float, target: int, calibrated: bool = True, recov
 
 
 def test_the_ladder_sums_up_its_stages() -> None:
-    climbed = Climbed((stage("last_layer", 0.3, 1), stage("inversion", 0.002, 7), stage("maximum_margin", 0.5, 2)))
+    climbed = LadderEvidence((stage("last_layer", 0.3, 1), stage("inversion", 0.002, 7), stage("maximum_margin", 0.5, 2)))
     metrics = {one.metric: one for one in climbed.metrics()}
     assert metrics["p_value"].value == 0.008 and metrics["target_class"].value == 7 and metrics["flagged"].value == 1
     words = str(metrics["p_value"].reason)
     assert "inversion 0.002 (class 7)" in words and "inversion decides, times 4; null of inversion" in words
     assert (climbed.queries, metrics["backward_images"].value) == (30, 15)
     assert set(climbed.arrays()) == {"statistics", "statistics_last_layer", "statistics_inversion", "statistics_maximum_margin"}
-    other = Climbed((stage("inversion", 0.004, 7, calibrated=False),))
+    other = LadderEvidence((stage("inversion", 0.004, 7, calibrated=False),))
     assert other.p_value == 0.016 and {one.metric: one.value for one in other.metrics()}["flagged"] == 0

@@ -15,8 +15,8 @@ from test_detectors import NOTHING, planted
 from test_detectors_images import members_with_poison, stamped
 from torch import nn
 
-from securitynet.attacks.backdoor._climbed import Climbed
 from securitynet.attacks.backdoor._gram import Grams, gram, grams, sites
+from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence
 from securitynet.attacks.backdoor._nulls import combined
 from securitynet.attacks.backdoor.beatrix import Beatrix, deviations, unusual
 from securitynet.attacks.backdoor.ladder import Ladder
@@ -124,7 +124,7 @@ def test_the_publishers_ladder() -> None:
     """The ladder's stages as they are, with two thirds of the error, and the training images with the last."""
     target, splits, _ = members_with_poison()
     alone, found = Ladder()(target, splits, CPU), PublisherLadder()(target, splits, CPU)
-    assert isinstance(found, Climbed) and sum(WEIGHTS.values()) == pytest.approx(1)
+    assert isinstance(found, LadderEvidence) and sum(WEIGHTS.values()) == pytest.approx(1)
     assert [stage.name for stage in found.stages] == [*(stage.name for stage in alone.stages), "backdoor/beatrix"]
     assert [stage.p_value for stage in found.stages[:-1]] == [stage.p_value for stage in alone.stages]
     seen = found.stages[-1]

@@ -17,7 +17,7 @@ import securitynet
 from securitynet import catalog
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
-from securitynet.importers.card import features
+from securitynet.maintenance.card import features
 
 CATALOG = Path(str(catalog.__file__)).parent
 REGRESSIONS = json.loads((Path(__file__).parent / "data" / "paper-correlations.json").read_text(encoding="utf-8"))

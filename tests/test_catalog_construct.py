@@ -10,7 +10,7 @@ import pytest
 
 from securitynet import catalog
 from securitynet.cli import main
-from securitynet.importers.construct import construct, record, sample, summary
+from securitynet.maintenance.construct import construct, record, sample, summary
 
 SEED, NUMBER, LARGEST = 1, 200, 60_000_000
 
@@ -74,7 +74,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_several_processes_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("securitynet.importers.construct.FEWEST", 2)
+    monkeypatch.setattr("securitynet.maintenance.construct.FEWEST", 2)
     chosen = [replace(catalog.entry("akamaster/resnet20"), params=1), *map(catalog.entry, ("akamaster/resnet20", "akamaster/resnet44"))]
     assert list(construct(chosen, 2)) == list(construct(chosen))
     found = record(summary(construct(chosen)), ["x"], 1.26, 2)

@@ -15,8 +15,8 @@ from securitynet import catalog
 from securitynet.cli import catalog as command
 from securitynet.cli import main
 from securitynet.errors import DownloadError
-from securitynet.importers.card import build_card, features
-from securitynet.importers.check import check
+from securitynet.maintenance.card import build_card, features
+from securitynet.maintenance.check import check
 
 if TYPE_CHECKING:
     from hub import Hub

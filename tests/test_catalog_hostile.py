@@ -13,10 +13,10 @@ from securitynet import catalog
 from securitynet.download import Files, fetch
 from securitynet.entry import Entry
 from securitynet.errors import SecurityNetError, UsageError
-from securitynet.importers.check import check
-from securitynet.importers.sound import unsound
 from securitynet.loaders import load
 from securitynet.loaders._architectures import build_network
+from securitynet.maintenance.check import check
+from securitynet.maintenance.record_checks import unsound
 
 CATALOG = Path(str(catalog.__file__)).parent
 GOOD = catalog.entry("akamaster/resnet20").to_record()

@@ -14,7 +14,7 @@ import pytest
 
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
-from securitynet.importers.links import check_links
+from securitynet.maintenance.links import check_links
 
 
 class Handler(BaseHTTPRequestHandler):

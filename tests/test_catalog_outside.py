@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from securitynet import catalog
 from securitynet.cli import main
 from securitynet.errors import UsageError
-from securitynet.importers.outside import construct_outside
+from securitynet.maintenance.construct_elsewhere import construct_outside
 
 SCRIPT = Path(__file__).parents[1] / "environments" / "build.py"
 LIBRARY = """

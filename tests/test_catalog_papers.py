@@ -15,11 +15,11 @@ from securitynet import catalog
 from securitynet.cli import main
 from securitynet.errors import UsageError
 from securitynet.families import family_of, name_in_library
-from securitynet.importers import records
-from securitynet.importers.check import check
-from securitynet.importers.facts import is_page, names_of, unlikely, unlinked
-from securitynet.importers.papers import papers_of, strayed, unsound_papers, write_derived
 from securitynet.importers.pretraining import data_of, method_of
+from securitynet.maintenance import records
+from securitynet.maintenance.check import check
+from securitynet.maintenance.fact_checks import is_page, names_of, unlikely, unlinked
+from securitynet.maintenance.papers import papers_of, strayed, unsound_papers, write_derived
 from securitynet.paper import COLUMNS, FACTS, VENUES, Paper, derived
 
 CATALOG = Path(str(catalog.__file__)).parent

@@ -95,9 +95,9 @@ def test_text_labels_need_names(tmp_path: Path) -> None:
 
 
 def replace_names(names: tuple[str, ...]):  # type: ignore[no-untyped-def]
-    from securitynet.data.want import Want
+    from securitynet.data.request import ImageRequest
 
-    return Want(names=names).classes
+    return ImageRequest(names=names).classes
 
 
 def test_class_folders_without_a_split_are_divided_by_seed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,9 +15,9 @@ from securitynet.errors import UsageError
 from securitynet.metrics import membership
 from securitynet.metrics.intervals import Estimate, difference
 from securitynet.metrics.paired import auc_difference, interval_difference, rate_difference, tpr_difference
-from securitynet.report.compare import compare, find_saved
-from securitynet.report.grid import columns, grid
-from securitynet.report.saved import read_saved
+from securitynet.report.comparison.attack_table import attack_table, columns
+from securitynet.report.comparison.compare import compare, find_saved
+from securitynet.report.saved_result import read_saved
 from securitynet.results.row import Row
 
 Sides = tuple[np.ndarray, np.ndarray]
@@ -178,7 +178,7 @@ def test_command_page_and_errors(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_one_metric_of_every_attack_under_every_defence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = {"none": "own/model", "one": "own/model+top-k:3", "two": "own/model+noise:0.1+label-only"}
     folders = {name: saved(tmp_path / name, id, scores(seed, 1.0)) for seed, (name, id) in enumerate(ids.items())}
-    found = grid([read_saved(folder) for folder in folders.values()], "auc")
+    found = attack_table([read_saved(folder) for folder in folders.values()], "auc")
     assert found.columns == ("none", "top-k:3", "noise:0.1+label-only")
     loss = next(line for line in found.lines if line.attack == "membership/loss")
     assert [row.value if row else None for row in loss.rows] == [membership.auc(*scores(seed, 1.0)).value for seed in range(3)]

@@ -106,7 +106,7 @@ def test_search_finds_a_planted_block() -> None:
     found = search(module, source, hosts, torch.tensor([1]))
     assert found.rates.tolist() == [[1.0, 1.0, 1.0]]
     assert found.boxes[0, 2].tolist() == [12, 4, 2, 2]
-    assert found.asked == 3 * 9 * 3
+    assert found.query_count == 3 * 9 * 3
 
 
 @pytest.mark.parametrize("attack", [Strip(), Neo()], ids=["strip", "neo"])

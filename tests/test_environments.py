@@ -119,9 +119,7 @@ def test_a_network_that_was_saved_whole(libraries: Path, tmp_path: Path, zipped:
 
     network = DenseNet(18).eval()
     torch.save(network, tmp_path / "nih.pt", _use_new_zipfile_serialization=zipped)
-    target = load_model(
-        tmp_path / "nih.pt", entry=record(XRAY, task="single-label"), python=sys.executable, cache_dir=tmp_path / "cache"
-    )
+    target = load_model(tmp_path / "nih.pt", entry=record(XRAY, task="single-label"), python=sys.executable, cache_dir=tmp_path / "cache")
     pixels = torch.rand(2, 1, 224, 224)
     with torch.no_grad():
         torch.testing.assert_close(target.module(pixels), network(pixels * 2048 - 1024))

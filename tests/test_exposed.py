@@ -20,9 +20,9 @@ from securitynet import cli
 from securitynet.data import ArrayImages, Split
 from securitynet.data.transform import Transform
 from securitynet.errors import UsageError
-from securitynet.report import sheet as contact
-from securitynet.report.exposed import gallery
-from securitynet.report.picture import enlarged, picture
+from securitynet.report.galleries import contact_sheet as contact
+from securitynet.report.galleries.exposed import gallery
+from securitynet.report.galleries.images import enlarged, picture
 from securitynet.results.result import Result
 
 

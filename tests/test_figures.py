@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from securitynet.entry import Entry
-from securitynet.report import figures
-from securitynet.report.measured import GAP, TEST, Measured, measured, published_rows
-from securitynet.report.published import COLUMNS
+from securitynet.report.figures import study as figures
+from securitynet.report.findings.released_tables import COLUMNS
+from securitynet.report.measure_table import GAP, TEST, MeasureTable, measure_table, published_rows
 from securitynet.results.row import Row
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
@@ -22,8 +22,8 @@ DATASETS = {"blue": "CIFAR-10", "orange": "SVHN", "green": "CIFAR-100", "red": "
 
 
 @pytest.fixture(scope="module")
-def table() -> Measured:
-    return measured(row for row in published_rows() if row.origin == "zhang2024")
+def table() -> MeasureTable:
+    return measure_table(row for row in published_rows() if row.origin == "zhang2024")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def distances(points: np.ndarray, to: np.ndarray) -> np.ndarray:
     return np.abs(points[:, None] - to[None]).max(axis=2).min(axis=1)
 
 
-def test_figure_2_shows_the_published_points(table: Measured, published: dict[str, np.ndarray]) -> None:
+def test_figure_2_shows_the_published_points(table: MeasureTable, published: dict[str, np.ndarray]) -> None:
     found = drawn(figures.stealing_figure(table))
     panels = {"CIFAR-10": "0-blue", "SVHN": "1-blue", "CIFAR-100": "2-blue", "ImageNet-1k": "2-orange", "CUB-200-2011": "2-green"}
     away = {
@@ -55,7 +55,7 @@ def test_figure_2_shows_the_published_points(table: Measured, published: dict[st
     assert sum((one < 0.003).sum() for one in away.values()) >= 240
 
 
-def test_figure_4_shows_the_published_points(table: Measured, published: dict[str, np.ndarray]) -> None:
+def test_figure_4_shows_the_published_points(table: MeasureTable, published: dict[str, np.ndarray]) -> None:
     found = drawn(figures.datasets_figure(table))
     near = {}
     for name, panel in (("CIFAR-100", 0), ("ImageNet-1k", 1)):
@@ -70,7 +70,7 @@ def test_figure_4_shows_the_published_points(table: Measured, published: dict[st
 
 @pytest.mark.parametrize(("panel", "measure", "share"), [(0, CORRECT, 0.9), (1, ENTROPY, 0.75)])
 def test_figure_3_shows_the_published_points(
-    table: Measured, published: dict[str, np.ndarray], panel: int, measure: str, share: float
+    table: MeasureTable, published: dict[str, np.ndarray], panel: int, measure: str, share: float
 ) -> None:
     """Few single dots can be read off this figure, and some are of models that were never released: so from the dots to the rows."""
     found = drawn(figures.attacks_figure(table))
@@ -80,7 +80,7 @@ def test_figure_3_shows_the_published_points(
     assert (away < 0.003).mean() >= share and len(away) >= 43
 
 
-def test_figure_1_counts(table: Measured) -> None:
+def test_figure_1_counts(table: MeasureTable) -> None:
     figure = figures.statistics_figure(table)
     assert figure is not None
     shown = [
@@ -93,7 +93,7 @@ def test_figure_1_counts(table: Measured) -> None:
     assert (shown[5]["ImageNet-1k"], shown[5]["CIFAR-10"], sum(shown[0].values())) == (117 + 20, 47 + 72, 24)
 
 
-def test_figure_2_has_common_axes_fits_and_counts(table: Measured) -> None:
+def test_figure_2_has_common_axes_fits_and_counts(table: MeasureTable) -> None:
     figure = figures.stealing_figure(table)
     assert figure is not None and len({(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}) == 1
     [axes] = [one for one in figure.axes if one.get_title(loc="left") == "CIFAR-100"]
@@ -105,7 +105,7 @@ def test_figure_2_has_common_axes_fits_and_counts(table: Measured) -> None:
     assert label.startswith(f"benchmark: rho {stats.spearmanr(lines[TEST], lines[STEALING]).statistic:+.2f} [") and label.endswith(", n 45")
 
 
-def test_fits_leave_out_what_is_known_to_be_wrong(table: Measured) -> None:
+def test_fits_leave_out_what_is_known_to_be_wrong(table: MeasureTable) -> None:
     figure = figures.stealing_figure(table)
     assert figure is not None
     legends = {axes.get_title(loc="left"): [text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes}
@@ -114,7 +114,7 @@ def test_fits_leave_out_what_is_known_to_be_wrong(table: Measured) -> None:
 
 
 @pytest.mark.parametrize("name", figures.FIGURES)
-def test_no_label_is_cut_and_none_covers_another(table: Measured, name: str) -> None:
+def test_no_label_is_cut_and_none_covers_another(table: MeasureTable, name: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = figures.FIGURES[name](table)
@@ -133,8 +133,8 @@ def test_no_label_is_cut_and_none_covers_another(table: Measured, name: str) -> 
     assert not any(first.overlaps(second) for number, first in enumerate(captions) for second in captions[:number])
 
 
-def test_files_are_written_and_do_not_change(table: Measured, tmp_path: Path) -> None:
-    small = measured(row for row in published_rows() if row.origin == "zhang2024" and row.dataset == "CUB-200-2011")
+def test_files_are_written_and_do_not_change(table: MeasureTable, tmp_path: Path) -> None:
+    small = measure_table(row for row in published_rows() if row.origin == "zhang2024" and row.dataset == "CUB-200-2011")
     first, again = (figures.draw(small, tmp_path / name) for name in ("a", "b"))
     assert [path.name for path in first] == [f"{name}{suffix}" for name in figures.FIGURES for suffix in (".png", ".svg")]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
@@ -149,6 +149,6 @@ def test_mlp_panels_come_from_rows_of_ones_own(tmp_path: Path) -> None:
             ("verify", "{}", "overfit_gap"), ("membership/mlp", '{"top":3}', "auc"), ("membership/correctness", "{}", "auc")
         ):  # fmt: skip
             rows.append(Row(entry=f"own/${number}$", dataset="$x_1$", attack=attack, params=params, metric=metric, value=0.5 + number / 99))
-    figure = figures.attacks_figure(measured(rows, {f"own/${number}$": Entry(id="a") for number in range(12)}))
+    figure = figures.attacks_figure(measure_table(rows, {f"own/${number}$": Entry(id="a") for number in range(12)}))
     assert figure is not None and [axes.get_title(loc="left") for axes in figure.axes] == ["prediction-correctness", "mlp AUC (top 3)"]
-    assert figures.draw(measured(rows[:1], {}), tmp_path) == [] and not list(tmp_path.iterdir())
+    assert figures.draw(measure_table(rows[:1], {}), tmp_path) == [] and not list(tmp_path.iterdir())

@@ -15,10 +15,10 @@ from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.report.findings import Findings, findings
-from securitynet.report.hypotheses import DEFINITION, FINDING, NOTHING, UNTESTED
-from securitynet.report.identities import exact
-from securitynet.report.measured import GAP, TEST, in_words, load_rows, measured
-from securitynet.report.published import COLUMNS
+from securitynet.report.findings.hypotheses import DEFINITION, FINDING, NOTHING, UNTESTED
+from securitynet.report.findings.released_tables import COLUMNS
+from securitynet.report.findings.shared_terms import exact
+from securitynet.report.measure_table import GAP, TEST, load_rows, measure_table, titled
 from securitynet.results.row import Row
 
 DATA = Path(__file__).parent / "data"
@@ -111,7 +111,7 @@ def _entries(rows: list[Row], types: int) -> dict[str, Entry]:
 
 
 def _found(rows: list[Row], types: int = 8, metadata: pd.DataFrame | None = None) -> Findings:
-    return findings(measured(rows, _entries(rows, types)), metadata)
+    return findings(measure_table(rows, _entries(rows, types)), metadata)
 
 
 def test_a_pooled_sign_is_warned_of_and_is_no_finding() -> None:
@@ -160,7 +160,7 @@ def test_forty_columns_of_noise_are_no_findings(within: bool) -> None:
         y = 0.4 + 0.05 * rng.normal(size=15)[types] + 0.01 * rng.normal(size=120)
         rows = _rows("set", {TEST: rng.uniform(0.6, 0.9, 120), KNOCKOFF: y})
         noise = rng.normal(size=(120, 40)) if within else rng.normal(size=(15, 40))[types]
-        table = measured(rows, _entries(rows, 15))
+        table = measure_table(rows, _entries(rows, 15))
         number = table.frame["entry"].str.rpartition("-")[2].astype(int).to_numpy()
         metadata = pd.DataFrame(noise[number], columns=[f"noise {one}" for one in range(40)], index=table.frame.index)
         tests = [one for one in findings(table, metadata).tests if one.kind == "metadata"]
@@ -175,7 +175,7 @@ def test_a_true_effect_of_metadata_is_found() -> None:
     rng = np.random.default_rng(2)
     types, size = np.arange(120) % 15, rng.normal(size=120)
     rows = _rows("set", {KNOCKOFF: 0.4 + 0.05 * rng.normal(size=15)[types] - 0.02 * size + 0.01 * rng.normal(size=120)})
-    table = measured(rows, _entries(rows, 15))
+    table = measure_table(rows, _entries(rows, 15))
     number = table.frame["entry"].str.rpartition("-")[2].astype(int).to_numpy()
     found = findings(table, pd.DataFrame({"size": size[number]}, index=table.frame.index))
     assert [one.sentence.split(" (")[0] for one in found.of(FINDING)] == ["stealing accuracy falls with size on set, benchmark models"]
@@ -187,13 +187,13 @@ def test_few_models_suspects_and_empty_sets_are_not_tested() -> None:
     assert [one.verdict for one in _found(rows).tests if one.kind == "correlation"] == [UNTESTED]
     assert findings([]).tests == ()
     suspect = [Row(entry="own/a", dataset="set", attack="verify", metric="test_accuracy", value=0.5, status="suspect")]
-    assert len(measured(suspect).frame) == 0
+    assert len(measure_table(suspect).frame) == 0
 
 
 def test_measures_in_words() -> None:
-    assert in_words(KNOCKOFF) == "stealing accuracy"
-    assert in_words("membership/loss:tpr_at_fpr_0.001") == "loss TPR at 0.1 % FPR"
-    assert in_words('robustness{"threat_model":"L2 eps=0.5"}:robust_accuracy') == "robust accuracy (threat model L2 eps=0.5)"
+    assert titled(KNOCKOFF) == "stealing accuracy"
+    assert titled("membership/loss:tpr_at_fpr_0.001") == "loss TPR at 0.1 % FPR"
+    assert titled('robustness{"threat_model":"L2 eps=0.5"}:robust_accuracy') == "robust accuracy (threat model L2 eps=0.5)"
 
 
 @pytest.mark.parametrize(

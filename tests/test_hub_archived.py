@@ -18,7 +18,7 @@ from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.importers.onhub.archived import ARCHIVES, FLASHBN
 from securitynet.importers.onhub.pins import Place
-from securitynet.importers.records import read
+from securitynet.maintenance.records import read
 
 if TYPE_CHECKING:
     from hub import Hub

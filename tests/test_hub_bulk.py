@@ -15,8 +15,8 @@ from simulated import SimulatedHub, bulk, content, folder_of, hub_records, timm_
 
 from securitynet.entry import Entry
 from securitynet.errors import HubError
-from securitynet.importers.check import check
 from securitynet.importers.onhub.listed import Filters
+from securitynet.maintenance.check import check
 
 REPOS = 300
 KNOWN = 12
@@ -198,7 +198,7 @@ RUN = """
 import json, signal, sys, time
 from pathlib import Path
 from simulated import SimulatedHub, bulk
-from securitynet.importers import papers  # everything is imported before the clock runs
+from securitynet.maintenance import papers  # everything is imported before the clock runs
 folder, known, seconds = Path(sys.argv[1]), json.loads(sys.argv[2]), float(sys.argv[3])
 start = time.process_time()
 signal.setitimer(signal.ITIMER_PROF, seconds)

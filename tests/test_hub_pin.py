@@ -13,9 +13,9 @@ from simulated import SimulatedHub, calls_of, folder_of, timm_records
 from securitynet import catalog
 from securitynet.cli import main
 from securitynet.entry import Entry
-from securitynet.importers import records
 from securitynet.importers.onhub.pin import pin_catalog
 from securitynet.importers.onhub.pins import linked, reconciled
+from securitynet.maintenance import records
 
 if TYPE_CHECKING:
     from hub import Hub

@@ -20,8 +20,8 @@ from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.errors import DataError, DownloadError, HubError, UsageError
 from securitynet.hub import contribute, push_catalog
-from securitynet.importers.card import build_card
-from securitynet.importers.records import text_of
+from securitynet.maintenance.card import build_card
+from securitynet.maintenance.records import text_of
 
 CATALOG = Path(str(catalog.__file__)).parent
 

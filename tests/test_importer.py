@@ -14,9 +14,9 @@ from released_table import BENCHMARK, IDS, PROJECTS, RESNET, SECURITY, bring, co
 from securitynet import catalog as shipped
 from securitynet.cli import main
 from securitynet.entry import Entry
-from securitynet.importers.card import files_of
 from securitynet.importers.project import mended
 from securitynet.importers.securitynet_2024 import SECURITY_COLUMNS, import_table
+from securitynet.maintenance.card import files_of
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 

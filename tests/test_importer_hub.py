@@ -12,7 +12,7 @@ import pytest
 
 from securitynet import catalog
 from securitynet.cli import main
-from securitynet.importers.check import check
+from securitynet.maintenance.check import check
 
 if TYPE_CHECKING:
     from hub import Hub

@@ -15,8 +15,8 @@ from securitynet import catalog
 from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
-from securitynet.importers import records
 from securitynet.importers.packages import WITHDRAWN, import_package, mmpretrain, names, torchvision
+from securitynet.maintenance import records
 
 CATALOG = Path(str(catalog.__file__)).parent
 

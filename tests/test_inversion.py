@@ -9,12 +9,12 @@ from accelerate import Accelerator
 from planted import planted
 from torch import Tensor, nn
 
-from securitynet.attacks.backdoor._inversion import Settings, recover
+from securitynet.attacks.backdoor._inversion import InversionSettings, recover
 from securitynet.attacks.backdoor._inversion.group import Group, adam, objective, stamp, triggers
 from securitynet.attacks.backdoor._inversion.halving import Race
-from securitynet.attacks.backdoor._inversion.material import material
 from securitynet.attacks.backdoor._inversion.schedule import Schedule
 from securitynet.attacks.backdoor._inversion.search import Search
+from securitynet.attacks.backdoor._inversion.search_images import search_images
 from securitynet.metrics.outliers import anomaly_index, times_smaller
 
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def plain_costs(won: list[bool], patience: int, first: float) -> list[float]:
     return costs
 
 
-def costs(won: Tensor, settings: Settings) -> Tensor:
+def costs(won: Tensor, settings: InversionSettings) -> Tensor:
     schedule, seen = Schedule.start(won.shape[1], CPU), []
     for step in won:
         schedule = schedule.step(step, torch.zeros_like(step), 1e-3, settings)
@@ -61,22 +61,22 @@ def costs(won: Tensor, settings: Settings) -> Tensor:
 def test_costs_follow_the_published_rule_class_by_class(patience: int) -> None:
     rng = np.random.default_rng(patience)
     won = torch.from_numpy(rng.random((200, 12)) < np.linspace(0.5, 0.8, 12))
-    found = costs(won, Settings(patience=patience))
+    found = costs(won, InversionSettings(patience=patience))
     for one in range(12):
         assert found[:, one].tolist() == pytest.approx(plain_costs(won[:, one].tolist(), patience, 1e-3))
 
 
 def test_the_cost_rises_from_zero_under_lasting_success() -> None:
     """Set after five successes; doubled after five in a row, the one that set it among them; never set without success."""
-    found = costs(torch.tensor([[True, False]] * 14), Settings())
+    found = costs(torch.tensor([[True, False]] * 14), InversionSettings())
     assert found[:, 0].tolist() == pytest.approx([0] * 4 + [1e-3] * 4 + [2e-3] * 5 + [4e-3])
     assert found[:, 1].tolist() == [0] * 14
-    fallen = costs(torch.tensor([[True]] * 5 + [[False]] * 5), Settings())
+    fallen = costs(torch.tensor([[True]] * 5 + [[False]] * 5), InversionSettings())
     assert fallen[-1, 0] == pytest.approx(1e-3 / 2**1.5)
 
 
 def test_a_class_ends_when_the_cost_went_both_ways_and_nothing_smaller_comes() -> None:
-    settings, schedule = Settings(patience=2), Schedule.start(2, CPU)
+    settings, schedule = InversionSettings(patience=2), Schedule.start(2, CPU)
     for number in range(30):
         won = torch.tensor([number < 6, True])
         schedule = schedule.step(won, torch.tensor([number == 5, False]), 1e-3, settings)
@@ -86,8 +86,8 @@ def test_a_class_ends_when_the_cost_went_both_ways_and_nothing_smaller_comes() -
 @pytest.fixture(scope="module")
 def search() -> Search:
     target, splits = planted()
-    settings = Settings(images=32, exhaustive=True)
-    return Search(target.module, material(target, splits, settings, Accelerator(cpu=True)), settings)
+    settings = InversionSettings(images=32, exhaustive=True)
+    return Search(target.module, search_images(target, splits, settings, Accelerator(cpu=True)), settings)
 
 
 def test_loss_and_gradient_against_a_plain_recomputation(search: Search) -> None:
@@ -143,7 +143,7 @@ def test_a_trigger_is_stamped_before_normalisation(search: Search) -> None:
 
 def test_the_smallest_mask_with_success_is_kept(search: Search) -> None:
     """Not the last one, and not a smaller one that turns fewer images."""
-    group, settings = search.start([3]), Settings()
+    group, settings = search.start([3]), InversionSettings()
     sizes, rates = [0.9, 0.5, 0.1, 0.7, 0.6], [1.0, 0.99, 0.98, 1.0, 1.0]
     for size, success in zip(sizes, rates, strict=True):
         group = group._replace(raw=torch.atanh((torch.full((1, 4, 8, 8), size) - 0.5) * (2 - 1e-7)))
@@ -157,12 +157,12 @@ def plain_sequential(module: nn.Module, search: Search, one: int) -> float:
     settings = search.settings
     raw = Group.start(torch.tensor([one]), search.shape, settings).raw[0].clone().requires_grad_()
     optimiser = torch.optim.Adam([raw], lr=settings.learning_rate, betas=(0.5, 0.9), eps=1e-7)
-    order, won, best = search.material.order(one, settings.seed), [], float("inf")
+    order, won, best = search.pool.order(one, settings.seed), [], float("inf")
     first = settings.initial_cost * 32 * 32 / 64
     for step in range(settings.steps):
         cost, rates = [0.0, *plain_costs(won, settings.patience, first)][-1], []
         for update in range(step * settings.updates, (step + 1) * settings.updates):
-            images = search.material.pixels[order[torch.arange(update * 8, update * 8 + 8) % len(order)]]
+            images = search.pool.pixels[order[torch.arange(update * 8, update * 8 + 8) % len(order)]]
             mask, pattern = triggers(raw)[:1], triggers(raw)[1:]
             answers = module(images * (1 - mask) + pattern * mask)
             rates.append(float((answers.argmax(1) == one).float().mean()))
@@ -178,9 +178,9 @@ def plain_sequential(module: nn.Module, search: Search, one: int) -> float:
 
 def test_classes_together_find_what_a_plain_loop_finds_one_by_one() -> None:
     target, splits = planted()
-    settings = Settings(steps=50, updates=2, images=32, exhaustive=True)
+    settings = InversionSettings(steps=50, updates=2, images=32, exhaustive=True)
     found = recover(target, splits, Accelerator(cpu=True), settings, [1, 2, 4])
-    search = Search(target.module, material(target, splits, settings, Accelerator(cpu=True)), settings)
+    search = Search(target.module, search_images(target, splits, settings, Accelerator(cpu=True)), settings)
     alone = [plain_sequential(target.module, search, one) for one in (1, 2, 4)]
     assert found.sizes == pytest.approx(alone, rel=0.2) and min(alone) > 0
     assert found.backward == 3 * 50 * 2 * 8 + 2 * 3 * 8

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from securitynet.attacks.membership._changed import Noisy, Shifted
+from securitynet.attacks.membership._perturbed import Noisy, Shifted
 from securitynet.attacks.membership.augmentation import Augmentation
 from securitynet.attacks.membership.boundary import Boundary, Labels
 from securitynet.attacks.membership.noise import Noise
@@ -34,13 +34,13 @@ class Plane(nn.Module):
         w = torch.randn(1, 1, grid, grid, generator=generator)
         self.w = nn.Parameter(nn.functional.interpolate(w, size=(side, side), mode="bilinear").flatten())
         self.b = nn.Parameter(-self.w.detach().sum() / 2)
-        self.asked = 0
+        self.query_count = 0
 
     def margin(self, x: torch.Tensor) -> torch.Tensor:
         return x.flatten(1) @ self.w + self.b
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.asked += len(x)
+        self.query_count += len(x)
         return torch.stack([-self.margin(x), self.margin(x)], 1)
 
 
@@ -88,9 +88,9 @@ def test_every_query_of_the_boundary_attack_is_counted() -> None:
     accelerator = Accelerator()
     attack = Boundary(images=50, iterations=2)
     attack(target, splits, accelerator)  # fills the cache of the shared pass
-    network.asked = 0
+    network.query_count = 0
     evidence = attack(target, splits, accelerator)
-    assert evidence.queries == network.asked + 100  # the plain answers of the 100 images came from the cache
+    assert evidence.queries == network.query_count + 100  # the plain answers of the 100 images came from the cache
 
 
 def test_wrong_images_have_distance_zero_and_constant_models_are_skipped() -> None:
@@ -116,9 +116,9 @@ def _labelled(splits: Splits, label: int) -> Splits:
 def test_labels_oracle_counts() -> None:
     target, network, _ = plane()
     oracle = Labels(target, Accelerator())
-    network.asked = 0
+    network.query_count = 0
     oracle.differ(torch.rand(1500, 1, 6, 6), torch.zeros(1500, dtype=torch.long))
-    assert oracle.asked == network.asked == 1500
+    assert oracle.query_count == network.query_count == 1500
 
 
 @pytest.mark.parametrize(("attack", "copies"), [(Augmentation(shift=2), 8), (Augmentation(1, flip=True), 5), (Noise((0.1, 0.3), 3), 6)])

@@ -20,14 +20,14 @@ from securitynet.attacks.backdoor import _classes as classes
 from securitynet.attacks.backdoor import ladder
 from securitynet.attacks.backdoor._classes import Measured
 from securitynet.attacks.backdoor._clean import Clean, where_apart
-from securitynet.attacks.backdoor._climbed import Climbed
-from securitynet.attacks.backdoor._inversion import Settings, planned, recover
+from securitynet.attacks.backdoor._cost import passes_of
+from securitynet.attacks.backdoor._inversion import InversionSettings, planned, recover
+from securitynet.attacks.backdoor._inversion.batching import most
 from securitynet.attacks.backdoor._inversion.group import Group
-from securitynet.attacks.backdoor._inversion.planned import most
 from securitynet.attacks.backdoor._inversion.search import Search
 from securitynet.attacks.backdoor._kind import Kind
+from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence
 from securitynet.attacks.backdoor._nulls import shipped
-from securitynet.attacks.backdoor._price import passes_of
 from securitynet.attacks.backdoor.ladder import Ladder
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
 from securitynet.attacks.protocols import params_of
@@ -40,7 +40,7 @@ CPU = Accelerator(cpu=True)
 Case = Callable[[], tuple[Target, Splits]]
 
 
-def word(found: Climbed, target: Target) -> str:
+def word(found: LadderEvidence, target: Target) -> str:
     """The verdict that an evaluation would print."""
     context = Context(target.entry.id, "0" * 64, "none", None, "0" * 64, 0, "cpu", 1, "{}")
     rows = [context.row("backdoor", "backdoor/ladder", one) for one in found.metrics()]
@@ -49,7 +49,7 @@ def word(found: Climbed, target: Target) -> str:
     return said.word
 
 
-def searched(found: Climbed) -> np.ndarray:
+def searched(found: LadderEvidence) -> np.ndarray:
     """The classes of the stage that searched for triggers whose masks were found to the end."""
     (stage,) = [stage for stage in found.stages if stage.name == "backdoor/neural_cleanse"]
     return np.flatnonzero(np.isfinite(stage.evidence.statistics))
@@ -70,8 +70,8 @@ def test_the_exhaustive_ladder_agrees(case: Case, truth: int | None, monkeypatch
 
     The steps are as many as the scheduled search has at most, to save time; real models are searched to the end elsewhere.
     """
-    assert Settings(steps=80).rungs == Settings().rungs and Settings().rungs[-1] == 80
-    monkeypatch.setattr(ladder, "Settings", partial(Settings, steps=80))
+    assert InversionSettings(steps=80).rungs == InversionSettings().rungs and InversionSettings().rungs[-1] == 80
+    monkeypatch.setattr(ladder, "InversionSettings", partial(InversionSettings, steps=80))
     target, splits = case()
     scheduled, exhaustive = (Ladder(exhaustive=one)(target, splits, CPU) for one in (False, True))
     assert word(scheduled, target) == word(exhaustive, target)
@@ -141,7 +141,8 @@ def test_without_any_budget_no_search_is_begun() -> None:
     target, splits = bare(6)
     found = Ladder(budget=1)(target, splits, CPU)
     assert [stage.name for stage in found.stages] == ["backdoor/last_layer"]
-    assert "the budget was used up before any class was searched" in found.left_out[0] and word(found, target) == "cannot tell"
+    assert any("the budget was used up before any class was searched" in one for one in found.left_out)
+    assert word(found, target) == "cannot tell"
 
 
 def test_a_search_for_as_many_classes_as_the_budget_allows() -> None:
@@ -155,15 +156,15 @@ def test_a_search_for_as_many_classes_as_the_budget_allows() -> None:
 def test_masks_after_different_numbers_of_steps_are_not_compared() -> None:
     """The budget ends within the second group: its masks, after fewer steps, would be the larger ones."""
     target, splits = planted((1, 64, 64), 4, 3)
-    found = recover(target, splits, CPU, Settings(batch_size=128, updates=1, steps=20, budget=3 * 128 * 20))
+    found = recover(target, splits, CPU, InversionSettings(batch_size=128, updates=1, steps=20, budget=3 * 128 * 20))
     tried = np.isfinite(found.sizes)
     assert found.remark is not None and f"the budget was used up before {4 - tried.sum()} of 4 classes were tried" in found.remark
-    assert found.asked > 0 and len(found.triggers) == 1
+    assert found.query_count > 0 and len(found.triggers) == 1
 
 
 def test_coarse_triggers_are_of_whole_blocks_and_sizes_count_pixels() -> None:
     target, splits = planted((3, 16, 16), 4, 3)
-    found = recover(target, splits, CPU, Settings(coarse=4, steps=60, exhaustive=True))
+    found = recover(target, splits, CPU, InversionSettings(coarse=4, steps=60, exhaustive=True))
     mask = found.triggers[0].mask
     assert mask.shape == (1, 16, 16) and found.triggers[0].pattern.shape == (3, 16, 16)
     blocks = mask.reshape(4, 4, 4, 4)
@@ -176,13 +177,13 @@ def test_a_search_that_was_cut_short_is_not_calibrated() -> None:
     target, splits = planted((1, 8, 8), 10, None, dataset="MNIST")
     kind = Kind("MNIST", 10, next(one.networks[0] for one in shipped().populations if one.dataset == "MNIST"))
     for budget, calibrated in ((1, False), (None, True)):
-        evidence = NeuralCleanse(Settings(budget=budget))(target, splits, CPU)
+        evidence = NeuralCleanse(InversionSettings(budget=budget))(target, splits, CPU)
         judged = evidence.by_clean_models("backdoor/neural_cleanse", params_of(NeuralCleanse()), kind)
         assert judged.calibrated is calibrated and judged.p_value is not None and 0 < judged.p_value <= 1
 
 
 def test_classes_are_taken_from_several_groups() -> None:
-    settings = Settings()
+    settings = InversionSettings()
     groups = [Group.start(torch.tensor(part), (1, 4, 4), settings) for part in ([0, 3], [1, 4], [2, 5])]
     some = Group.some(groups, [4, 0])
     assert some.classes.tolist() == [0, 4]
@@ -198,7 +199,7 @@ def test_groups_are_started_when_their_turn_comes(monkeypatch: pytest.MonkeyPatc
     for name in ("start", "advance"):
         plain = getattr(Search, name)
         monkeypatch.setattr(Search, name, lambda *given, name=name, plain=plain: done.append(name) or plain(*given))
-    recover(target, splits, CPU, Settings(steps=2, batch_size=4, images=8, exhaustive=True))
+    recover(target, splits, CPU, InversionSettings(steps=2, batch_size=4, images=8, exhaustive=True))
     assert done[-6:] == ["start", "advance"] * 3, "after the estimate of the cost, which starts one of its own"
 
 
@@ -218,15 +219,20 @@ def test_groups_without_a_limit_are_equal_parts_and_with_one_begin_small() -> No
 
 def test_a_class_that_every_image_gets_does_not_keep_the_others_from_being_measured() -> None:
     clean = Clean(torch.zeros(4, 1, 8, 8), torch.eye(3)[[2, 2, 2, 2]], None)
-    asked: list[int] = []
+    wanted_classes: list[int] = []
 
     def measure(wanted: Tensor) -> Measured:
-        asked.extend(wanted.tolist())
+        wanted_classes.extend(wanted.tolist())
         return Measured(wanted.float(), 7, 5)
 
     found = where_apart(measure, clean)(torch.tensor([0, 1, 2]))
-    assert asked == [0, 1] and found.values.tolist()[:2] == [0, 1] and found.values[2].isnan() and (found.forward, found.backward) == (7, 5)
-    assert where_apart(measure, clean)(torch.tensor([2])).forward == 0 and asked == [0, 1]
+    assert (
+        wanted_classes == [0, 1]
+        and found.values.tolist()[:2] == [0, 1]
+        and found.values[2].isnan()
+        and (found.forward, found.backward) == (7, 5)
+    )
+    assert where_apart(measure, clean)(torch.tensor([2])).forward == 0 and wanted_classes == [0, 1]
 
 
 @pytest.mark.parametrize("number", [2, 3])

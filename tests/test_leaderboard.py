@@ -18,8 +18,8 @@ from securitynet.cli import main
 from securitynet.errors import UsageError
 from securitynet.hub import push_board
 from securitynet.metrics.vocabulary import VOCABULARY
-from securitynet.report.leaderboard import write_leaderboard
-from securitynet.report.ranking import Ranking, rankings
+from securitynet.report.page.leaderboard import write_leaderboard
+from securitynet.report.page.ranking import Ranking, rankings
 from securitynet.results.row import Row
 
 

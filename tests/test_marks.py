@@ -14,10 +14,10 @@ from scipy import stats
 from securitynet.entry import Entry
 from securitynet.metrics.bands import roc_band
 from securitynet.metrics.exposure import expected_below, most_alone, p_values
-from securitynet.report.compare import Difference
-from securitynet.report.conclusion import conclusion
-from securitynet.report.drawings import HEIGHT, TOP, roc_drawing
-from securitynet.report.marks import Mark, marks, numbers_of, verification
+from securitynet.report.comparison.compare import Difference
+from securitynet.report.comparison.conclusion import conclusion
+from securitynet.report.page.drawings import HEIGHT, TOP, roc_drawing
+from securitynet.report.page.marks import Mark, marks, numbers_of, verification
 from securitynet.results.evidence import Scored
 from securitynet.results.headline import Finding, Headline
 from securitynet.results.row import Row
@@ -125,10 +125,10 @@ def test_what_luck_alone_shows() -> None:
 
 def test_the_pages_of_a_real_result(tmp_path: Path) -> None:
     import securitynet
-    from securitynet.report.compare import compare, write_comparison
-    from securitynet.report.exposed import gallery
-    from securitynet.report.page import write_page
-    from securitynet.report.saved import read_saved
+    from securitynet.report.comparison.compare import compare, write_comparison
+    from securitynet.report.galleries.exposed import gallery
+    from securitynet.report.page.report_page import write_page
+    from securitynet.report.saved_result import read_saved
 
     attacks = ["membership/loss", "membership/correctness"]
     results = [securitynet.evaluate(f"builtin/digits-{name}", attacks=attacks, cache_dir=tmp_path) for name in ("overfit", "regular")]

@@ -88,13 +88,13 @@ def test_log_odds_are_exact_where_the_sum_of_the_others_underflows() -> None:
 def test_an_answer_is_worked_on_once() -> None:
     answers = Outputs(np.zeros((4, 3), np.float32), np.zeros(4, int))
     calls: list[Outputs] = []
-    assert [answers.once(lambda outputs: len(outputs.labels)) for _ in range(2)] == [4, 4]
+    assert [answers.cached(lambda outputs: len(outputs.labels)) for _ in range(2)] == [4, 4]
 
     def counted(outputs: Outputs) -> int:
         calls.append(outputs)
         return len(calls)
 
-    assert [answers.once(counted) for _ in range(3)] == [1, 1, 1] and calls == [answers]
+    assert [answers.cached(counted) for _ in range(3)] == [1, 1, 1] and calls == [answers]
     with pytest.raises(ValueError, match="read-only"):
         formulas.log_likelihood(answers)[0] = 1.0
     network = nn.Sequential(nn.Flatten(), nn.Linear(30, 3))

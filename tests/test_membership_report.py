@@ -17,9 +17,9 @@ from sklearn.metrics import roc_auc_score
 
 from securitynet import cli
 from securitynet.errors import Skipped, UsageError
-from securitynet.report.overlap import found, overlap
-from securitynet.report.roc import Curve, roc_figure
-from securitynet.report.seeds import spread
+from securitynet.report.attack_overlap import found, overlap
+from securitynet.report.comparison.seed_spread import spread
+from securitynet.report.figures.roc import RocCurve, roc_figure
 from securitynet.results.labels import labels_of
 from securitynet.results.result import Result
 
@@ -165,7 +165,7 @@ def test_roc_figure_says_what_is_missing(result: Result, tmp_path: Path, monkeyp
 def test_a_line_keeps_what_can_be_seen(result: Result) -> None:
     rng = np.random.default_rng(0)
     many = replace(result.scored()[0], members=rng.normal(1, 1, 50_000), non_members=rng.normal(0, 1, 50_000))
-    curve = Curve.of(many, ("solid", "black"))
+    curve = RocCurve.of(many, ("solid", "black"))
     fpr, tpr = curve.thinned()
     assert len(fpr) < 4000 < len(curve.fpr)
     for at in np.geomspace(1e-4, 1, 60):

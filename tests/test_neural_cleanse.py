@@ -13,7 +13,7 @@ from planted import planted
 from torch import Tensor, nn
 
 import securitynet
-from securitynet.attacks.backdoor._inversion import Settings, recover
+from securitynet.attacks.backdoor._inversion import InversionSettings, recover
 from securitynet.attacks.backdoor._inversion.search import untouched
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
 from securitynet.cache import ArrayCache
@@ -25,8 +25,8 @@ from securitynet.errors import LoadError, Skipped, UsageError
 from securitynet.fingerprint import state_sha256
 from securitynet.target import Target, build
 
-QUICK = Settings(steps=60, images=32)
-FEW = Settings(steps=4, updates=1, batch_size=4, images=8)
+QUICK = InversionSettings(steps=60, images=32)
+FEW = InversionSettings(steps=4, updates=1, batch_size=4, images=8)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_backdoored_digits(cpu: Accelerator) -> None:
     """The built-in model with a checkerboard in the corner that means 7; abandoned classes cost less than a carried one."""
     target, splits = digits("digits-badnets")
     before, modes = state_sha256(target.module), [part.training for part in target.module.modules()]
-    found = NeuralCleanse(Settings(steps=160, updates=3, images=128))(target, splits, cpu)
+    found = NeuralCleanse(InversionSettings(steps=160, updates=3, images=128))(target, splits, cpu)
     assert found.target_class == target.entry.backdoor_target == 7 and found.score > 1
     assert state_sha256(target.module) == before and [part.training for part in target.module.modules()] == modes
     assert not any(parameter.requires_grad for parameter in target.module.parameters())
@@ -85,8 +85,8 @@ def test_a_search_goes_on_where_it_stopped(cpu: Accelerator, tmp_path: Path) -> 
     answered[0], limit = 0, 10**9
     target.module.register_forward_hook(count)
     again = recover(target, splits, cpu, QUICK)
-    assert answered[0] == whole.asked - 48 * 20 * 4 - 64, "all but the first rung, and the sample, whose answers are cached"
-    assert again.sizes.tolist() == whole.sizes.tolist() and again.asked == whole.asked
+    assert answered[0] == whole.query_count - 48 * 20 * 4 - 64, "all but the first rung, and the sample, whose answers are cached"
+    assert again.sizes.tolist() == whole.sizes.tolist() and again.query_count == whole.query_count
     assert not list((tmp_path / "inversion").rglob("*.safetensors"))
 
 
@@ -128,7 +128,7 @@ def test_what_cannot_be_searched(cpu: Accelerator) -> None:
     with pytest.raises(UsageError, match="0 to 5"):
         recover(target, splits, cpu, FEW, [3, 6])
     with pytest.raises(UsageError, match="at least 1"):
-        Settings(steps=0)
+        InversionSettings(steps=0)
     constant = target.wrap(lambda module: nn.Sequential(module, Constant()))
     with pytest.raises(Skipped, match="every image at hand"):
         recover(constant, splits, cpu, FEW, [5])

@@ -17,9 +17,9 @@ from securitynet.cli import main
 from securitynet.report.claims import study
 from securitynet.report.claims.claim import CONFIRMED, REFUTED, UNTESTED, Verdict, judged
 from securitynet.report.claims.estimates import Spread, jackknife
-from securitynet.report.counts import counts_of
 from securitynet.report.findings import findings
-from securitynet.report.measured import BROKEN, known_entries, measured, published_rows
+from securitynet.report.findings.model_counts import counts_of
+from securitynet.report.measure_table import BROKEN, known_entries, measure_table, published_rows
 from securitynet.results.row import Row
 
 BASE, MLP = '{"preset":"base"}', '{"epochs":200,"label":false,"top":%s}'
@@ -154,7 +154,7 @@ def test_intervals_cover_with_related_models() -> None:
 def test_one_count_of_models() -> None:
     published = published_rows()
     distinct = len({row.entry for row in published if row.value is not None})
-    counts = counts_of(measured(published))
+    counts = counts_of(measure_table(published))
     birds = [row for row in published if row.dataset == "CUB-200-2011"]
     assert findings(birds).to_record()["models"] == study(birds).counts.models == len({row.entry for row in birds}) == 14
     assert (counts.models, counts.lines) == (

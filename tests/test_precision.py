@@ -13,7 +13,7 @@ from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.precision import check, faster, named
-from securitynet.sweep.plan import Settings
+from securitynet.sweep.plan import SweepSettings
 from securitynet.sweep.state import State
 from securitynet.target import build
 
@@ -55,7 +55,7 @@ def test_a_processor_is_refused_before_anything_is_loaded(tmp_path: Path, capsys
 
 
 def test_sweeps_of_two_precisions_do_not_share_a_directory(tmp_path: Path) -> None:
-    usual, low = Settings("cache"), Settings("cache", dtype="bf16")
+    usual, low = SweepSettings("cache"), SweepSettings("cache", dtype="bf16")
     with State(tmp_path, low.binding) as state:
         state.write_head()
     with pytest.raises(UsageError, match="holds a sweep with dtype 'bf16', not None"):

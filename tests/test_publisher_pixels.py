@@ -20,8 +20,8 @@ from securitynet.data.published import Published, made
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry
 from securitynet.errors import DataError, LoadError
-from securitynet.importers.pixels import PUBLISHERS, compare
 from securitynet.loaders import load_model
+from securitynet.maintenance.pixels import PUBLISHERS, compare
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("torchvision")

@@ -33,11 +33,11 @@ from securitynet.data.digits import digits
 from securitynet.data.transform import Transform
 from securitynet.entry import Entry
 from securitynet.errors import Skipped, UsageError
-from securitynet.references import References, Settings, reference_answers
+from securitynet.references import References, ReferenceSettings, reference_answers
 from securitynet.target import Target, build, query
 from securitynet.training import Recipe, seeded
 
-TINY = Settings(count=4, recipe=Recipe(epochs=3, batch_size=16, optimiser="adamw", learning_rate=0.01, weight_decay=0.0))
+TINY = ReferenceSettings(count=4, recipe=Recipe(epochs=3, batch_size=16, optimiser="adamw", learning_rate=0.01, weight_decay=0.0))
 OFFLINE = (Lira, Rmia, LogRatio, Base, StudentT)
 Answered = tuple[np.ndarray, References]
 EVERY: tuple[Callable[..., Attack], ...] = (*OFFLINE, *(partial(attack, online=False) for attack in OFFLINE), AttackR)

@@ -31,7 +31,7 @@ from securitynet.download import Files
 from securitynet.entry import Entry
 from securitynet.loaders.builtin import load
 from securitynet.metrics import membership as metrics
-from securitynet.references import Settings
+from securitynet.references import ReferenceSettings
 from securitynet.target import Target
 from securitynet.training import Recipe
 
@@ -73,7 +73,7 @@ def power(evidence: MembershipEvidence, members: np.ndarray, non_members: np.nda
 def test_rmia_and_offline_lira_beat_the_loss_on_the_overfit_model(overfit: Target, accelerator: Accelerator) -> None:
     """Eight smaller networks, trained for a fifteenth of the time; paired bootstrap, 95 %."""
     splits = draw(image_set(overfit.entry, overfit.folder), Transform.of(overfit.entry), 10, samples=None)
-    settings = Settings(count=8, architecture="timm:resnet10t", architecture_args=SMALL, recipe=SHORT)
+    settings = ReferenceSettings(count=8, architecture="timm:resnet10t", architecture_args=SMALL, recipe=SHORT)
     loss = Loss()(overfit, splits, accelerator)
     for attack in (Rmia(settings), Rmia(settings, online=False), Lira(settings, online=False)):
         evidence = attack(overfit, splits, accelerator)
@@ -92,7 +92,7 @@ def test_on_images_that_the_model_never_saw_no_attack_finds_members(overfit: Tar
     assert isinstance(images.train, ArrayImages) and images.members is not None
     unseen = np.setdiff1d(np.arange(len(images.train)), images.members)[:400]
     pool = ArrayImages(images.train.pixels[unseen], images.train.labels[unseen])
-    settings = Settings(count=4, architecture="timm:resnet10t", architecture_args=SMALL, recipe=replace(SHORT, epochs=5))
+    settings = ReferenceSettings(count=4, architecture="timm:resnet10t", architecture_args=SMALL, recipe=replace(SHORT, epochs=5))
     found: dict[str, list[tuple[float, bool]]] = {}
     for seed in range(8):
         members = np.sort(np.random.default_rng(seed + 100).permutation(400)[:200])

@@ -15,13 +15,13 @@ from accelerate import Accelerator
 from reference_case import QUICK, SETTINGS, splits, workshop
 from torch import nn
 
-from securitynet.attacks.membership._changed import Shifted
 from securitynet.attacks.membership._formulas import log_likelihood
+from securitynet.attacks.membership._perturbed import Shifted
 from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, ImageSet, draw
 from securitynet.data.transform import Transform
 from securitynet.errors import Skipped, TrainingError, UsageError
-from securitynet.references import References, Settings, reference_answers
+from securitynet.references import References, ReferenceSettings, reference_answers
 from securitynet.references.fit import Job, Workshop
 from securitynet.references.maker import Maker
 from securitynet.references.networks import blueprint, create
@@ -80,7 +80,7 @@ def test_models_are_trained_once_and_serve_every_count(accelerator: Accelerator,
 def test_models_know_what_they_hold(accelerator: Accelerator) -> None:
     """The mask says the truth about the training sets, in the order of members, then non-members."""
     case = splits()
-    settings = Settings(count=2, recipe=Recipe(epochs=20, batch_size=16, optimiser="adamw", learning_rate=0.01, weight_decay=0.0))
+    settings = ReferenceSettings(count=2, recipe=Recipe(epochs=20, batch_size=16, optimiser="adamw", learning_rate=0.01, weight_decay=0.0))
     found = reference_answers(case, settings, accelerator, ArrayCache(None))
     assert case.members is not None and case.non_members is not None
     assert np.array_equal(found.labels, np.concatenate([case.members.labels, case.non_members.labels]))
@@ -109,7 +109,7 @@ def test_whatever_decides_the_answers_is_in_the_key(accelerator: Accelerator) ->
     assert case.members is not None
     pool = Pool.of(case)
 
-    def key(pool: Pool = pool, settings: Settings = SETTINGS, index: int = 0) -> str:
+    def key(pool: Pool = pool, settings: ReferenceSettings = SETTINGS, index: int = 0) -> str:
         held = halves(len(pool), index + 1, settings.seed)[:, index]
         return Maker(pool, settings, accelerator, ArrayCache(None)).job(index, held).key
 
@@ -180,14 +180,14 @@ def test_splits_that_cannot_serve_are_skipped_with_the_reason(missing: str, acce
 
 def test_bad_settings_are_refused(accelerator: Accelerator) -> None:
     with pytest.raises(UsageError, match="at least 1"):
-        Settings(count=0)
+        ReferenceSettings(count=0)
     with pytest.raises(UsageError, match="patience"):
-        Settings(recipe=Recipe(patience=3))
+        ReferenceSettings(recipe=Recipe(patience=3))
     with pytest.raises(UsageError, match="clip cannot be used"):
-        Settings(recipe=Recipe(clip=1.0))
+        ReferenceSettings(recipe=Recipe(clip=1.0))
     for name in ("resnet10t", "timm:resnet10x", "elsewhere:net"):
         with pytest.raises(UsageError, match=r"reference models: .*architecture"):
-            reference_answers(splits(), Settings(architecture=name), accelerator, ArrayCache(None))
+            reference_answers(splits(), ReferenceSettings(architecture=name), accelerator, ArrayCache(None))
 
 
 def test_a_diverged_model_is_an_error(accelerator: Accelerator) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from securitynet.attacks.backdoor import Recovered
 from securitynet.attacks.backdoor._calibration import Scored, nulled
+from securitynet.attacks.backdoor._covariates import kind_of
 from securitynet.attacks.backdoor._defended import Defence, stamped
 from securitynet.attacks.backdoor._kind import Covariates, Kind
 from securitynet.attacks.backdoor._nulls import calibrate, parse
@@ -27,6 +29,7 @@ from securitynet.cli import DONE, main
 from securitynet.errors import DataError, Skipped, UsageError
 from securitynet.poisons import Trigger
 from securitynet.results.verdict import accused, disclosed
+from securitynet.target import Target
 
 CPU = Accelerator(cpu=True)
 
@@ -161,6 +164,63 @@ def test_the_ladder_takes_nulls_of_ones_own(tmp_path: Path) -> None:
     assert {stage.name for stage in found.stages if stage.counted} <= {"backdoor/strip"}
     with pytest.raises(DataError, match="no file of clean models' scores"):
         Ladder(nulls=str(tmp_path / "missing.jsonl"))(target, none, CPU)
+
+
+@pytest.fixture
+def cheap(tmp_path: Path) -> tuple[list[str], Path]:
+    """A sweep of two models by the cheapest route, and the file it writes."""
+    output = tmp_path / "own.jsonl"
+    models = ["builtin/digits-regular", "builtin/digits-overfit"]
+    command = ["backdoor", "calibrate", "--dataset", "digits", "--budget", "1", "--samples", "60", "--cache-dir", str(tmp_path)]
+    return [*command, "--output", str(output), "--models", *models], output
+
+
+def test_a_sweep_of_calibration_goes_on_where_it_ended(cheap: tuple[list[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    command, output = cheap
+    journal = output.with_name("own.jsonl.scores")
+    assert main(command[:-1]) == DONE
+    measured = journal.read_text(encoding="utf-8")
+    assert len(measured.splitlines()) == 1
+    journal.write_text(measured + measured[:50], encoding="utf-8")  # killed while it wrote a line
+    judged: list[str] = []
+    run = Ladder.__call__
+
+    def counted(self: Ladder, target: Target, *more: Any) -> Any:
+        judged.append(target.entry.id)
+        return run(self, target, *more)
+
+    monkeypatch.setattr(Ladder, "__call__", counted)
+    assert main(command) == DONE and judged == ["builtin/digits-overfit"]
+    assert main(command) == DONE and judged == ["builtin/digits-overfit"]
+    detectors = {json.loads(line).get("detector") for line in output.read_text(encoding="utf-8").splitlines()}
+    assert detectors == {"backdoor/last_layer", "backdoor/feature_shift", None}
+    other = [*command[: command.index("--budget")], "--budget", "2", *command[command.index("--budget") + 2 :]]
+    assert main(other) == DONE and len(judged) == 3, "another budget is another sweep"
+
+
+def test_a_cheap_route_that_was_calibrated_is(tmp_path: Path) -> None:
+    """Nulls of the economical route's own settings: the p-values are calibrated; with those of the full route they are not."""
+    target, splits = planted((1, 8, 8), 6)
+    assert splits.test is not None
+    with torch.no_grad():
+        labels = target.module(splits.test.pixels(np.arange(80))).argmax(1).numpy()
+    splits = replace(splits, dataset="digits", test=replace(splits.test, labels=labels))
+    without = Ladder(budget=20_000)(target, splits, CPU)
+    assert not without.judgement.calibrated and all("economical route" in one.found.words for one in without.stages if one.counted)
+    known = Target(replace(target.entry, dataset="digits"), target.module, target.weights_sha256)
+    facts = kind_of(known, splits, CPU)
+    own = facts.covariates
+    assert own is not None
+    near = [replace(own, scale=own.scale * (1 + one / 50), boundary=own.boundary * (1 + one / 50)) for one in range(-15, 15)]
+    models = [
+        Scored(str(one), replace(facts, covariates=like), {(stage.name, stage.params): one / 10 for stage in without.stages}, 0.1)
+        for one, like in enumerate(near)
+    ]
+    file = tmp_path / "own.jsonl"
+    file.write_text(nulled(models).lines, encoding="utf-8")
+    found = Ladder(budget=20_000, nulls=str(file))(known, splits, CPU)
+    assert found.judgement.calibrated and all(one.found.calibrated for one in found.stages)
+    assert [one.evidence.score for one in found.stages] == [one.evidence.score for one in without.stages]
 
 
 def test_nobody_is_called_backdoored_in_public_before_being_told() -> None:

@@ -12,9 +12,9 @@ import pytest
 from report_rows import HOSTILE, add_families, rows
 
 import securitynet
-from securitynet.report.leaderboard import write_leaderboard
-from securitynet.report.page import write_page
-from securitynet.report.saved import read_saved
+from securitynet.report.page.leaderboard import write_leaderboard
+from securitynet.report.page.report_page import write_page
+from securitynet.report.saved_result import read_saved
 from securitynet.results.row import Row
 
 TAGS = """own/<b>loud</b><a href="https://example.org/">there</a>&lt;i&gt;%{x}"""
@@ -224,7 +224,7 @@ def test_axe_finds_nothing_serious(tab: Any) -> None:
 def test_the_page_of_the_claims(browser: Any, tmp_path: Path, width: int) -> None:
     from securitynet.report.claims import study
     from securitynet.report.claims.page import write_study
-    from securitynet.report.measured import published_rows
+    from securitynet.report.measure_table import published_rows
 
     given = [row for row in published_rows("zhang2024") if row.dataset == "CUB-200-2011"]
     write_study(study(given), tmp_path, given)

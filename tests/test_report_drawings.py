@@ -17,13 +17,13 @@ from report_rows import stealing
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.metrics import membership
-from securitynet.report.drawings import roc_drawing, strip_drawing
-from securitynet.report.hypotheses import outcomes
-from securitynet.report.measured import measured, titles_of
-from securitynet.report.numbers import Cell, tables
-from securitynet.report.saved import Saved
-from securitynet.report.stealing_charts import stealing_charts
-from securitynet.report.triggers import detections
+from securitynet.report.findings.hypotheses import outcomes
+from securitynet.report.measure_table import measure_table, titles_of
+from securitynet.report.page.detections import detections
+from securitynet.report.page.drawings import roc_drawing, strip_drawing
+from securitynet.report.page.number_tables import NumberCell, tables
+from securitynet.report.page.stealing_charts import stealing_charts
+from securitynet.report.saved_result import SavedResult
 from securitynet.results.curves import by_budget
 from securitynet.results.evidence import Scored
 from securitynet.results.row import Row
@@ -92,16 +92,16 @@ def test_every_budget_has_a_line_and_every_attack_a_price() -> None:
         ("knockoff, 100 queries", "0.6000", "0.0200"), ("knockoff, 1,000 queries", "0.9000", "0.0500")
     ]  # fmt: skip
     assert [cells[0].text for _, cells in rest.lines] == ["agreement of the control", "images seen"]
-    assert price.lines == (("knockoff", (Cell("1,000"), Cell("12.50"), Cell("3 MiB"))),)
+    assert price.lines == (("knockoff", (NumberCell("1,000"), NumberCell("12.50"), NumberCell("3 MiB"))),)
 
 
-def saved(folder: Path, **arrays: Any) -> Saved:
+def saved(folder: Path, **arrays: Any) -> SavedResult:
     """A detector's result: class 2 of 4 has a small opaque trigger."""
     common = {"entry": "own/a", "dataset": "d", "family": "backdoor", "attack": "backdoor/x"}
     rows = tuple(Row(**common, metric=name, value=value) for name, value in (("target_class", 2.0), ("flagged", 1.0), ("p_value", 0.01)))
     (folder / "evidence").mkdir(parents=True, exist_ok=True)
     np.savez(folder / "evidence" / "x.npz", attack="backdoor/x", params="{}", **arrays)
-    return Saved(folder, Entry(id="own/a", backdoor="badnets", backdoor_target=2), rows, {}, {})
+    return SavedResult(folder, Entry(id="own/a", backdoor="badnets", backdoor_target=2), rows, {}, {})
 
 
 def test_recovered_triggers_are_pictures(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_columns_are_named_by_what_differs() -> None:
 
 def test_controls_costs_and_smaller_budgets_are_no_outcomes() -> None:
     """Each would be one more test to correct for."""
-    table = measured([*stealing(), Row(entry="own/a", dataset="d", attack="membership/loss", metric="tpr_at_fpr_0.01", value=0.1)], {})
+    table = measure_table([*stealing(), Row(entry="own/a", dataset="d", attack="membership/loss", metric="tpr_at_fpr_0.01", value=0.1)], {})
     assert [name.rpartition(":")[2] for name in outcomes(table)] == [
         "agreement",
         "kl",

@@ -19,12 +19,12 @@ import securitynet
 from securitynet.cli import main
 from securitynet.entry import Entry
 from securitynet.errors import UsageError
-from securitynet.report import libraries
-from securitynet.report.html import link, render
-from securitynet.report.leaderboard import write_leaderboard
-from securitynet.report.measured import measured
-from securitynet.report.page import write_csv, write_page
-from securitynet.report.saved import read_saved
+from securitynet.report.measure_table import measure_table
+from securitynet.report.page import libraries
+from securitynet.report.page.html import link, render
+from securitynet.report.page.leaderboard import write_leaderboard
+from securitynet.report.page.report_page import write_csv, write_page
+from securitynet.report.saved_result import read_saved
 from securitynet.results.row import Row
 
 
@@ -216,7 +216,7 @@ def test_figures_of_ones_own_curves(folder: Path, tmp_path: Path, capsys: pytest
 
 
 def test_entries_without_metadata_and_with(tmp_path: Path) -> None:
-    table = measured(rows(2), {"own/model-0": Entry(id="own/model-0", purpose="benchmark", licence="MIT", year=2020, family="vgg")})
+    table = measure_table(rows(2), {"own/model-0": Entry(id="own/model-0", purpose="benchmark", licence="MIT", year=2020, family="vgg")})
     assert list(table.frame["purpose"]) == ["benchmark", "unstated"]
 
 
@@ -228,7 +228,7 @@ def test_render_needs_every_value() -> None:
 
 
 def test_a_brace_in_the_name_of_an_attack_is_part_of_it() -> None:
-    from securitynet.report.measured import parts_of
+    from securitynet.report.measure_table import parts_of
 
     assert parts_of("membership/a{x}:auc") == ("membership/a{x}", {}, "auc")
     assert parts_of('membership/a{"k":2}:auc') == ("membership/a", {"k": 2}, "auc")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from securitynet.report.statistics import benjamini_hochberg, correlate, holm, random_intercept
+from securitynet.report.findings.statistics import benjamini_hochberg, correlate, holm, random_intercept
 
 
 def test_random_intercept_against_statsmodels() -> None:

@@ -152,7 +152,7 @@ def test_selection_never_sees_the_evaluation(module: nn.Module, accelerator: Acc
     target = target_of(module)
     attack = Knockoff(budgets=(100,), settings=settings)
     first = attack(target, splits_of(target), accelerator)
-    assert seen == [(80, 20), (80, 20)]
+    assert seen == [(80, 20), (80, 20), (320, 80)], "the surrogate, its control, the owner of the labels of all 400"
     other = ImageSet("quarters", images().train, ArrayImages(*quarters(150, seed=9)), "revision")
     second = attack(target_of(module), splits_of(target, other), accelerator)
     weights = [evidence.copies[0].surrogates[0].weights_sha256 for evidence in (first, second)]
@@ -246,16 +246,18 @@ def test_a_budget_beyond_the_pool_is_the_pool(module: nn.Module, accelerator: Ac
 
 
 def test_published_weights_are_where_a_copy_may_start(module: nn.Module, accelerator: Accelerator) -> None:
-    """The zoo's network takes digits of one channel; its last layer is new and has the target's classes."""
+    """The zoo's network takes digits of one channel, 32 x 32; its last layer is new and has the target's classes."""
     target = target_of(module)
     thief = Thief.of(target, splits_of(target), accelerator, replace(SMALL, surrogate="builtin/digits-regular", surrogate_args=None))
     start, again, other = thief.fresh(), thief.fresh(), thief.fresh(1)
     zoo = load_model("builtin/digits-regular")
-    ours, theirs = start.module[1].state_dict(), zoo.module[1].state_dict()  # type: ignore[index]
+    resized, _, network = start.module[1]  # type: ignore[index,misc]
+    assert resized(torch.rand(2, 1, 8, 8)).shape == (2, 1, 32, 32)
+    ours, theirs = network.state_dict(), zoo.module[1].state_dict()  # type: ignore[index]
     differ = [name for name in ours if ours[name].shape != theirs[name].shape or not torch.equal(ours[name], theirs[name])]
     assert differ == ["fc.weight", "fc.bias"] and start.num_classes == 4
     assert all(torch.equal(a, b) for a, b in zip(start.module.state_dict().values(), again.module.state_dict().values(), strict=True))
-    assert not torch.equal(start.module[1].fc.weight, other.module[1].fc.weight)  # type: ignore[index,union-attr]
+    assert not torch.equal(network.fc.weight, other.module[1][2].fc.weight)  # type: ignore[index]
 
 
 def test_bad_settings_are_said_in_words(module: nn.Module, accelerator: Accelerator) -> None:
@@ -329,7 +331,7 @@ def test_rows_and_files(module: nn.Module, tmp_path: Path) -> None:
     assert result.value("stealing/knockoff", "agreement") is not None
     rows = [row for row in result.rows if row.family == "stealing"]
     assert {row.queries for row in rows} == {120} and all(row.status in ("ok", "skipped") for row in rows)
-    assert next(row for row in rows if row.metric == "agreement").ci_method == "Student's t, adjusted"  # of two copies
+    assert next(row for row in rows if row.metric == "agreement").ci_method == "Student's t, adjusted, given 2 surrogates"
     assert "more than without" in result.summary()["meaning"] or "no more than" in result.summary()["meaning"]
     evidence = next(iter(result.evidence.values()))
     assert evidence["predictions_120"].shape == (2, 200)

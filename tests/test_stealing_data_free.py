@@ -17,6 +17,7 @@ from securitynet.attacks.stealing._copier import Settings
 from securitynet.attacks.stealing._generator import Generator, disagreement, forward_differences
 from securitynet.attacks.stealing.adaptive import Adaptive
 from securitynet.attacks.stealing.data_free import DataFree, Memory, Oracle
+from securitynet.attacks.stealing.disagreement import Disagreement
 from securitynet.attacks.stealing.jacobian import Jacobian
 from securitynet.attacks.stealing.k_center import KCenter
 from securitynet.attacks.stealing.uncertainty import Uncertainty
@@ -197,3 +198,25 @@ def test_data_free_says_where_it_does_not_apply() -> None:
     for wrong in (lambda: DataFree(loss="l2"), lambda: DataFree(settings=Settings(answers="labels")), lambda: DataFree(directions=0)):
         with pytest.raises(UsageError):
             wrong()
+
+
+class EightBits(nn.Module):
+    """Refuses images that are not of 8 bits, returns labels."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        assert torch.allclose(pixels * 255, (pixels * 255).round(), atol=1e-3), "no served model takes these"
+        return 9 * nn.functional.one_hot(Linear(2.0)(pixels).argmax(1), 4).float()
+
+
+def test_labels_of_8_bit_images_are_enough() -> None:
+    target, splits, network = case(EightBits(), n=200)
+    settings = replace(QUICK, surrogate="nets:tinyvgg", surrogate_args='{"size": 8, "in_channels": 1}', answers="labels")
+    attack = Disagreement(budget=6000, batch=64, latent=16, width=8, replay=6, settings=settings)
+    before = network._asked
+    evidence = attack(target, splits, Accelerator())
+    found = {one.metric: one for one in evidence.metrics()}
+    assert evidence.queries == 6000 and network._asked - before >= 6000
+    assert (found["excess_agreement"].value or 0) > 0.05 and (found["excess_agreement"].ci_low or 0) > 0
+    assert "pool_agreement" not in found, "who has no images owns no labels"
+    with pytest.raises(UsageError, match="learns labels or probabilities"):
+        Disagreement(settings=Settings(answers="top-3"))

@@ -16,7 +16,7 @@ from securitynet.attacks.stealing.knockoff import Knockoff
 from securitynet.cli import main
 from securitynet.cli._curves import curves_view
 from securitynet.errors import UsageError
-from securitynet.report.stealing import curve_figure, curve_table, curves
+from securitynet.report.figures.stealing import curve_figure, curve_table, curves
 from securitynet.results.result import Result
 
 ATTACKS = [Knockoff(budgets=(20, 100), settings=SMALL), Knockoff(budgets=(20,), settings=replace(SMALL, pool="digits"))]

@@ -373,7 +373,7 @@ def test_status_reads_a_directory_where_it_may_not_write(sweep: Path) -> None:
 
 def test_reports_read_the_directory_of_a_sweep(sweep: Path) -> None:
     from securitynet.hub.results import read_results
-    from securitynet.report.measured import load_rows
+    from securitynet.report.measure_table import load_rows
 
     assert len(load_rows([sweep])) == len(read_results(sweep)) == 25
 

@@ -13,10 +13,10 @@ import pytest
 from test_sweep_parts import BINDING, job, outcome
 
 from securitynet.cli import main
-from securitynet.report.measured import load_rows, measured, rows_at
-from securitynet.report.page import write_csv
-from securitynet.report.ranking import rankings
-from securitynet.report.rows import Stored
+from securitynet.report.measure_table import load_rows, measure_table, rows_at
+from securitynet.report.page.ranking import rankings
+from securitynet.report.page.report_page import write_csv
+from securitynet.report.stored_rows import Stored
 from securitynet.results.row import Row
 from securitynet.results.store import PARQUET, parquet, read, rows_of, tables
 from securitynet.sweep import serial
@@ -141,7 +141,7 @@ def test_reports_of_a_sweep_are_those_of_its_rows(folder: Path, tmp_path: Path, 
         (folder / PARQUET).unlink()
     lazy, rows = rows_at([folder]), sorted(load_rows([folder]), key=lambda row: [getattr(row, name) for name in parquet.ORDER])
     assert isinstance(lazy, Stored) and list(lazy) == rows
-    one, other = measured(lazy, {}), measured(rows, {})
+    one, other = measure_table(lazy, {}), measure_table(rows, {})
     assert one.frame.equals(other.frame) and (one.measures, one.half) == (other.measures, other.half) and len(one.frame) == 5
     assert rankings(lazy) == rankings(rows) and {len(found.standings) for found in rankings(rows)} == {5}
     texts = [write_csv(given, tmp_path / name).read_text() for given, name in ((lazy, "a.csv"), (rows, "b.csv"))]

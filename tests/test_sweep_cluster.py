@@ -23,7 +23,7 @@ from sweeping import Zoo, finish, lines_of, start, table, wait_for, weights_of, 
 from securitynet import cli
 from securitynet.errors import UsageError
 from securitynet.sweep.cluster import Cluster, carry, connected, library
-from securitynet.sweep.plan import Settings
+from securitynet.sweep.plan import SweepSettings
 
 RAY = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())", "start", "--disable-usage-stats"]
 GATED = ("test/gate-1", "test/gate-2")
@@ -148,12 +148,13 @@ import sys
 from pathlib import Path
 from securitynet.entry import Entry
 from securitynet.errors import SecurityNetError
-from securitynet.sweep import ray, serial
+from securitynet.sweep import ray_cluster, serial
 from securitynet.sweep.cluster import Cluster
-from securitynet.sweep.plan import Job, Settings
+from securitynet.sweep.plan import Job, SweepSettings
 cluster = Cluster(workers=1, gpus=3.0, patience=1.0)
 try:
-    list(ray.run([Job(Entry(id="a/b"), 0)], Settings("/tmp"), Path("/tmp"), cluster, serial.Calls(lambda: False, print, print)))
+    calls = serial.Calls(lambda: False, print, print)
+    list(ray_cluster.run([Job(Entry(id="a/b"), 0)], SweepSettings("/tmp"), Path("/tmp"), cluster, calls))
 except SecurityNetError as error:
     sys.exit(str(error))
 """
@@ -175,7 +176,7 @@ def test_no_cluster_at_an_address_is_one_line(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with (
         pytest.raises(UsageError, match=r"^--engine ray: nowhere does not answer as a Ray cluster \(.*\); give --ray-address"),
-        connected(ray, Settings(str(tmp_path)), Cluster(address="nowhere")),
+        connected(ray, SweepSettings(str(tmp_path)), Cluster(address="nowhere")),
     ):
         pass
     assert signal.getsignal(signal.SIGTERM) is before  # Ray's own would end the sweep within a model
@@ -197,7 +198,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_what_no_worker_can_reserve_is_refused(wrong: dict[str, Any], words: str) -> None:
-    settings = Settings("cache")
+    settings = SweepSettings("cache")
     assert Cluster(gpus=0.5, cpus=0.5).checked(settings) and Cluster(gpus=2.0).checked(replace(settings, processes=2))
     with pytest.raises(UsageError, match=words):
         replace(Cluster(), **wrong).checked(settings)
@@ -214,7 +215,7 @@ def test_attacks_and_small_data_travel(tmp_path: Path, monkeypatch: pytest.Monke
     data["small.npz"].write_bytes(bytes(100))
     data["large.npz"].write_bytes(bytes(2000))
     data["folder"].mkdir()
-    given = Settings("cache", ("standard", *map(str, files.values())), data=tuple((key, str(path)) for key, path in data.items()))
+    given = SweepSettings("cache", ("standard", *map(str, files.values())), data=tuple((key, str(path)) for key, path in data.items()))
     monkeypatch.setattr("securitynet.sweep.cluster.LARGEST", 1000)
     (tmp_path / "staged").mkdir()
     carried = carry(given, tmp_path / "staged")

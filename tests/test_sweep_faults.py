@@ -29,7 +29,7 @@ from securitynet.sweep.child import PREFIX, Lost, clean_up, received
 from securitynet.sweep.faults import DISK, NETWORK, kind_of, path_of
 from securitynet.sweep.fetchers import Waiting
 from securitynet.sweep.functions import Functions
-from securitynet.sweep.plan import Settings
+from securitynet.sweep.plan import SweepSettings
 
 
 def test_the_causes_of_an_error_say_whose_fault_it_is() -> None:
@@ -108,7 +108,7 @@ class Scripted:
 
 
 def world(tmp_path: Path, *answers: Any) -> tuple[serial.World, Scripted]:
-    made, child = serial.World(Settings(cache=str(tmp_path)), tmp_path / "logs"), Scripted(*answers)
+    made, child = serial.World(SweepSettings(cache=str(tmp_path)), tmp_path / "logs"), Scripted(*answers)
     made._child = child  # type: ignore[assignment]
     return made, child
 

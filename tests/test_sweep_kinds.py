@@ -15,7 +15,7 @@ SPOILING = {  # what an attack does, and the words of its own reason
     "device": ("torch.set_default_device('meta')", "default device"),
     "images": ("splits.members.images.pixels.fill(0)", "the images were written to"),
     "labels": ("np.random.default_rng(0).shuffle(splits.members.labels)", "the labels"),
-    "outputs": ("[outputs.logits.fill(0) for outputs in target.asked.values()]", "its outputs"),
+    "outputs": ("[outputs.logits.fill(0) for outputs in target.split_outputs.values()]", "its outputs"),
     "weights": ("[tensor.data.zero_() for tensor in target.module.parameters()]", "the model"),
     "dtype": ("torch.set_default_dtype(torch.float64)", "default dtype"),
     "stdout": ("sys.stdout.close()", "standard output"),

@@ -19,7 +19,7 @@ from securitynet.sweep import estimate, serial
 from securitynet.sweep.child import Child, Lost
 from securitynet.sweep.machine import gpus, threads
 from securitynet.sweep.merge import merge
-from securitynet.sweep.plan import Job, Query, Settings, ordered, select, shard
+from securitynet.sweep.plan import Job, Query, SweepSettings, ordered, select, shard
 from securitynet.sweep.progress import Tally, duration
 from securitynet.sweep.state import Outcome, Settled, State
 from securitynet.sweep.status import status
@@ -71,7 +71,7 @@ def test_entries_that_share_images_stand_together_and_shards_part_them_evenly() 
 
 
 def test_estimates_follow_from_records_and_measurements(tmp_path: Path) -> None:
-    settings = Settings(cache=str(tmp_path), samples=1000)
+    settings = SweepSettings(cache=str(tmp_path), samples=1000)
     known, unknown = (
         job("a", macs=10**9, params=10**6, weights_size=5 * 10**6, weights_url="https://a/a"),
         job("b", weights_url="https://a/b"),
@@ -341,7 +341,7 @@ def test_conflicts_are_errors_that_name_them(tmp_path: Path) -> None:
 def test_the_tally_counts_and_knows_when(tmp_path: Path) -> None:
     from securitynet.sweep.driver import planned
 
-    settings = Settings(cache=str(tmp_path), samples=10)
+    settings = SweepSettings(cache=str(tmp_path), samples=10)
     jobs = [job(name, macs=10**6) for name in "abcd"]
     plan = planned(jobs, settings, ATTACKS, Settled([]))
     tally = Tally(settings)

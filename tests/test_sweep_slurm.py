@@ -23,7 +23,7 @@ from securitynet.entry import Entry
 from securitynet.errors import UsageError
 from securitynet.sweep import serial as engine
 from securitynet.sweep import slurm
-from securitynet.sweep.plan import Job, Settings
+from securitynet.sweep.plan import Job, SweepSettings
 
 # One program under several names. sbatch runs the script for each index of its array, with the variables of a task; a task that
 # was requeued runs again. sacct prints what `sacct -o JobID,State,NodeList --parsable2` prints.
@@ -254,7 +254,7 @@ def test_sigterm_to_all_processes_is_no_fault_of_the_model(tmp_path: Path, stopp
     """A cluster ends a job so. Without a signal to the driver, whoever ended the process, the model has failed."""
     child = tmp_path / "child.py"
     child.write_text("import os, signal\nfrom securitynet.sweep.serve import Owner\nOwner().next()\nos.kill(os.getpid(), signal.SIGTERM)\n")
-    settings, signals = Settings(str(tmp_path)), [False]
+    settings, signals = SweepSettings(str(tmp_path)), [False]
     world = engine.World(settings, tmp_path)
     world._child.command = [sys.executable, str(child)]
     work = [Job(Entry(id=f"test/{number}", loader="builtin"), 0) for number in range(2)]

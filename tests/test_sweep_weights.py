@@ -10,7 +10,7 @@ from sweeping import good, job
 
 from securitynet.download import Files, kept
 from securitynet.sweep import estimate
-from securitynet.sweep.plan import Job, Settings
+from securitynet.sweep.plan import Job, SweepSettings
 from securitynet.sweep.weights import Weights
 
 COMMIT = "0123456789" * 4
@@ -26,8 +26,8 @@ def fetched(of: Job, cache: Path, size: int = 100) -> Path:
     return folder / "weights"
 
 
-def settings(cache: Path, limit: int | None) -> Settings:
-    return Settings(cache=str(cache), weights_limit=limit, samples=10)
+def settings(cache: Path, limit: int | None) -> SweepSettings:
+    return SweepSettings(cache=str(cache), weights_limit=limit, samples=10)
 
 
 @pytest.mark.parametrize(("limit", "left"), [(None, "abcd"), (0, ""), (250, "cd"), (10**9, "abcd")])

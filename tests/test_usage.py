@@ -16,8 +16,8 @@ from scipy import stats
 from torch import nn
 
 import securitynet
-from securitynet.attacks.membership._changed import Shifted
 from securitynet.attacks.membership._formulas import log_odds
+from securitynet.attacks.membership._perturbed import Shifted
 from securitynet.attacks.membership._question import Calibrated, Question
 from securitynet.attacks.membership.folder import Folder
 from securitynet.attacks.membership.loss import Loss
@@ -31,11 +31,11 @@ from securitynet.data.digits import digits
 from securitynet.entry import Entry
 from securitynet.errors import Skipped, UsageError
 from securitynet.metrics import usage
-from securitynet.references import Settings, reference_answers
+from securitynet.references import ReferenceSettings, reference_answers
 from securitynet.target import Target, build, query
 from securitynet.training import seeded
 
-TINY = Settings(count=4, recipe=QUICK)
+TINY = ReferenceSettings(count=4, recipe=QUICK)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -17,8 +17,11 @@ from securitynet.metrics.vocabulary import (
     AUC_REWEIGHTED,
     CANARIES_RIGHT,
     EPSILON,
+    FROZEN_ACCURACY,
+    FROZEN_AGREEMENT,
     MU,
     OUT_MODEL_AUC,
+    PRICE,
     VOCABULARY,
     Metric,
     json_schema,
@@ -49,7 +52,10 @@ def test_every_name_that_is_emitted_is_known_and_every_known_name_is_emitted(res
     assert emitted | published <= set(VOCABULARY)
     where_a_leak_or_a_shift_shows = {AUC_REWEIGHTED, AUC_BEYOND, OUT_MODEL_AUC}
     where_canaries_were_planted = {EPSILON, MU, CANARIES_RIGHT}
+    where_a_model_is_defended = {name for name in VOCABULARY if name.startswith("held_out_") or name.endswith("_undefended")}
+    where_features_or_a_price_are_named = {FROZEN_AGREEMENT, FROZEN_ACCURACY, PRICE}
     elsewhere = {one.metric for one in of_populations} | where_a_leak_or_a_shift_shows | where_canaries_were_planted
+    elsewhere |= where_a_model_is_defended | where_features_or_a_price_are_named
     assert emitted | published | elsewhere == set(VOCABULARY)
 
 

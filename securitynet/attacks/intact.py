@@ -18,7 +18,7 @@ class Intact:
     """Checksums of what the attacks share, taken before the first of them; the outputs are those that were there then."""
 
     def __init__(self, target: Target, splits: Splits) -> None:
-        self._module, self._outputs = target.module, [outputs.logits for outputs in target.asked.values()]
+        self._module, self._outputs = target.module, [outputs.logits for outputs in target.split_outputs.values()]
         parts = [part for part in (splits.members, splits.non_members, splits.queries, splits.test) if part is not None]
         self._labels = [array for part in parts for array in (part.labels, part.indices)]
         self._before = self._marks()

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from securitynet.metrics.vocabulary import ACCURACY, AGREEMENT, AGREEMENT_ON_ERRORS, EXCESS_AGREEMENT, KL, SHARES_NEEDED, queries_for
-from securitynet.report.stealing import Curve, curves
+from securitynet.report.figures.stealing import StealingCurve, curves
 
 if TYPE_CHECKING:
     from securitynet.results.row import Row
@@ -40,7 +40,7 @@ def curves_view(rows: Sequence[Row], width: int) -> RenderableType:
     return Group(*([table] if table.row_count else []), *(Text(line) for curve in found for line in _words(curve)))
 
 
-def _words(curve: Curve) -> list[str]:
+def _words(curve: StealingCurve) -> list[str]:
     if not curve.line(AGREEMENT):
         return [f"{curve.label}  {curve.stopped or 'gave no agreement'}"]
     last = list(curve.points.values())[-1]

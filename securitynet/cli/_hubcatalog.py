@@ -83,7 +83,7 @@ def run_pin(args: argparse.Namespace, folder: Path, say: Say) -> int:
 
 def run_diff(args: argparse.Namespace, folder: Path, say: Say) -> int:
     """Print what differs between two releases of the catalog."""
-    from securitynet.importers.diff import MOST, compare, lines
+    from securitynet.maintenance.diff import MOST, compare, lines
 
     found = compare(*(_state(name, args.repo, folder) for name in (args.old, args.new)))
     if args.json:

@@ -32,7 +32,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", metavar="PATH", help="file or folder of yours with the weights of MODEL, an id; its hash is checked")
     parser.add_argument(
-        "--python", metavar="PATH", help="Python of an environment with the library that published MODEL (mmpretrain, ...): it is built there"
+        "--python",
+        metavar="PATH",
+        help="Python of an environment with the library that published MODEL (mmpretrain, ...): it is built there",
     )
     parser.add_argument("--samples", default="5000", metavar="N|all", help="at most N members and N non-members (default 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of the splits and of learned attacks (default 0)")

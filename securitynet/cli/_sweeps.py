@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from securitynet.sweep.driver import Plan
+    from securitynet.sweep.driver import SweepPlan
 
 
-def show_plan(plan: Plan, folder: Path) -> None:
+def show_plan(plan: SweepPlan, folder: Path) -> None:
     """Print what there is to do by dataset, the attacks, and what it will cost."""
     from rich.console import Console
     from rich.table import Table

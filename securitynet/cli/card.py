@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _written(folder: Path, id: str, text: str) -> bool:
-    from securitynet.importers.records import write_changed
+    from securitynet.maintenance.records import write_changed
 
     path = folder / f"{id}.md"
     path.parent.mkdir(parents=True, exist_ok=True)

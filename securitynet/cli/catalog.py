@@ -155,7 +155,7 @@ def _add(args: argparse.Namespace, folder: Path) -> int:
     from securitynet.cache import cache_root
     from securitynet.download import Files
     from securitynet.importers.hub import add_from_hub
-    from securitynet.importers.papers import write_derived
+    from securitynet.maintenance.papers import write_derived
 
     entry, missing = add_from_hub(args.from_hub, folder, Files(cache_root(None), progress=not args.json))
     write_derived(folder)
@@ -170,7 +170,7 @@ def _add(args: argparse.Namespace, folder: Path) -> int:
 
 
 def _check(args: argparse.Namespace, folder: Path) -> int:
-    from securitynet.importers.check import check
+    from securitynet.maintenance.check import check
 
     return _problems(args, folder, check(folder))
 
@@ -180,9 +180,9 @@ def _construct(args: argparse.Namespace, folder: Path) -> int:
     from rich.progress import track
 
     from securitynet.errors import UsageError
-    from securitynet.importers.construct import construct, record, sample, summary
-    from securitynet.importers.outside import construct_outside
-    from securitynet.importers.records import entries, write_changed
+    from securitynet.maintenance.construct import construct, record, sample, summary
+    from securitynet.maintenance.construct_elsewhere import construct_outside
+    from securitynet.maintenance.records import entries, write_changed
     from securitynet.threads import cores
 
     outside = args.builder is not None
@@ -207,8 +207,8 @@ def _construct(args: argparse.Namespace, folder: Path) -> int:
 
 
 def _pixels(args: argparse.Namespace, folder: Path) -> int:
-    from securitynet.importers.pixels import compare, summary
-    from securitynet.importers.records import entries
+    from securitynet.maintenance.pixels import compare, summary
+    from securitynet.maintenance.records import entries
 
     results = list(compare(entries(folder, args.source)))
     counts = summary(results)
@@ -222,8 +222,8 @@ def _pixels(args: argparse.Namespace, folder: Path) -> int:
 
 
 def _links(args: argparse.Namespace, folder: Path) -> int:
-    from securitynet.importers.links import check_links
-    from securitynet.importers.records import entries
+    from securitynet.maintenance.links import check_links
+    from securitynet.maintenance.records import entries
 
     answers = check_links(entries(folder, args.source), args.record or Path("links.jsonl"), args.rate)
     return _problems(args, folder, [f"{one.url}: {one.answer} ({one.date}; {', '.join(one.entries[:3])})" for one in answers if not one.ok])
@@ -238,10 +238,10 @@ def _problems(args: argparse.Namespace, folder: Path, problems: list[str]) -> in
 
 
 def _build(args: argparse.Namespace, folder: Path) -> int:
-    from securitynet.importers.card import build_card
-    from securitynet.importers.figures import figures
-    from securitynet.importers.papers import write_derived
-    from securitynet.importers.records import write_changed
+    from securitynet.maintenance.card import build_card
+    from securitynet.maintenance.figures import figures
+    from securitynet.maintenance.papers import write_derived
+    from securitynet.maintenance.records import write_changed
 
     models = [f"models/{path.name}" for path in write_derived(folder)]
     drawn = [name for name, text in figures(folder).items() if write_changed(folder / name, text)]

@@ -3,10 +3,14 @@
 Where both models were asked about the same images, the intervals are paired (DeLong's test for AUCs, a paired bootstrap for
 rates at fixed false alarms, McNemar's test for accuracies). The first model is compared with each of the others.
 
+With --ownership: is B a copy of A? Reference models of A's architecture are trained on A's training images (or named), and one
+p-value, fixed beforehand, says whether B shares what is peculiar to A.
+
 examples:
   securitynet compare results/digits-overfit results/digits-regular
   securitynet compare builtin/digits-overfit builtin/digits-regular --within results --output compare.html
   securitynet compare results/none results/top-k:1 results/label-only --metric auc
+  securitynet compare --ownership akamaster/resnet20 suspect.safetensors --data cifar10.npz --references 9
 """
 
 from __future__ import annotations
@@ -21,8 +25,8 @@ from securitynet.cli._options import add_json, print_json
 from securitynet.metrics.vocabulary import AUC, BALANCED_ACCURACY, title_of
 
 if TYPE_CHECKING:
-    from securitynet.report.compare import Comparison
-    from securitynet.report.saved import Saved
+    from securitynet.report.comparison.compare import Comparison
+    from securitynet.report.saved_result import SavedResult
     from securitynet.results.row import Row
 
 SHORT = {BALANCED_ACCURACY: "bal. acc.", AUC: "AUC"}
@@ -35,12 +39,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--within", type=Path, default=Path("results"), metavar="DIR", help="where ids are looked for (default: results)")
     parser.add_argument("--output", type=Path, metavar="FILE.html", help="write a page too")
     parser.add_argument("--metric", metavar="NAME", help="instead, one table of this metric: attacks down, models or defences across")
+    parser.add_argument("--ownership", action="store_true", help="instead, test whether model B is a copy of model A (ids or paths)")
+    parser.add_argument("--data", metavar="IMAGES", help="of --ownership: images of A's dataset, as in evaluate")
+    parser.add_argument(
+        "--references", nargs="+", metavar="N|MODEL", help="of --ownership: how many models to train, or independent ones (default: 9)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of --ownership: seed of the splits and of the reference models")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the differences, or everything as JSON."""
-    from securitynet.report.compare import compare, find_saved, write_comparison
+    if args.ownership:
+        return _show_ownership(args)
+    from securitynet.report.comparison.compare import compare, find_saved, write_comparison
 
     models = [find_saved(name, args.within) for name in args.models]
     if args.metric:
@@ -60,14 +72,44 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _show_grid(models: Sequence[Saved], metric: str, as_json: bool) -> int:
+def _show_ownership(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.text import Text
+
+    from securitynet.errors import UsageError
+    from securitynet.ownership import CAVEAT, REFERENCES, ownership_of
+
+    if len(args.models) != 2:
+        raise UsageError(f"compare --ownership takes two models, A and B, not {len(args.models)}")
+    given = args.references or [str(REFERENCES)]
+    references = int(given[0]) if len(given) == 1 and given[0].isdecimal() else given
+    found = ownership_of(args.models[0], args.models[1], data=args.data, references=references, seed=args.seed)
+    if args.json:
+        print_json(found.to_record())
+        return DONE
+    word = "is like a copy of" if found.copied else "is not shown to be a copy of"
+    inferred = "-" if found.data_p_value is None else f"{found.data_p_value:.2g}"
+    console = Console()
+    console.print(Text(f"{found.suspect} {word} {found.victim}: p = {found.p_value:.2g}", style="bold"))
+    console.print(
+        Text(
+            f"shared peculiarities {found.statistic:+.3f}, of {len(found.references)} independent references "
+            f"{min(found.references):+.3f} to {max(found.references):+.3f}; agreement {found.agreement:.1%} on {found.n:,} images; "
+            f"dataset inference p = {inferred}"
+        )
+    )
+    console.print(Text(CAVEAT, style="dim"))
+    return DONE
+
+
+def _show_grid(models: Sequence[SavedResult], metric: str, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from securitynet.report.grid import grid
+    from securitynet.report.comparison.attack_table import attack_table
 
-    found = grid(models, metric)
+    found = attack_table(models, metric)
     if as_json:
         print_json(found.to_record())
         return DONE
@@ -83,7 +125,7 @@ def _show_grid(models: Sequence[Saved], metric: str, as_json: bool) -> int:
 def _cell(row: Row | None) -> str:
     if row is None or row.value is None:
         return "-"
-    from securitynet.report.numbers import ends
+    from securitynet.report.page.number_tables import ends
 
     return f"{row.value:.3f} {ends(row.ci_low, row.ci_high, '.3f')}".rstrip()
 
@@ -93,7 +135,7 @@ def _show(one: Comparison) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from securitynet.report.numbers import ends
+    from securitynet.report.page.number_tables import ends
 
     console = Console()
     console.print(Text.assemble((one.first.entry.id, "bold"), " and ", (one.second.entry.id, "bold")))

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     attacks = with_settings(resolve(args.attacks), args.set) if args.set else args.attacks
     options = {**library_options(args), "out_model": args.out_model, "dtype": args.dtype, "channels_last": args.channels_last}
     for figure in filter(None, (args.roc, args.curve)):
-        from securitynet.report.roc import drawable
+        from securitynet.report.figures.roc import drawable
 
         drawable(figure)  # said now, not after the work
     data, seeds = options.pop("data"), list(dict.fromkeys(args.seeds or [args.seed]))
@@ -122,11 +122,11 @@ def _save(results: Sequence[Result], args: argparse.Namespace) -> None:
     for result in results if args.output else ():
         result.save(args.output if len(results) == 1 else Path(args.output) / f"seed-{result.splits.seed}")
     if args.roc:
-        from securitynet.report.roc import roc_figure
+        from securitynet.report.figures.roc import roc_figure
 
         roc_figure(results[-1], args.roc)
     if args.curve:
-        from securitynet.report.stealing import curve_figure
+        from securitynet.report.figures.stealing import curve_figure
 
         curve_figure(results[-1], args.curve)
 
@@ -138,7 +138,7 @@ def _sent(bill: Bill) -> str:
 
 
 def _show(results: Sequence[Result], args: argparse.Namespace) -> None:
-    from securitynet.report.seeds import spread
+    from securitynet.report.comparison.seed_spread import spread
 
     table = spread(results) if len(results) > 1 else None
     if args.json:

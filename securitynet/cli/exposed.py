@@ -22,7 +22,7 @@ from securitynet.cli._options import add_json, add_model, library_options, print
 from securitynet.errors import UsageError
 
 if TYPE_CHECKING:
-    from securitynet.report.exposed import Gallery
+    from securitynet.report.galleries.exposed import Gallery
 
 ATTACK = "membership/quantile"
 HELP = "show the training images that are easiest to recognise as such"
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the sheet and the page, and say where; 3 if the model is suspect."""
     from securitynet.attacks.resolve import name_of, resolve
     from securitynet.evaluation import evaluate
-    from securitynet.report.exposed import gallery
+    from securitynet.report.galleries.exposed import gallery
 
     if args.top < 1:
         raise UsageError(f"--top must be at least 1, not {args.top}")
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _written(found: Gallery, folder: Path) -> list[Path]:
     from securitynet.cache import replacing
-    from securitynet.report.sheet import sheet
+    from securitynet.report.galleries.contact_sheet import sheet
 
     stem = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', found.entry)}-exposed"
     picture, page = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.html")

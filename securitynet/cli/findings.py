@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print sentences, or everything as JSON."""
     from securitynet.report.findings import findings
-    from securitynet.report.measured import load_rows
+    from securitynet.report.measure_table import load_rows
 
     found = findings(load_rows(args.results) if args.results else None)
     if args.json:
@@ -51,7 +51,7 @@ def _show(found: Findings, everything: bool) -> None:
     from rich.text import Text
 
     from securitynet.report.findings import KINDS, METHODS
-    from securitynet.report.hypotheses import DEFINITION, FINDING, NOTHING, UNTESTED
+    from securitynet.report.findings.hypotheses import DEFINITION, FINDING, NOTHING, UNTESTED
 
     console = Console()
     count = len(found.of(FINDING))

@@ -30,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page, and say where."""
-    from securitynet.report.leaderboard import write_leaderboard
-    from securitynet.report.measured import published_rows, rows_at
+    from securitynet.report.measure_table import published_rows, rows_at
+    from securitynet.report.page.leaderboard import write_leaderboard
 
     paths = write_leaderboard(rows_at(args.rows) if args.rows else published_rows(), args.output)
     if args.json:

@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the verdicts, or everything as JSON; write the page where it is wanted."""
     from securitynet.report.claims import study
-    from securitynet.report.measured import load_rows
+    from securitynet.report.measure_table import load_rows
 
     rows = load_rows(args.results) if args.results else None
     found = study(rows, args.claim, [str(path) for path in args.results])

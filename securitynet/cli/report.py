@@ -19,7 +19,7 @@ from securitynet.cli import DONE
 from securitynet.cli._options import add_json, print_json
 
 if TYPE_CHECKING:
-    from securitynet.report.measured import Measured
+    from securitynet.report.measure_table import MeasureTable
 
 HELP = "show what results mean, as a page and as figures"
 
@@ -40,18 +40,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write what is asked for, and say where."""
-    from securitynet.report.measured import measured, published_rows, rows_at
+    from securitynet.report.measure_table import measure_table, published_rows, rows_at
 
     rows = rows_at(args.results) if args.results else published_rows()
     written = []
     if args.figures:
-        written += _drawn(measured(rows), args)
+        written += _drawn(measure_table(rows), args)
     if args.csv:
-        from securitynet.report.page import write_csv
+        from securitynet.report.page.report_page import write_csv
 
         written.append(write_csv(rows, args.csv))
     if args.output or not (args.figures or args.csv):
-        from securitynet.report.page import write_page
+        from securitynet.report.page.report_page import write_page
 
         written.append(write_page(args.results, rows, args.output or Path("report.html")))
     if args.json:
@@ -65,12 +65,12 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _drawn(table: Measured, args: argparse.Namespace) -> list[Path]:
+def _drawn(table: MeasureTable, args: argparse.Namespace) -> list[Path]:
     """Draw the figures of the study, and the curves of each saved result."""
     from securitynet.errors import UsageError
-    from securitynet.report.figures import draw
-    from securitynet.report.own import draw_own
-    from securitynet.report.saved import is_saved, read_saved
+    from securitynet.report.figures.result_figures import draw_own
+    from securitynet.report.figures.study import draw
+    from securitynet.report.saved_result import is_saved, read_saved
 
     suffixes = [f".{suffix}" for suffix in args.formats]
     paths = draw(table, args.figures, suffixes)

@@ -33,7 +33,7 @@ from securitynet.cli._sweeps import show_plan, show_status
 from securitynet.errors import UsageError
 
 if TYPE_CHECKING:
-    from securitynet.sweep.plan import Job, Settings
+    from securitynet.sweep.plan import Job, SweepSettings
 
 HELP = "evaluate many models; resume, shard, distribute"
 FILTERS = ("dataset", "family", "source", "purpose")
@@ -132,15 +132,15 @@ def _query(args: argparse.Namespace) -> Any:
     return Query(args.pattern, args.dataset, args.family, args.source, args.purpose, tuple(args.ids_from))
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def _settings(args: argparse.Namespace) -> SweepSettings:
     from securitynet.cache import cache_root, size_limit
     from securitynet.sweep.machine import gpus, threads
-    from securitynet.sweep.plan import Settings
+    from securitynet.sweep.plan import SweepSettings
 
     if args.engine == "serial" and not gpus() and (args.dtype != "fp32" or args.channels_last):
         raise UsageError("--dtype and --channels-last are for CUDA devices, there is none here; leave them out (fp32)")
     own = [str(Path(name).resolve()) if name.endswith(".py") else name for name in args.attacks]
-    return Settings(
+    return SweepSettings(
         cache=str(cache_root(args.cache_dir).resolve()),
         attacks=tuple(own),
         samples=_samples(args),

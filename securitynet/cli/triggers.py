@@ -26,7 +26,7 @@ from securitynet.errors import UsageError
 if TYPE_CHECKING:
     from securitynet.attacks.backdoor._sources import Source
     from securitynet.evaluation import Subject
-    from securitynet.report.stamped import TriggerGallery
+    from securitynet.report.galleries.trigger_gallery import TriggerGallery
 
 HELP = "show the triggers that can be recovered from a model"
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from securitynet.cache import cache_root
     from securitynet.evaluation import Subject
     from securitynet.inputs import Options
-    from securitynet.report.stamped import trigger_gallery
+    from securitynet.report.galleries.trigger_gallery import trigger_gallery
 
     if args.top < 1:
         raise UsageError(f"--top must be at least 1, not {args.top}")
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _written(gallery: TriggerGallery, folder: Path) -> list[Path]:
-    from securitynet.report.trigger_sheet import write_triggers
+    from securitynet.report.galleries.trigger_sheet import write_triggers
 
     stem = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', gallery.entry)}-triggers"
     return [write_triggers(gallery, folder / f"{stem}{ending}") for ending in (".png", ".html")]

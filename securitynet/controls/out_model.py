@@ -21,7 +21,7 @@ from securitynet.errors import Skipped
 from securitynet.metrics.exact import rank_difference
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.vocabulary import ACCURACY, SHIFT_P_VALUE
-from securitynet.references import Settings, reference_networks
+from securitynet.references import ReferenceSettings, reference_networks
 from securitynet.target import Target, query
 from securitynet.training import Recipe
 
@@ -94,11 +94,11 @@ def trained(target: Target, splits: Splits, accelerator: Accelerator) -> OutMode
     return OutModel(TRAINED, tuple(targets), (splits,) * len(targets), tuple(unseen))
 
 
-def settings_for(images: int) -> Settings:
+def settings_for(images: int) -> ReferenceSettings:
     """Return how both networks are trained on halves of so many images: about as many steps whatever their number, half a core minute."""
     epochs = min(max(SHOWN * 2 // max(images, 1), EPOCHS[0]), EPOCHS[1])
     recipe = Recipe(epochs=epochs, optimiser="adamw", learning_rate=0.01, weight_decay=0.01, flip=True)
-    return Settings(count=2, seed=SEED, recipe=recipe)
+    return ReferenceSettings(count=2, seed=SEED, recipe=recipe)
 
 
 def public(name: str, model: Target, splits: Splits) -> OutModel:

@@ -9,8 +9,8 @@ from typing import Any
 
 from securitynet.data.arrays import Parts, assembled, load_npy, load_npz, read_arrays
 from securitynet.data.labels import ClassOrder
+from securitynet.data.request import TRAIN, VALIDATION, ImageRequest, split_of
 from securitynet.data.spelling import Slot, slots
-from securitynet.data.want import TRAIN, VALIDATION, Want, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import credible, regular
 
@@ -18,9 +18,9 @@ Arrays = Mapping[str, Any]
 PAIR = ("x", "y")
 
 
-def read_array_file(path: Path, want: Want) -> tuple[Parts, ClassOrder | None]:
+def read_array_file(path: Path, request: ImageRequest) -> tuple[Parts, ClassOrder | None]:
     """Return the parts of a file of arrays, and the order of its classes. Raises DataError."""
-    return read_arrays(_load(path), str(path), want, part_of(path.stem))
+    return read_arrays(_load(path), str(path), request, part_of(path.stem))
 
 
 def is_array_folder(folder: Path) -> bool:
@@ -28,7 +28,7 @@ def is_array_folder(folder: Path) -> bool:
     return any(_has_slot(path) for path in _files(folder))
 
 
-def read_array_folder(folder: Path, want: Want) -> tuple[Parts, ClassOrder | None]:
+def read_array_folder(folder: Path, request: ImageRequest) -> tuple[Parts, ClassOrder | None]:
     """Return the parts of a folder with x_train.npy, y_train.npy, ..., or with train.npz and test.npz (.pt, .safetensors).
 
     Raises DataError, also where two files hold the same.
@@ -41,7 +41,7 @@ def read_array_folder(folder: Path, want: Want) -> tuple[Parts, ClassOrder | Non
             if slot in found and slot[0] != "names":
                 raise DataError(f"{folder}: {found[slot][0]} and {label} are both {'_'.join(map(str, slot))}; keep one")
             found[slot] = label, arrays[name]
-    return assembled(found, str(folder), want)
+    return assembled(found, str(folder), request)
 
 
 def part_of(stem: str) -> str | None:

@@ -16,8 +16,8 @@ import numpy as np
 
 from securitynet.data import ArrayImages
 from securitynet.data.labels import ClassOrder, class_order, of_texts
+from securitynet.data.request import TRAIN, ImageRequest, split_of
 from securitynet.data.spelling import Slot, slot_of, slots
-from securitynet.data.want import TRAIN, Want, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import credible, regular
 
@@ -28,7 +28,7 @@ DAMAGE = (
     *(TypeError, ValueError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
 PLAIN = "biufU"
-ANYTHING = Want()
+ANYTHING = ImageRequest()
 Parts = dict[str, ArrayImages | None]
 
 
@@ -72,27 +72,29 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
-def read_arrays(arrays: Mapping[str, Any], what: str, want: Want = ANYTHING, part: str | None = None) -> tuple[Parts, ClassOrder | None]:
+def read_arrays(
+    arrays: Mapping[str, Any], what: str, request: ImageRequest = ANYTHING, part: str | None = None
+) -> tuple[Parts, ClassOrder | None]:
     """Return the parts `train` and `test` of arrays x_train, y_train, x_test, y_test, or in other spellings (see spelling.py).
 
     Images are uint8, NHWC or NHW (of a model of volumes NDHW), labels integers [n] or [n, 1], or the names of classes;
     class_names are those of integers. Other arrays are ignored. `part`: of arrays that do not say it. A part may be missing.
     The fingerprint is the content's. Raises DataError, beginning with `what`, that names the array and the remedy.
     """
-    return assembled({slot: (name, arrays[name]) for slot, name in slots(map(str, arrays), part, what).items()}, what, want)
+    return assembled({slot: (name, arrays[name]) for slot, name in slots(map(str, arrays), part, what).items()}, what, request)
 
 
-def assembled(found: Mapping[Slot, tuple[str, Any]], what: str, want: Want) -> tuple[Parts, ClassOrder | None]:
+def assembled(found: Mapping[Slot, tuple[str, Any]], what: str, request: ImageRequest) -> tuple[Parts, ClassOrder | None]:
     """Return the parts that arrays make up, each by slot with its name; see read_arrays()."""
     order = None
     if ("names", None) in found and (names := _names(_plain(*found["names", None], what))):
-        order = class_order(names, want.classes, f"{what}: {found['names', None][0]}", want.num_classes)
+        order = class_order(names, request.classes, f"{what}: {found['names', None][0]}", request.num_classes)
     parts: Parts = {}
     for part in ("train", "test"):
         x, y = found.get(("x", part)), found.get(("y", part))
         if (x is None) != (y is None):
             raise DataError(f"{what}: {'xy'[y is None]}_{part} is missing beside {(x or y or ('',))[0]}")
-        parts[part] = None if x is None or y is None else _part(x, y, what, want, order)
+        parts[part] = None if x is None or y is None else _part(x, y, what, request, order)
     return parts, order
 
 
@@ -126,12 +128,12 @@ def _names(array: np.ndarray) -> list[str]:
     return [str(one) for one in array] if array.ndim == 1 and array.dtype.kind == "U" else []
 
 
-def _part(x: tuple[str, Any], y: tuple[str, Any], what: str, want: Want, order: ClassOrder | None) -> ArrayImages:
-    images, labels = _images(_plain(*x, what), f"{what}: {x[0]}", want.volumes), _plain(*y, what)
+def _part(x: tuple[str, Any], y: tuple[str, Any], what: str, request: ImageRequest, order: ClassOrder | None) -> ArrayImages:
+    images, labels = _images(_plain(*x, what), f"{what}: {x[0]}", request.volumes), _plain(*y, what)
     if labels.dtype.kind == "S":
         labels = np.char.decode(labels, "utf-8", "replace")
     if labels.dtype.kind == "U":
-        labels = of_texts([str(one) for one in labels.reshape(-1)], want.classes, f"{what}: {y[0]}", want.num_classes)
+        labels = of_texts([str(one) for one in labels.reshape(-1)], request.classes, f"{what}: {y[0]}", request.num_classes)
     else:
         labels = _labels(labels, f"{what}: {y[0]}")
         labels = order(labels) if order else labels

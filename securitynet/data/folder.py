@@ -13,7 +13,7 @@ from securitynet.cache import digest
 from securitynet.data.encoded import EncodedImages, ImageFiles, is_grey
 from securitynet.data.fingerprint import of_files
 from securitynet.data.listing import Found, Listing, divided, found
-from securitynet.data.want import TEST, TRAIN, VALIDATION, Want
+from securitynet.data.request import TEST, TRAIN, VALIDATION, ImageRequest
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 
@@ -41,19 +41,19 @@ def unsorted(paths: Sequence[Path], most: int, seed: int) -> EncodedImages:
     return EncodedImages(source, np.zeros(len(source), np.int64), content, is_grey(source, None))
 
 
-def read_folder(folder: Path, want: Want) -> Found:
+def read_folder(folder: Path, request: ImageRequest) -> Found:
     """Return the parts `train` and `test` of an image folder.
 
     Classes are the subfolders' names, in the order of the dataset's class names or ids, else sorted (numbers as numbers).
     All files are listed, none is opened. The fingerprint is that of fingerprint.of_files(). Raises DataError.
     """
     children = [child for child in folder.iterdir() if child.is_dir()]
-    splits = want.split_names(child.name for child in children if any(one.is_dir() for one in child.iterdir()))
-    every = want.split_names(child.name for child in children)
+    splits = request.split_names(child.name for child in children if any(one.is_dir() for one in child.iterdir()))
+    every = request.split_names(child.name for child in children)
     flat = [every[part] for part in every if splits.get(part) != every[part] and not any(folder.joinpath(every[part]).glob("*/"))]
     listings = {part: class_listing(folder / name, folder) for part, name in splits.items()}
     notes = tuple(f"{folder / name}: has no class folders and is left out" for name in flat)
-    return replace(found(listings, want, str(folder), folders=True), notes=notes)
+    return replace(found(listings, request, str(folder), folders=True), notes=notes)
 
 
 def has_one_class(folder: Path) -> bool:
@@ -71,9 +71,9 @@ def has_classes(folder: Path) -> bool:
     return len(folders) > 1 and not loose and not splits and sum(next(_images(child), None) is not None for child in folders[:10]) > 1
 
 
-def read_classes(folder: Path, want: Want) -> Found:
+def read_classes(folder: Path, request: ImageRequest) -> Found:
     """Return the parts of class folders without a split: they are divided by seed. Raises DataError."""
-    return divided(class_listing(folder, folder), want, str(folder), folders=True)
+    return divided(class_listing(folder, folder), request, str(folder), folders=True)
 
 
 def class_listing(folder: Path, root: Path) -> Listing:

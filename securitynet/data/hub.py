@@ -17,7 +17,7 @@ from securitynet.data.folder import ENDINGS
 from securitynet.data.hubcard import check_metadata, quiet
 from securitynet.data.huberrors import explained, outage
 from securitynet.data.labels import ClassOrder
-from securitynet.data.want import Want
+from securitynet.data.request import ImageRequest
 from securitynet.download.hubcache import known_file
 from securitynet.errors import DataError, DownloadError
 
@@ -41,7 +41,7 @@ class HubDataset:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RepoPlan:
     """What a repo holds at a commit: files and number of rows (None: not stated) by split, class names by label column."""
 
     sha: str
@@ -50,7 +50,7 @@ class Plan:
     names: dict[str, list[str]]
 
 
-def read_hub(source: HubDataset, want: Want) -> tuple[dict[str, EncodedImages | None], ClassOrder | None, str]:
+def read_hub(source: HubDataset, request: ImageRequest) -> tuple[dict[str, EncodedImages | None], ClassOrder | None, str]:
     """Return the parts `train` and `test` of a dataset on the Hub, the order of its classes, and the commit.
 
     The fingerprint is made of repo, configuration, split, commit and the rows drawn. Raises DataError, DownloadError.
@@ -59,29 +59,29 @@ def read_hub(source: HubDataset, want: Want) -> tuple[dict[str, EncodedImages | 
 
     from securitynet.data.parquet import read_parts
 
-    want = replace(want, offline=want.offline or constants.HF_HUB_OFFLINE)
-    with explained(str(source), want.offline):
-        plan, want = plan_of(source, want)
-        splits = want.split_names(plan.files)
+    request = replace(request, offline=request.offline or constants.HF_HUB_OFFLINE)
+    with explained(str(source), request.offline):
+        plan, request = plan_of(source, request)
+        splits = request.split_names(plan.files)
         if not splits:
             raise DataError(f"{source}: its splits are {', '.join(plan.files)}; one called train or test is needed")
-        files = {part: _fetched(source, plan, split, want) for part, split in splits.items()}
+        files = {part: _fetched(source, plan, split, request) for part, split in splits.items()}
     prints = {
         part: digest(source.id, source.config, plan.sha, split, [file.name for file in files[part]]) for part, split in splits.items()
     }
-    parts, order = read_parts(files, want, prints, plan.names)
+    parts, order = read_parts(files, request, prints, plan.names)
     return parts, order, plan.sha
 
 
-def _fetched(source: HubDataset, plan: Plan, split: str, want: Want) -> list[Path]:
+def _fetched(source: HubDataset, plan: RepoPlan, split: str, request: ImageRequest) -> list[Path]:
     """The Parquet files of a split on this disk: the repo's own, or one made of the rows drawn."""
     from securitynet.data.sampled import sample
 
     files, rows = plan.files[split], plan.rows[split]
-    large = want.samples is not None and (rows is None or want.is_large(rows))
+    large = request.samples is not None and (rows is None or request.is_large(rows))
     if not large and _are_parquet(files):
-        return _downloaded(source, plan.sha, files, want.offline)
-    return [sample(source, plan.sha, split, files, want if large else replace(want, samples=None))]
+        return _downloaded(source, plan.sha, files, request.offline)
+    return [sample(source, plan.sha, split, files, request if large else replace(request, samples=None))]
 
 
 def _are_parquet(files: Sequence[str]) -> bool:
@@ -100,22 +100,22 @@ def _downloaded(source: HubDataset, sha: str, files: Sequence[str], offline: boo
     return [Path(folder, file) for file in files]
 
 
-def plan_of(source: HubDataset, want: Want) -> tuple[Plan, Want]:
+def plan_of(source: HubDataset, request: ImageRequest) -> tuple[RepoPlan, ImageRequest]:
     """Return the plan of a repo, and what is wanted: offline from here on where the Hub cannot be asked.
 
     The plan is kept in the cache, where offline runs, and those during an outage, find it.
     """
-    kept = (want.cache or Path()) / "images" / f"plan-{digest(asdict(source))}.json"
+    kept = (request.cache or Path()) / "images" / f"plan-{digest(asdict(source))}.json"
     plan = _kept(kept)
-    if want.offline:
+    if request.offline:
         if plan is None:
             raise DataError(f"{source}: not in the cache, and this run is offline; run once without --offline, or give --data PATH")
-        return plan, want
+        return plan, request
     with outage() as trouble:
         sha = plan.sha if plan is not None and plan.sha == source.revision else _commit(source)
     if trouble and plan is not None:
         log.info("%s: from the cache, at commit %s: the Hub cannot be asked (%s)", source, plan.sha[:12], trouble[0])
-        return plan, replace(want, offline=True)
+        return plan, replace(request, offline=True)
     if trouble:
         raise DownloadError(
             f"{source}: not in the cache, and the Hub did not answer ({trouble[0]}); check the network, or give --data PATH"
@@ -124,13 +124,13 @@ def plan_of(source: HubDataset, want: Want) -> tuple[Plan, Want]:
         plan = _made(source, sha)
         with replacing(kept) as part:
             part.write_text(json.dumps(asdict(plan)), encoding="utf-8")
-    return plan, want
+    return plan, request
 
 
-def _kept(path: Path) -> Plan | None:
+def _kept(path: Path) -> RepoPlan | None:
     """The plan in the cache; one that cannot be read counts as none."""
     try:
-        return Plan(**json.loads(path.read_text(encoding="utf-8")))
+        return RepoPlan(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError):
         return None
 
@@ -147,7 +147,7 @@ def _commit(source: HubDataset) -> str:
     return found or str(HfApi().dataset_info(source.id, revision=source.revision).sha)
 
 
-def _made(source: HubDataset, sha: str) -> Plan:
+def _made(source: HubDataset, sha: str) -> RepoPlan:
     """Ask `datasets` which files make up which split; all must lie in the repo."""
     import datasets
 
@@ -161,7 +161,7 @@ def _made(source: HubDataset, sha: str) -> Plan:
     files = {split: [file.removeprefix(inside) for file in paths] for split, paths in found.items()}
     stated: Mapping[str, Any] = builder.info.splits or {}
     rows = {split: (stated[split].num_examples if split in stated else None) or _counted(source, sha, files[split]) for split in files}
-    return Plan(sha, files, rows, class_names(builder.info.features))
+    return RepoPlan(sha, files, rows, class_names(builder.info.features))
 
 
 def _counted(source: HubDataset, sha: str, files: Sequence[str]) -> int | None:

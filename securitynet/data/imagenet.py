@@ -21,8 +21,8 @@ from securitynet.data.fingerprint import of_files
 from securitynet.data.folder import class_listing
 from securitynet.data.listing import Found, Listing, found
 from securitynet.data.naming import agreement
+from securitynet.data.request import ImageRequest
 from securitynet.data.tars import TarImages, members
-from securitynet.data.want import Want
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 
@@ -50,9 +50,9 @@ def validation_of(path: Path) -> Path | None:
     return next(iter(sorted(path.glob(TAR))), None)
 
 
-def read_imagenet(path: Path, validation: Path, want: Want) -> Found:
+def read_imagenet(path: Path, validation: Path, request: ImageRequest) -> Found:
     """Return the validation images as the test part, and class folders train/ beside them as the training part. Raises DataError."""
-    want = _known(want, path)
+    request = _known(request, path)
     source, names, content = _images(validation)
     classes = _classes(validation, path)
     lacking = [name for name in names if name not in classes]
@@ -65,19 +65,19 @@ def read_imagenet(path: Path, validation: Path, want: Want) -> Found:
     )
     if train is not None:
         listings = {"train": class_listing(train, path), **listings}
-    return found(listings, want, str(path), folders=True)
+    return found(listings, request, str(path), folders=True)
 
 
-def _known(want: Want, path: Path) -> Want:
+def _known(request: ImageRequest, path: Path) -> ImageRequest:
     """What is wanted, with the classes of ImageNet where the model's dataset is not recorded."""
-    if want.record is not None:
-        return want
+    if request.record is not None:
+        return request
     record = resolve(KEY)
-    named = agreement(want.names or (), record)
-    if want.num_classes not in (None, record.num_classes) or named.kind not in ("identity", "unnamed"):
-        why = (want.names and named.reason) or f"the model has {want.num_classes} classes"
+    named = agreement(request.names or (), record)
+    if request.num_classes not in (None, record.num_classes) or named.kind not in ("identity", "unnamed"):
+        why = (request.names and named.reason) or f"the model has {request.num_classes} classes"
         raise DataError(f"{path}: images of {KEY}, but {why}; state the model's dataset (--dataset)")
-    return replace(want, record=record)
+    return replace(request, record=record)
 
 
 def _images(place: Path) -> tuple[Source, list[str], str]:

@@ -13,7 +13,7 @@ from securitynet.data import Images
 from securitynet.data.encoded import EncodedImages, ImageFiles, Source, is_grey
 from securitynet.data.fingerprint import of_files
 from securitynet.data.labels import ClassOrder, of_folders, of_texts
-from securitynet.data.want import Want
+from securitynet.data.request import ImageRequest
 from securitynet.errors import DataError
 
 Labels = Sequence[str] | np.ndarray
@@ -60,7 +60,7 @@ class Chosen:
         return self.source[int(self.places[index])]
 
 
-def found(listings: Mapping[str, Listing], want: Want, what: str, folders: bool = False) -> Found:
+def found(listings: Mapping[str, Listing], request: ImageRequest, what: str, folders: bool = False) -> Found:
     """Return the parts of listings by part. With `folders`, labels are the names of class folders, whose order may count.
 
     Raises DataError where labels cannot be matched to the model's classes.
@@ -69,26 +69,26 @@ def found(listings: Mapping[str, Listing], want: Want, what: str, folders: bool 
     names = sorted({text for some in texts.values() for text in some})
     order: ClassOrder | None = None
     if folders:
-        order = of_folders(names, want.classes, what, want.num_classes)
+        order = of_folders(names, request.classes, what, request.num_classes)
         label = dict(zip(names, order.mapping.tolist(), strict=True))
     else:
-        label = dict(zip(names, of_texts(names, want.classes, f"{what}: its labels", want.num_classes).tolist(), strict=True))
+        label = dict(zip(names, of_texts(names, request.classes, f"{what}: its labels", request.num_classes).tolist(), strict=True))
     grey: bool | None = None
     parts: dict[str, Images | None] = {"train": None, "test": None}
     for part, one in listings.items():
-        grey = is_grey(one.source, want.record) if grey is None else grey
+        grey = is_grey(one.source, request.record) if grey is None else grey
         numbers = np.array([label[text] for text in texts[part]], np.int64) if part in texts else np.asarray(one.labels, np.int64)
         parts[part] = EncodedImages(one.source, numbers, one.fingerprint, grey)
     return Found(parts, order)
 
 
-def divided(one: Listing, want: Want, what: str, folders: bool = False) -> Found:
+def divided(one: Listing, request: ImageRequest, what: str, folders: bool = False) -> Found:
     """Return found() of images that no split divides: half of each class, drawn by seed, is called the training part.
 
     Which of them the model has seen is not known, so they are no members.
     """
     texts = [str(label) for label in one.labels]
-    rng = want.generator("split", one.fingerprint)
+    rng = request.generator("split", one.fingerprint)
     places: dict[str, list[int]] = {}
     for place, text in enumerate(texts):
         places.setdefault(text, []).append(place)
@@ -100,23 +100,23 @@ def divided(one: Listing, want: Want, what: str, folders: bool = False) -> Found
         if len(chosen)
     }
     sizes = f"{len(train)} training and {len(rest)} test images"
-    how = f"by seed {want.seed}, half of each class"
+    how = f"by seed {request.seed}, half of each class"
     note = f"{what} has no split: split {how}, into {sizes}; which of them the model has seen is not known"
-    return replace(found(listings, want, what, folders), notes=(note,), membership="unknown", divided=how)
+    return replace(found(listings, request, what, folders), notes=(note,), membership="unknown", divided=how)
 
 
 def _some(labels: Labels, places: np.ndarray) -> Labels:
     return labels[places] if isinstance(labels, np.ndarray) else [labels[place] for place in places.tolist()]
 
 
-def by_parts(listings: Mapping[str, Listing], want: Want, what: str, folders: bool = False) -> Found:
+def by_parts(listings: Mapping[str, Listing], request: ImageRequest, what: str, folders: bool = False) -> Found:
     """Return found() of listings by the names of splits; those without a name ("") are divided by seed, or are test images beside others.
 
     Raises DataError where no part can be recognised.
     """
-    named = want.split_names(name for name in listings if name)
+    named = request.split_names(name for name in listings if name)
     if named:
-        return found({part: listings[name] for part, name in named.items()}, want, what, folders)
+        return found({part: listings[name] for part, name in named.items()}, request, what, folders)
     if "" in listings:
-        return divided(listings[""], want, what, folders)
+        return divided(listings[""], request, what, folders)
     raise DataError(f"{what}: its parts are called {', '.join(listings)[:80]}; one called train or test is needed")

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from securitynet.data.folder import image_files
 from securitynet.data.listing import Found, Labels, Listing, by_parts
-from securitynet.data.want import Want, split_of
+from securitynet.data.request import ImageRequest, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 
@@ -52,7 +52,7 @@ def other_table(folder: Path) -> Path | None:
     return next((one for one in sorted(folder.iterdir()) if one.suffix.lower() in (".csv", ".tsv") and one.is_file()), None)
 
 
-def read_lists(folder: Path, tables: Sequence[Path], want: Want) -> Found:
+def read_lists(folder: Path, tables: Sequence[Path], request: ImageRequest) -> Found:
     """Return the parts of images that tables list. A table's name, its folder or a column says the split; without one they are divided.
 
     Raises DataError where a file that is listed is not there, or a name means several.
@@ -82,7 +82,7 @@ def read_lists(folder: Path, tables: Sequence[Path], want: Want) -> Found:
         if lacking:
             first = next(row[file] for row in rows if images.find(row[file].strip(), table.parent) is None)
             raise DataError(f"{table}: {lacking} of {len(rows)} files that it lists are not below {folder}, or not alone ({first[:80]})")
-    return by_parts({part: _listing(some, folder) for part, some in listed.items()}, want, str(folder))
+    return by_parts({part: _listing(some, folder) for part, some in listed.items()}, request, str(folder))
 
 
 def _top(path: Path, folder: Path) -> str:

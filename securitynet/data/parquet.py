@@ -16,7 +16,7 @@ from securitynet.data.dataset import ImageDataset
 from securitynet.data.encoded import EncodedImages, is_grey
 from securitynet.data.fingerprint import of_files
 from securitynet.data.labels import ClassOrder, class_order, of_texts
-from securitynet.data.want import Want, split_of
+from securitynet.data.request import ImageRequest, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import FREE_BYTES, MOST_RATIO, regular
 
@@ -164,28 +164,28 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def read_parquet(path: Path, want: Want) -> tuple[dict[str, EncodedImages | None], ClassOrder | None]:
+def read_parquet(path: Path, request: ImageRequest) -> tuple[dict[str, EncodedImages | None], ClassOrder | None]:
     """Return the parts `train` and `test` of a Parquet file or of a folder of them, and the order of their classes.
 
     A file belongs to the split that its path names (data/train-00000-of-00002.parquet); a single file that names none is
     taken as test images. Raises DataError.
     """
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    config = want.record.hub_config if want.record else None
+    config = request.record.hub_config if request.record else None
     files = [file for file in files if config in file.relative_to(path).parts] or files
     by_split: dict[str, list[Path]] = {}
     for file in files:
         name = split_of(str(file.relative_to(path)) if path.is_dir() else file.name) or ("test" if len(files) == 1 else None)
         by_split.setdefault(name or "", []).append(file)
-    splits = want.split_names(by_split)
+    splits = request.split_names(by_split)
     if not splits:
         raise DataError(f"{path}: no Parquet file says its split; call them train-*.parquet and test-*.parquet")
-    return read_parts({part: by_split[name] for part, name in splits.items()}, want)
+    return read_parts({part: by_split[name] for part, name in splits.items()}, request)
 
 
 def read_parts(
     files: dict[str, list[Path]],
-    want: Want,
+    request: ImageRequest,
     fingerprints: Mapping[str, str] | None = None,
     names: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[dict[str, EncodedImages | None], ClassOrder | None]:
@@ -196,34 +196,34 @@ def read_parts(
     """
     parts: dict[str, EncodedImages | None] = {"train": None, "test": None}
     grey: bool | None = None
-    tables = {path: _columns(path, want, names or {}) for paths in files.values() for path in paths}
-    orders = orders_of({str(path): columns for path, columns in tables.items()}, want)
+    tables = {path: _columns(path, request, names or {}) for paths in files.values() for path in paths}
+    orders = orders_of({str(path): columns for path, columns in tables.items()}, request)
     for part, paths in files.items():
         columns = tables[paths[0]]
         if strange := next((path for path in paths if (tables[path].image, tables[path].label) != (columns.image, columns.label)), None):
             raise DataError(f"{strange}: its columns of images and labels are called otherwise than in {paths[0].name}; rename them")
-        groups, whole = drawn(row_groups(paths), want, part)
-        labels = read_labels(groups, columns, want, orders)
+        groups, whole = drawn(row_groups(paths), request, part)
+        labels = read_labels(groups, columns, request, orders)
         source = ParquetSource(groups, columns.image)
-        grey = is_grey(source, want.record) if grey is None and len(source) else bool(grey)
+        grey = is_grey(source, request.record) if grey is None and len(source) else bool(grey)
         content = fingerprints[part] if fingerprints else of_files(paths)
         chosen = None if whole else [(paths.index(Path(group.file)), group.index) for group in groups]
         parts[part] = EncodedImages(source, labels, digest(content, chosen), grey)
     return parts, next((order for order in orders.values() if order is not None), None)
 
 
-def _columns(path: Path, want: Want, names: Mapping[str, Sequence[str]]) -> Columns:
-    columns = columns_of(open_parquet(path, str(path)).schema_arrow, want.record, str(path))
+def _columns(path: Path, request: ImageRequest, names: Mapping[str, Sequence[str]]) -> Columns:
+    columns = columns_of(open_parquet(path, str(path)).schema_arrow, request.record, str(path))
     return columns if columns.names or columns.label not in names else replace(columns, names=tuple(names[columns.label]))
 
 
-def orders_of(tables: Mapping[str, Columns], want: Want) -> dict[str, ClassOrder | None]:
+def orders_of(tables: Mapping[str, Columns], request: ImageRequest) -> dict[str, ClassOrder | None]:
     """Return the order of each file's classes; the same names in another order are mapped to the first. Raises DataError."""
     orders: dict[str, ClassOrder | None] = dict.fromkeys(tables)
     named = {file: columns.names for file, columns in tables.items() if columns.names}
-    classes = want.classes
+    classes = request.classes
     for file, names in named.items():
-        orders[file] = class_order(names, classes, file, want.num_classes)
+        orders[file] = class_order(names, classes, file, request.num_classes)
         if classes is None or classes.class_names is None:
             classes = replace(classes or ImageDataset(key=Path(file).name), class_names=names, num_classes=len(names))
     bare = next((file for file in tables if file not in named), None)
@@ -244,32 +244,32 @@ def row_groups(paths: Sequence[Path]) -> list[RowGroup]:
     return [group for group in found if group.rows]
 
 
-def drawn(groups: Sequence[RowGroup], want: Want, part: str) -> tuple[list[RowGroup], bool]:
+def drawn(groups: Sequence[RowGroup], request: ImageRequest, part: str) -> tuple[list[RowGroup], bool]:
     """Return the row groups to read, in order, and whether they are all.
 
     Of a large part, groups are drawn by seed until they hold `samples` rows, and at least 32 groups or four times as many
     rows, so that files sorted by class give more than a few classes.
     """
-    if want.samples is None or not want.is_large(sum(group.rows for group in groups)):
+    if request.samples is None or not request.is_large(sum(group.rows for group in groups)):
         return list(groups), True
     rows = 0
     chosen: list[int] = []
-    for place in want.generator("row groups", part).permutation(len(groups)):
-        if rows >= want.samples and (len(chosen) >= MANY_GROUPS or rows >= 4 * want.samples):
+    for place in request.generator("row groups", part).permutation(len(groups)):
+        if rows >= request.samples and (len(chosen) >= MANY_GROUPS or rows >= 4 * request.samples):
             break
         chosen.append(int(place))
         rows += groups[place].rows
     return [groups[place] for place in sorted(chosen)], False
 
 
-def read_labels(groups: Sequence[RowGroup], columns: Columns, want: Want, orders: Mapping[str, ClassOrder | None]) -> np.ndarray:
+def read_labels(groups: Sequence[RowGroup], columns: Columns, request: ImageRequest, orders: Mapping[str, ClassOrder | None]) -> np.ndarray:
     """Return the labels of some row groups, int64, as labels of the dataset; `orders` are those of each file's classes."""
     files = list(dict.fromkeys(group.file for group in groups))
-    found = [_labels([group for group in groups if group.file == file], columns.label, want, orders.get(file)) for file in files]
+    found = [_labels([group for group in groups if group.file == file], columns.label, request, orders.get(file)) for file in files]
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
-def _labels(groups: Sequence[RowGroup], column: str, want: Want, order: ClassOrder | None) -> np.ndarray:
+def _labels(groups: Sequence[RowGroup], column: str, request: ImageRequest, order: ClassOrder | None) -> np.ndarray:
     import pyarrow as pa
 
     what = f"{groups[0].file}: column {column}"
@@ -286,4 +286,4 @@ def _labels(groups: Sequence[RowGroup], column: str, want: Want, order: ClassOrd
         return order(labels) if order else labels
     if not all(isinstance(text, str) for text in texts):
         raise DataError(f"{what} holds {str(values.type)[:60]}; save integers from 0")
-    return of_texts(texts, want.classes, what, want.num_classes)
+    return of_texts(texts, request.classes, what, request.num_classes)

@@ -16,9 +16,9 @@ from securitynet.data import DEFAULT_SAMPLES, ImageSet, naming
 from securitynet.data.dataset import find, records, resolve
 from securitynet.data.forms import FORMS, read_file, read_folder
 from securitynet.data.listing import Found
+from securitynet.data.request import ImageRequest
 from securitynet.data.tars import is_pattern
 from securitynet.data.torchsets import is_torch, read_torch
-from securitynet.data.want import Want
 from securitynet.entry import Entry, check_entry
 from securitynet.errors import DataError, DownloadError, shown
 
@@ -52,9 +52,9 @@ def image_set(
     if data is not None and os.fspath(data) == NONE:
         return ImageSet(NONE, None, None, membership="unknown")
     record = resolve(entry.dataset) if data is None and entry.dataset else find(entry.dataset)
-    want = replace(_want(entry), record=record, samples=samples, seed=seed, cache=cache_root(cache), offline=offline)
+    request = replace(_request(entry), record=record, samples=samples, seed=seed, cache=cache_root(cache), offline=offline)
     if data is not None:
-        return _given(entry, os.fspath(data), want)
+        return _given(entry, os.fspath(data), request)
     if record is None:
         raise DataError(
             f"{entry.id}: no dataset is recorded; give its images: {FORMS}, "
@@ -68,7 +68,7 @@ def image_set(
         raise DataError(
             f"{entry.id}: the images of {record.key} cannot be fetched; give them: {FORMS}, for example --data images.npz; or --data {NONE}"
         )
-    return _from_hub(entry, record.hub_id, record.hub_config, record.hub_revision, want)
+    return _from_hub(entry, record.hub_id, record.hub_config, record.hub_revision, request)
 
 
 def _candidates(entry: Entry) -> str:
@@ -84,8 +84,8 @@ def from_arrays(entry: Entry, arrays: Mapping[str, Any]) -> ImageSet:
     """Return the images in arrays x_train, y_train, x_test, y_test (see arrays.read_arrays)."""
     from securitynet.data.arrays import read_arrays
 
-    want = _want(entry)
-    return _made(entry, want, Found(*read_arrays(arrays, "data", want)), None, "data")
+    request = _request(entry)
+    return _made(entry, request, Found(*read_arrays(arrays, "data", request)), None, "data")
 
 
 def from_held(entry: Entry, held: Any) -> ImageSet:
@@ -98,10 +98,10 @@ def from_held(entry: Entry, held: Any) -> ImageSet:
     if all(_is_table(value) for value in values):
         from securitynet.data.tables import read_tables
 
-        return _made(entry, _want(entry), read_tables(held, _want(entry), "data"), None, "data")
+        return _made(entry, _request(entry), read_tables(held, _request(entry), "data"), None, "data")
     if all(is_torch(value) for value in values):
         given = held if isinstance(held, Mapping) else {"": held}
-        return _made(entry, _want(entry), read_torch(given, _want(entry), "data"), None, "data")
+        return _made(entry, _request(entry), read_torch(given, _request(entry), "data"), None, "data")
     return from_arrays(entry, held)
 
 
@@ -114,46 +114,46 @@ def is_held(value: Any) -> bool:
     return _is_table(value) or is_torch(value)
 
 
-def _want(entry: Entry) -> Want:
+def _request(entry: Entry) -> ImageRequest:
     names = naming.named(entry.class_names)
-    return Want(find(entry.dataset), entry.classes, len(entry.input_size or ()) == 4, names=names)
+    return ImageRequest(find(entry.dataset), entry.classes, len(entry.input_size or ()) == 4, names=names)
 
 
-def _given(entry: Entry, data: str, want: Want) -> ImageSet:
+def _given(entry: Entry, data: str, request: ImageRequest) -> ImageSet:
     path = Path(data).expanduser()
     if path.exists():
-        return _from_path(entry, path, want)
+        return _from_path(entry, path, request)
     if is_pattern(data):
         from securitynet.data.tars import read_shards, shards_of
 
-        return _made(entry, want, read_shards(shards_of(data), want, data), None, data)
+        return _made(entry, request, read_shards(shards_of(data), request, data), None, data)
     hub = HUB_ID.fullmatch(data)
     if hub is None:
         raise DataError(f"{data}: no such file or folder; expected is {FORMS}")
     try:
-        return _from_hub(entry, hub["id"], hub["config"], hub["revision"], want)
+        return _from_hub(entry, hub["id"], hub["config"], hub["revision"], request)
     except DownloadError as error:
         raise DownloadError(f"{error}; nor is there a file or folder of this name") from error
 
 
-def _from_path(entry: Entry, path: Path, want: Want) -> ImageSet:
-    return _made(entry, want, read_folder(path, want) if path.is_dir() else read_file(path, want), None, str(path))
+def _from_path(entry: Entry, path: Path, request: ImageRequest) -> ImageSet:
+    return _made(entry, request, read_folder(path, request) if path.is_dir() else read_file(path, request), None, str(path))
 
 
-def _from_hub(entry: Entry, hub_id: str, config: str | None, revision: str | None, want: Want) -> ImageSet:
+def _from_hub(entry: Entry, hub_id: str, config: str | None, revision: str | None, request: ImageRequest) -> ImageSet:
     from securitynet.data.hub import HubDataset, read_hub
 
     source = HubDataset(hub_id, config, revision)
-    parts, order, sha = read_hub(source, want)
-    return _made(entry, want, Found(parts, order), sha, str(source))
+    parts, order, sha = read_hub(source, request)
+    return _made(entry, request, Found(parts, order), sha, str(source))
 
 
-def _made(entry: Entry, want: Want, found: Found, revision: str | None, what: str) -> ImageSet:
+def _made(entry: Entry, request: ImageRequest, found: Found, revision: str | None, what: str) -> ImageSet:
     """The image set of two parts. A dataset's record says whether its training part is what models were trained on.
 
     Where there is no record, whoever gives the data says so by calling a part of them the training part.
     """
-    record = want.record
+    record = request.record
     train, test = (part if (part := found.parts[name]) is not None and len(part) else None for name in ("train", "test"))
     if train is None and test is None:
         raise DataError(f"{what}: no images; expected are training images, test images or both")

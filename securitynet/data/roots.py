@@ -17,11 +17,11 @@ from securitynet.data.dataset import find
 from securitynet.data.folder import class_listing
 from securitynet.data.labels import class_order
 from securitynet.data.listing import Found, Listing, found
-from securitynet.data.want import Want
+from securitynet.data.request import ImageRequest
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 
-Reader = Callable[[Path, Want], Found]
+Reader = Callable[[Path, ImageRequest], Found]
 MOST_BYTES = 1 << 30
 NUMPY = {
     ("numpy.core.multiarray", "_reconstruct"): ("numpy._core.multiarray", "_reconstruct"),
@@ -40,7 +40,7 @@ class _Plain(pickle.Unpickler):
         return super().find_class(*NUMPY[module, name])
 
 
-def root_of(folder: Path, want: Want) -> tuple[Path, Reader] | None:
+def root_of(folder: Path, request: ImageRequest) -> tuple[Path, Reader] | None:
     """Return the folder of a known layout within `folder`, at most three levels down, and its reader; None where there is none.
 
     Where several data sets lie there, it is that of the model's dataset. Raises DataError where none of them is.
@@ -48,7 +48,7 @@ def root_of(folder: Path, want: Want) -> tuple[Path, Reader] | None:
     places = [folder, *_below(folder, 3)]
     known = [(place, key, reader) for place in places for name, key, reader in LAYOUTS if place.name == name and place.is_dir()]
     known += [(place, _key(place.parent.name), _raw) for place in places if place.name == "raw" and any(place.glob(IDX))]
-    wanted = [one for one in known if want.record is not None and one[1] == want.record.key]
+    wanted = [one for one in known if request.record is not None and one[1] == request.record.key]
     if len({key for _, key, _ in known}) > 1 and not wanted:
         raise DataError(f"{folder}: holds {', '.join(sorted({key for _, key, _ in known}))[:120]}; give the folder of one of them")
     return next(((place, reader) for place, _, reader in wanted or known), None)
@@ -64,17 +64,17 @@ def _below(folder: Path, levels: int) -> list[Path]:
     return [one for child in children for one in (child, *_below(child, levels - 1))]
 
 
-def _raw(folder: Path, want: Want) -> Found:
+def _raw(folder: Path, request: ImageRequest) -> Found:
     return Found(read_idx(folder))
 
 
 def _cifar(label: str, meta: str, names: str) -> Reader:
-    def read(folder: Path, want: Want) -> Found:
+    def read(folder: Path, request: ImageRequest) -> Found:
         held = {path.name: _batch(path) for path in sorted(folder.iterdir()) if path.name in BATCHES}
         order = None
         if (folder / meta).is_file():
             listed = [one.decode() if isinstance(one, bytes) else str(one) for one in _batch(folder / meta).get(names, [])]
-            order = class_order(listed, want.classes, str(folder / meta), want.num_classes)
+            order = class_order(listed, request.classes, str(folder / meta), request.num_classes)
         parts: dict[str, Images | None] = {}
         for part, chosen in (("train", [one for one in held if "test" not in one]), ("test", [one for one in held if "test" in one])):
             if not chosen:
@@ -102,11 +102,11 @@ def _batch(path: Path) -> dict[str, Any]:
 def _binary(labels: int) -> Reader:
     """CIFAR's binary version: `labels` bytes of labels (of two the second is the fine one), then 3,072 of pixels."""
 
-    def read(folder: Path, want: Want) -> Found:
+    def read(folder: Path, request: ImageRequest) -> Found:
         parts: dict[str, Images | None] = {}
         names = [one for one in ("batches.meta.txt", "fine_label_names.txt") if (folder / one).is_file()]
         listed = (folder / names[0]).read_text(encoding="utf-8", errors="replace").split() if names else []
-        order = class_order(listed, want.classes, str(folder / names[0]), want.num_classes) if listed else None
+        order = class_order(listed, request.classes, str(folder / names[0]), request.num_classes) if listed else None
         for part, pattern in (("train", ("data_batch_?.bin", "train.bin")), ("test", ("test_batch.bin", "test.bin"))):
             files = [path for one in pattern for path in sorted(folder.glob(one))]
             rows = [_records(path, labels + 3072) for path in files]
@@ -129,11 +129,11 @@ def _records(path: Path, size: int) -> np.ndarray:
     return data.reshape(-1, size)
 
 
-def _stl10(folder: Path, want: Want) -> Found:
+def _stl10(folder: Path, request: ImageRequest) -> Found:
     """STL-10: columns of 96 x 96 pixels by channel, labels 1 to 10."""
     parts: dict[str, Images | None] = {}
     names = (folder / "class_names.txt").read_text(encoding="utf-8").split() if (folder / "class_names.txt").is_file() else []
-    order = class_order(names, want.classes, str(folder), want.num_classes) if names else None
+    order = class_order(names, request.classes, str(folder), request.num_classes) if names else None
     for part in ("train", "test"):
         if not (folder / f"{part}_X.bin").is_file():
             parts[part] = None
@@ -146,7 +146,7 @@ def _stl10(folder: Path, want: Want) -> Found:
     return Found(parts, order)
 
 
-def _gtsrb(folder: Path, want: Want) -> Found:
+def _gtsrb(folder: Path, request: ImageRequest) -> Found:
     """GTSRB: class folders of training images, one folder of test images, whose classes stand in GT-final_test.csv."""
     listings: dict[str, Listing] = {}
     train = next((folder / one for one in ("Training", "Final_Training/Images") if (folder / one).is_dir()), None)
@@ -165,10 +165,10 @@ def _gtsrb(folder: Path, want: Want) -> Found:
             )
         names = [(test / Path(row["Filename"]).name, row["ClassId"].zfill(5)) for row in rows]
         listings["test"] = Listing.of_paths([one for one, _ in names], [name for _, name in names], folder)
-    return found(listings, want, str(folder), folders=True)
+    return found(listings, request, str(folder), folders=True)
 
 
-def _cub(folder: Path, want: Want) -> Found:
+def _cub(folder: Path, request: ImageRequest) -> Found:
     """CUB-200-2011: images.txt, image_class_labels.txt (from 1), train_test_split.txt (1: training); images/ in class folders."""
     tables = {name: _two_columns(folder / f"{name}.txt") for name in ("images", "image_class_labels", "train_test_split")}
     listings: dict[str, Listing] = {}
@@ -177,7 +177,7 @@ def _cub(folder: Path, want: Want) -> Found:
         paths = [_inside(folder / "images", tables["images"][one]) for one in ids]
         if ids:
             listings[part] = Listing.of_paths(paths, np.array([int(tables["image_class_labels"][one]) - 1 for one in ids]), folder)
-    return found(listings, want, str(folder))
+    return found(listings, request, str(folder))
 
 
 def _two_columns(path: Path) -> Mapping[str, str]:
@@ -195,14 +195,14 @@ def _inside(folder: Path, name: str) -> Path:
     return regular(path, DataError)
 
 
-def _tiny(folder: Path, want: Want) -> Found:
+def _tiny(folder: Path, request: ImageRequest) -> Found:
     """Tiny ImageNet: train/WNID/images/, val/images/ with val_annotations.txt; classes are the sorted WordNet ids."""
     listings = {"train": class_listing(folder / "train", folder)} if (folder / "train").is_dir() else {}
     if (table := folder / "val" / "val_annotations.txt").is_file():
         rows = {name: rest.split()[0] for name, rest in _two_columns(table).items()}
         paths = [_inside(folder / "val" / "images", name) for name in rows]
         listings["test"] = Listing.of_paths(paths, list(rows.values()), folder)
-    return found(listings, want, str(folder), folders=True)
+    return found(listings, request, str(folder), folders=True)
 
 
 BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "train", "test")

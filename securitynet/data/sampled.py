@@ -16,7 +16,7 @@ from securitynet.data.columns import class_names, columns_of
 from securitynet.data.encoded import decode
 from securitynet.data.hubcard import quiet
 from securitynet.data.parquet import MANY_GROUPS, open_parquet
-from securitynet.data.want import Want
+from securitynet.data.request import ImageRequest
 from securitynet.download.hashes import digests_of
 from securitynet.errors import DataError
 
@@ -31,21 +31,21 @@ BUFFER = 1000
 MOST_BYTES = 256 << 20  # of one image
 
 
-def sample(source: HubDataset, sha: str, split: str, files: Sequence[str], want: Want) -> Path:
-    """Return a local Parquet file with rows of a split drawn by seed: all, where `want.samples` is None.
+def sample(source: HubDataset, sha: str, split: str, files: Sequence[str], request: ImageRequest) -> Path:
+    """Return a local Parquet file with rows of a split drawn by seed: all, where `request.samples` is None.
 
     Of Parquet files, row groups are drawn (see parquet.drawn); of other formats, the stream is shuffled through a buffer.
     Raises DataError where it is not in the cache and the run is offline.
     """
-    key = digest(source.id, source.config, sha, split, want.samples, want.seed)
-    kept = (want.cache or Path()) / "images" / f"{key}.parquet"
+    key = digest(source.id, source.config, sha, split, request.samples, request.seed)
+    kept = (request.cache or Path()) / "images" / f"{key}.parquet"
     if _is_whole(kept):
         return kept
-    if want.offline:
+    if request.offline:
         raise DataError(f"{source}: this sample of {split} is not in the cache, and this run is offline; run once without --offline")
-    log.info("%s: fetching a sample of %s (%s rows wanted)", source, split, want.samples or "all")
+    log.info("%s: fetching a sample of %s (%s rows wanted)", source, split, request.samples or "all")
     is_parquet = all(file.endswith(".parquet") for file in files)
-    tables = _groups(source, sha, files, want) if is_parquet else _stream(source, sha, split, want)
+    tables = _groups(source, sha, files, request) if is_parquet else _stream(source, sha, split, request)
     with replacing(kept) as part:
         _write(part, tables)
         _hash_file(kept).write_text(digests_of(part)["sha256"], encoding="ascii")
@@ -80,10 +80,10 @@ def open_remote(source: HubDataset, sha: str, file: str) -> Any:
     return open_parquet(handle, f"{source}: {file}")
 
 
-def _groups(source: HubDataset, sha: str, files: Sequence[str], want: Want) -> Iterator[pa.Table]:
+def _groups(source: HubDataset, sha: str, files: Sequence[str], request: ImageRequest) -> Iterator[pa.Table]:
     """Row groups drawn by seed, from files drawn by seed: enough for the samples, and from many places."""
-    samples = want.samples or 0
-    rng = want.generator("files", sha)
+    samples = request.samples or 0
+    rng = request.generator("files", sha)
     opened: list[Any] = []
     groups: list[tuple[Any, int, int]] = []
     rows = 0
@@ -94,7 +94,7 @@ def _groups(source: HubDataset, sha: str, files: Sequence[str], want: Want) -> I
         footer = opened[-1].metadata
         groups += [(opened[-1], index, footer.row_group(index).num_rows) for index in range(footer.num_row_groups)]
         rows += footer.num_rows
-    columns = columns_of(opened[0].schema_arrow, want.record, str(source))
+    columns = columns_of(opened[0].schema_arrow, request.record, str(source))
     taken = 0
     for count, place in enumerate(rng.permutation(len(groups))):
         if taken >= samples and (count >= MANY_GROUPS or taken >= 4 * samples):
@@ -104,7 +104,7 @@ def _groups(source: HubDataset, sha: str, files: Sequence[str], want: Want) -> I
         yield file.read_row_group(index, columns=[columns.image, columns.label])
 
 
-def _stream(source: HubDataset, sha: str, split: str, want: Want) -> Iterator[pa.Table]:
+def _stream(source: HubDataset, sha: str, split: str, request: ImageRequest) -> Iterator[pa.Table]:
     """Rows of another format, shuffled by seed, with the images as PNG."""
     import datasets
     import pyarrow as pa
@@ -117,8 +117,8 @@ def _stream(source: HubDataset, sha: str, split: str, want: Want) -> Iterator[pa
     stream = stream.decode(False)  # the library would open any path, in any format
     if len(images) != 1 or len(labels) != 1:
         raise DataError(f"{source}: images and labels cannot be told among {', '.join(features)}; use Parquet, or give --data PATH")
-    if want.samples is not None:
-        stream = stream.shuffle(seed=want.seed, buffer_size=BUFFER).take(want.samples)
+    if request.samples is not None:
+        stream = stream.shuffle(seed=request.seed, buffer_size=BUFFER).take(request.samples)
     kept = {images[0]: {"_type": "Image"}, labels[0]: {"_type": "ClassLabel", "names": class_names(features).get(labels[0])}}
     metadata = {b"huggingface": json.dumps({"info": {"features": kept}}).encode()}
     for rows in stream.iter(batch_size=100):

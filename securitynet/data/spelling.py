@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from securitynet.data.want import TEST, TRAIN, VALIDATION
+from securitynet.data.request import TEST, TRAIN, VALIDATION
 from securitynet.errors import DataError
 
 Slot = tuple[str, str | None]  # x, y or names; train, test, val or None

@@ -18,7 +18,7 @@ from securitynet.data.fingerprint import WHOLE, of_files
 from securitynet.data.labels import ClassOrder, of_texts
 from securitynet.data.listing import Found
 from securitynet.data.parquet import content_of, orders_of
-from securitynet.data.want import Want, split_of
+from securitynet.data.request import ImageRequest, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import regular
 
@@ -54,7 +54,7 @@ def is_saved(folder: Path) -> bool:
     return any((folder / mark).is_file() for mark in MARKS)
 
 
-def read_saved(folder: Path, want: Want) -> Found:
+def read_saved(folder: Path, request: ImageRequest) -> Found:
     """Return the parts of what save_to_disk() wrote. Raises DataError, also where it names files outside of the folder."""
     import datasets
 
@@ -66,7 +66,7 @@ def read_saved(folder: Path, want: Want) -> Found:
     except Exception as error:  # the library raises Arrow's errors and its own
         line = " ".join(str(error).split())[:160]
         raise DataError(f"{folder}: what save_to_disk() wrote cannot be read ({line}); save it again") from error
-    return read_tables(held, want, str(folder), folder)
+    return read_tables(held, request, str(folder), folder)
 
 
 def _check_state(path: Path) -> None:
@@ -81,25 +81,25 @@ def _check_state(path: Path) -> None:
         regular(path.parent / name, DataError)
 
 
-def read_tables(held: Any, want: Want, what: str, folder: Path | None = None) -> Found:
+def read_tables(held: Any, request: ImageRequest, what: str, folder: Path | None = None) -> Found:
     """Return the parts of a Dataset, or of a mapping of them by split. A Dataset that names no split is taken as test images.
 
     Classes are matched by their names (ClassLabel) in each part by itself. Raises DataError, also for a transform of the user's.
     """
     given = dict(held) if isinstance(held, Mapping) else {_split(held): held}
-    splits = want.split_names(given)
+    splits = request.split_names(given)
     if not splits:
         raise DataError(f"{what}: its splits are {', '.join(map(str, given))[:80]}; one called train or test is needed")
     tables = {part: _plain(given[name], f"{what}: {name}") for part, name in splits.items()}
-    columns = {part: columns_of(table.features.arrow_schema, want.record, f"{what}: {splits[part]}") for part, table in tables.items()}
-    orders = orders_of({f"{what}: {splits[part]}": one for part, one in columns.items()}, want)
+    columns = {part: columns_of(table.features.arrow_schema, request.record, f"{what}: {splits[part]}") for part, table in tables.items()}
+    orders = orders_of({f"{what}: {splits[part]}": one for part, one in columns.items()}, request)
     parts: dict[str, Images | None] = {"train": None, "test": None}
     grey: bool | None = None
     for part, table in tables.items():
         name = f"{what}: {splits[part]}"
         source = TableImages(table, columns[part].image, name, folder)
-        grey = is_grey(source, want.record) if grey is None and len(source) else bool(grey)
-        labels = _labels(table, columns[part], want, orders[name], name)
+        grey = is_grey(source, request.record) if grey is None and len(source) else bool(grey)
+        labels = _labels(table, columns[part], request, orders[name], name)
         parts[part] = EncodedImages(source, labels, _content(source, table), grey)
     return Found(parts, next((order for order in orders.values() if order is not None), None))
 
@@ -119,12 +119,12 @@ def _plain(table: Any, what: str) -> datasets.Dataset:
     return table.with_format(None)
 
 
-def _labels(table: datasets.Dataset, columns: Columns, want: Want, order: ClassOrder | None, what: str) -> np.ndarray:
+def _labels(table: datasets.Dataset, columns: Columns, request: ImageRequest, order: ClassOrder | None, what: str) -> np.ndarray:
     values = table.select_columns([columns.label]).with_format(None)[:][columns.label]
     if (empty := sum(value is None for value in values)) > 0:
         raise DataError(f"{what}: column {columns.label} has {empty} empty labels; remove those rows")
     if values and all(isinstance(value, str) for value in values):
-        return of_texts(values, want.classes, f"{what}: column {columns.label}", want.num_classes)
+        return of_texts(values, request.classes, f"{what}: column {columns.label}", request.num_classes)
     if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         raise DataError(f"{what}: column {columns.label} holds {type(values[0]).__name__}; integers from 0, or names, are right")
     labels = np.asarray(values, np.int64)

@@ -18,7 +18,7 @@ from securitynet.data.encoded import DAMAGE
 from securitynet.data.fingerprint import of_files
 from securitynet.data.folder import ENDINGS
 from securitynet.data.listing import Found, Listing, by_parts
-from securitynet.data.want import Want, split_of
+from securitynet.data.request import ImageRequest, split_of
 from securitynet.errors import DataError
 from securitynet.foreign import json_object, regular
 
@@ -119,7 +119,7 @@ def _globbed(text: str) -> list[Path]:
     return sorted(base.glob(str(path.relative_to(path.anchor) if path.is_absolute() else path)))
 
 
-def read_shards(paths: Sequence[Path], want: Want, what: str) -> Found:
+def read_shards(paths: Sequence[Path], request: ImageRequest, what: str) -> Found:
     """Return the parts of WebDataset shards: an image and a label (cls, txt, json) for each key; the split is in the shards' names.
 
     Shards without a split are test images beside none that have one. Raises DataError.
@@ -130,8 +130,8 @@ def read_shards(paths: Sequence[Path], want: Want, what: str) -> Found:
     if set(by_split) == {""}:
         by_split = {"test": by_split[""]}
     by_split.pop("", None) if len(by_split) > 1 else None
-    named = want.classes is not None and want.classes.class_names is not None
-    return by_parts({split: _shards(some, _class_names(some[0]) if named else []) for split, some in by_split.items()}, want, what)
+    named = request.classes is not None and request.classes.class_names is not None
+    return by_parts({split: _shards(some, _class_names(some[0]) if named else []) for split, some in by_split.items()}, request, what)
 
 
 def _class_names(shard: Path) -> list[str]:

@@ -19,7 +19,7 @@ from securitynet.data.labels import ClassOrder, of_texts
 from securitynet.data.listing import Found
 from securitynet.data.parquet import orders_of
 from securitynet.data.pixels import eight_bit
-from securitynet.data.want import Want, split_of
+from securitynet.data.request import ImageRequest, split_of
 from securitynet.errors import DataError
 
 if TYPE_CHECKING:
@@ -54,22 +54,22 @@ def is_torch(value: Any) -> bool:
     return "torch.utils.data.dataset.Dataset" in names
 
 
-def read_torch(held: Mapping[str, Any], want: Want, what: str) -> Found:
+def read_torch(held: Mapping[str, Any], request: ImageRequest, what: str) -> Found:
     """Return the parts of datasets by split; a single one under "" belongs to the part that it says, else to the test part.
 
     Items are (image, label): PIL images, or uint8 arrays or tensors. Raises DataError, also for transforms that change pixels.
     """
     given = {name or _split(one): one for name, one in held.items()}
-    splits = want.split_names(given)
+    splits = request.split_names(given)
     if not splits:
         raise DataError(f"{what}: its parts are {', '.join(map(str, given))[:80]}; one called train or test is needed")
     bare = {part: _bare(given[name], f"{what}: {name}") for part, name in splits.items()}
     names = {f"{what}: {name}": Columns("image", "label", _classes(given[name])) for name in splits.values()}
-    orders = orders_of(names, want)
+    orders = orders_of(names, request)
     parts: dict[str, Images | None] = {"train": None, "test": None}
     for part, dataset in bare.items():
         where = f"{what}: {splits[part]}"
-        parts[part] = _read(dataset, want, orders[where], where)
+        parts[part] = _read(dataset, request, orders[where], where)
     return Found(parts, next((order for order in orders.values() if order is not None), None))
 
 
@@ -131,7 +131,7 @@ def _classes(dataset: Any) -> tuple[str, ...] | None:
     return None
 
 
-def _read(dataset: Any, want: Want, order: ClassOrder | None, what: str) -> Images:
+def _read(dataset: Any, request: ImageRequest, order: ClassOrder | None, what: str) -> Images:
     known = _known(dataset)
     if known is not None:
         labels, content = known
@@ -147,7 +147,7 @@ def _read(dataset: Any, want: Want, order: ClassOrder | None, what: str) -> Imag
         if size <= HELD:
             kept.append(array)
         texts.append(_label(label, f"{what}, item {place}"))
-    numbers = _numbers(texts, want, order, what)
+    numbers = _numbers(texts, request, order, what)
     if kept and len(kept) == len(texts) and len({one.shape for one in kept}) == 1 and kept[0].ndim == 2 + (kept[0].shape[-1] in (1, 3)):
         return ArrayImages(np.stack(kept), numbers)
     return Items(dataset, numbers, held.hexdigest(), grey, what)
@@ -197,9 +197,9 @@ def _label(label: Any, what: str) -> int | str:
     return value
 
 
-def _numbers(texts: Sequence[Any], want: Want, order: ClassOrder | None, what: str) -> np.ndarray:
+def _numbers(texts: Sequence[Any], request: ImageRequest, order: ClassOrder | None, what: str) -> np.ndarray:
     if all(isinstance(one, str) for one in texts):
-        return of_texts(list(texts), want.classes, f"{what}: its labels", want.num_classes)
+        return of_texts(list(texts), request.classes, f"{what}: its labels", request.num_classes)
     if not all(isinstance(one, int) for one in texts):
         raise DataError(f"{what}: some labels are numbers and others text; write all the same way")
     labels = np.asarray(texts, np.int64)

@@ -16,8 +16,8 @@ from securitynet.catalog import CONFIGS, HUB_ID
 from securitynet.entry import Entry
 from securitynet.errors import DataError, HubError, UsageError
 from securitynet.hub.write import Change, Pushed, Remote, patiently, write
-from securitynet.importers.check import KEYS, check
-from securitynet.importers.records import line_of, read
+from securitynet.maintenance.check import KEYS, check
+from securitynet.maintenance.records import line_of, read
 
 PATTERNS = ["README.md", "figures/*.svg", *(f"{config}/*.jsonl" for config in CONFIGS)]
 MADE = ("README.md", "figures/")

@@ -15,7 +15,7 @@ from torch import nn
 from securitynet.download.hashes import digests_of
 from securitynet.errors import HubError, SecurityNetError, UsageError
 from securitynet.hub.evaluation import EVALUATION, Evaluation
-from securitynet.hub.modelcard import Card
+from securitynet.hub.modelcard import ModelCard
 from securitynet.hub.modelfiles import Annotation, subject, write_files
 from securitynet.hub.write import Change, Pushed, Remote, patiently, write
 from securitynet.loaders._annotation import KEY
@@ -60,7 +60,7 @@ def push_model(
         weights = digests_of(folder / WEIGHTS)["sha256"]
         kind = (target.entry.architecture or "").partition(":")[0]
         measured = Evaluation(repo_id, weights, rows, *_words(result))
-        card = Card(repo_id, target.entry, kind if kind in ("timm", "transformers") else "own", measured)
+        card = ModelCard(repo_id, target.entry, kind if kind in ("timm", "transformers") else "own", measured)
 
         def plan(head: str) -> Change:
             there = remote.paths(head)

@@ -23,7 +23,7 @@ LICENCES = frozenset(KNOWN.split())  # the Hub's names of licences
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """What the card of a model is made from. `form` is timm, transformers or own."""
 
     repo: str

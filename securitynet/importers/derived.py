@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from securitynet.errors import DataError
-from securitynet.importers.cells import CELLS, GAP, MEMBERSHIP_IMAGES, SAMPLE, TEST, TEST_IMAGES, TRAIN, TRAIN_IMAGES, Cell
-from securitynet.importers.flaws import flags_of
+from securitynet.importers.known_errors import flags_of
+from securitynet.importers.numeric_columns import CELLS, GAP, MEMBERSHIP_IMAGES, SAMPLE, TEST, TEST_IMAGES, TRAIN, TRAIN_IMAGES, Cell
 from securitynet.importers.project import mended
 from securitynet.importers.released import ORIGIN, SOURCE_URL, Model, link_of
 from securitynet.results.row import Row

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from securitynet.entry import Entry, pin
 from securitynet.errors import DownloadError, UsageError
-from securitynet.importers import records
 from securitynet.importers.onhub.pins import ADDRESS, COLUMNS, place_of
-from securitynet.importers.records import Record
+from securitynet.maintenance import records
+from securitynet.maintenance.records import Record
 
 if TYPE_CHECKING:
     from securitynet.download import Files

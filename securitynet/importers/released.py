@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from securitynet.errors import DataError, UsageError
-from securitynet.importers.cells import GAP, TRAIN, Cell
 from securitynet.importers.markdown import TableRow
+from securitynet.importers.numeric_columns import GAP, TRAIN, Cell
 
 ORIGIN = "zhang2024"
 SOURCE_URL = "https://github.com/TrustAIRLab/SecurityNet/blob/ffc8f38/Database/README.MD"

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from securitynet.entry import Entry
 from securitynet.errors import DataError, UsageError
-from securitynet.importers import records
-from securitynet.importers.cells import CELLS
 from securitynet.importers.derived import annotations_of, rows_of
-from securitynet.importers.flaws import flags_of
+from securitynet.importers.known_errors import flags_of
 from securitynet.importers.markdown import tables
-from securitynet.importers.papers import papers_of
+from securitynet.importers.numeric_columns import CELLS
 from securitynet.importers.project import Project, projects_of
-from securitynet.importers.records import Record
 from securitynet.importers.released import ORIGIN, Model, models_of
+from securitynet.maintenance import records
+from securitynet.maintenance.papers import papers_of
+from securitynet.maintenance.records import Record
 from securitynet.paper import derived
 
 SECURITY_COLUMNS = (

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.metrics.intervals import LEVEL, Estimate
-from securitynet.metrics.means import bounded
+from securitynet.metrics.means import bounded, over_models
 from securitynet.metrics.vocabulary import queries_for
 
 Values = NDArray[np.float64]
@@ -17,8 +17,14 @@ CHUNK = 4_000_000  # counts drawn at a time
 
 
 def difference(metric: str, first: Values, second: Values) -> Estimate:
-    """Return mean(first) - mean(second) of two shares per sample, [n] each in [0,1], paired: see means.bounded."""
-    return bounded(metric, first - second, -1.0, 1.0)
+    """Return mean(first) - mean(second) of two shares, [n] or [models, n] each in [0,1], paired by sample (and seed).
+
+    Where both have a row for each seed, see means.over_models; otherwise means.bounded, of the means over seeds.
+    """
+    if first.ndim == second.ndim == 2 and len(first) == len(second):
+        return over_models(metric, first - second, -1.0, 1.0)
+    one, other = (values.mean(axis=0) if values.ndim == 2 else values for values in (first, second))
+    return bounded(metric, one - other, -1.0, 1.0)
 
 
 def ratio(metric: str, first: Values, second: Values, seed: int = 0) -> Estimate:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.metrics.intervals import Estimate, rate
-from securitynet.metrics.means import bounded
+from securitynet.metrics.means import given, over_models
 from securitynet.metrics.means import mean as mean  # said twice: others take it from here
 from securitynet.metrics.vocabulary import AGREEMENT, KL, TOTAL_VARIATION
 
@@ -36,11 +38,12 @@ def total_variation(predictions: Probabilities, references: Probabilities, seed:
 def share(metric: str, hits: NDArray[np.bool_]) -> Estimate:
     """Return the share of `hits` bool [models, n] over models and samples.
 
-    Of one model the interval is the exact binomial one; of several that of a mean of shares over samples, which they have in common.
+    Of one model the interval is the exact binomial one, given that model; of several see means.over_models.
     """
     if len(hits) == 1:
-        return rate(metric, int(hits.sum()), hits.shape[1])
-    return bounded(metric, hits.mean(axis=0), 0.0, 1.0)
+        found = rate(metric, int(hits.sum()), hits.shape[1])
+        return replace(found, ci_method=f"{found.ci_method}, {given(1)}") if found.ci_method else found
+    return over_models(metric, hits.astype(np.float64), 0.0, 1.0)
 
 
 def distances(predictions: Probabilities, references: Probabilities) -> tuple[Probabilities, Probabilities]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ Values = NDArray[np.float64]
 RESAMPLES = 2000
 CHUNK = 4_000_000  # counts drawn at a time
 HALF = 0.5  # of a sample, added at each end of a known range
+SEEDS = 3  # trained networks from which on an interval includes their spread
 FEWEST, SMALL = 20, 8  # effective number of squared deviations (and of few values, one in eight) below which the upper end fails
 
 
@@ -79,3 +81,27 @@ def bounded(metric: str, values: Values, low: float, high: float) -> Estimate:
     value = float(values.mean())
     ends = max(low, min(value, centre - reach)), min(high, max(value, centre + reach))
     return Estimate(metric, value, n, *ends, "Student's t, adjusted")
+
+
+def given(models: int) -> str:
+    """Return what an interval of too few trained networks is conditional on, for its method."""
+    return f"given {models} surrogate{'s' * (models != 1)}"
+
+
+def over_models(metric: str, values: Values, low: float, high: float) -> Estimate:
+    """Return the mean of values [models, n] in [low, high], of trained networks (other seeds) on samples that they have in common.
+
+    From three networks on the interval is about other seeds and other samples alike: the half-widths of Student's interval over
+    samples (see bounded) and over the networks' means are added in squares. The interaction of both is counted twice, so it is
+    wider than needed, not narrower. Of fewer networks it is about samples only, given these networks, and its method says so.
+    """
+    samples, models = bounded(metric, values.mean(axis=0), low, high), len(values)
+    if samples.value is None or samples.ci_low is None or samples.ci_high is None:
+        return samples
+    if models < SEEDS:
+        return replace(samples, ci_method=f"{samples.ci_method}, {given(models)}")
+    spread = float(values.mean(axis=1).std(ddof=1)) / math.sqrt(models)
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, models - 1)) * spread
+    below, above = (math.hypot(reach, abs(end - samples.value)) for end in (samples.ci_low, samples.ci_high))
+    ends = max(low, samples.value - below), min(high, samples.value + above)
+    return Estimate(metric, samples.value, samples.n, *ends, "Student's t over images and seeds")

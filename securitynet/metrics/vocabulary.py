@@ -22,13 +22,20 @@ CONTROL_AGREEMENT, CONTROL_ACCURACY = "control_agreement", "control_accuracy"
 NO_QUERY_AGREEMENT, CONSTANT_AGREEMENT, IMAGES_SEEN = "no_query_agreement", "constant_agreement", "images_seen"
 TRANSFER_RATE, TRANSFER_RATE_COPY, TRANSFER_RATE_NOISE = "transfer_rate", "transfer_rate_copy", "transfer_rate_noise"
 TRANSFER_QUERIES = "transfer_queries"
+AGREEMENT_UNDEFENDED, KL_UNDEFENDED = "agreement_undefended", "kl_undefended"
+TOTAL_VARIATION_UNDEFENDED = "total_variation_undefended"
+POOL_AGREEMENT, POOL_ACCURACY, EXCESS_OVER_POOL = "pool_agreement", "pool_accuracy", "excess_over_pool"
+FROZEN_AGREEMENT, FROZEN_ACCURACY = "frozen_agreement", "frozen_accuracy"
+DETECTED_AFTER, DETECTION_FALSE_ALARMS, PRICE = "detected_after", "detection_false_alarms", "query_price"
 SHARES_NEEDED = (0.5, 0.8, 0.9)  # of the target's accuracy, for which the queries are counted
 SCORE, P_VALUE, FLAGGED, TARGET_CLASS = "score", "p_value", "flagged", "target_class"
 ANOMALY_INDEX, MASK_L1, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS = "anomaly_index", "mask_l1", "trigger_success", "true_trigger_success"
 BACKWARD_IMAGES, TRIGGER_CLASS = "backward_images", "trigger_class"
 TRUE_POSITIVE_RATE, FALSE_POSITIVE_RATE, PRECISION = "true_positive_rate", "false_positive_rate", "precision"
 CROSS_ENTROPY, BRIER = "cross_entropy", "brier"
-ROBUST_ACCURACY = "robust_accuracy"
+ROBUST_ACCURACY, CLEAN_ACCURACY, CORRUPTION_ACCURACY = "robust_accuracy", "clean_accuracy", "corruption_accuracy"
+ATTACK_SUCCESS, GRADIENT_IMAGES, MASKING_SIGNS = "attack_success", "gradient_images", "masking_signs"
+MINIMUM_NORM, MEAN_NORM, QUANTILES = "minimum_norm", "mean_minimum_norm", (0.1, 0.25, 0.75, 0.9)
 SHIFT_P_VALUE, TWINS, NEAR_TWINS = "shift_p_value", "twins", "near_twins"
 AUC_REWEIGHTED, OUT_MODEL_AUC, AUC_BEYOND = "auc_reweighted", "out_model_auc", "auc_beyond_out_model"
 EPSILON, MU, CANARIES_RIGHT = "epsilon", "mu", "canaries_right"
@@ -45,6 +52,11 @@ def tpr_at_fpr(fpr: float) -> str:
 def tnr_at_fnr(fnr: float) -> str:
     """Return the name of the true-negative rate at a false-negative rate."""
     return f"tnr_at_fnr_{fnr:g}"
+
+
+def norm_quantile(share: float) -> str:
+    """Return the name of a quantile of the smallest perturbations."""
+    return f"minimum_norm_q{100 * share:g}"
 
 
 def queries_for(share: float) -> str:
@@ -75,6 +87,11 @@ class Metric:
     per_budget: bool = False
     half: bool = False
     tested: bool = False
+
+
+def held_out(response: str) -> str:
+    """Return the name of the agreement on held-out queries of a surrogate that learned outputs under that response."""
+    return f"held_out_{response}"
 
 
 def _percent(rate: float) -> str:
@@ -237,6 +254,50 @@ STEALING = (
     ),
     *(_needed(share) for share in SHARES_NEEDED),
     Metric(
+        AGREEMENT_UNDEFENDED, "agreement with the undefended model", "stealing", OUTCOME, "lower",
+        "Share of unseen images on which the surrogate names the class of the model without its defence.", per_budget=True,
+    ),
+    Metric(
+        KL_UNDEFENDED, "KL divergence from the undefended model", "stealing", OUTCOME, "higher",
+        "Mean divergence of the surrogate's probabilities from those of the model without its defence.", NATS, per_budget=True,
+    ),
+    Metric(
+        TOTAL_VARIATION_UNDEFENDED, "total variation from the undefended model", "stealing", OUTCOME, "higher",
+        "Mean total variation distance from the probabilities of the model without its defence.", PLAIN, per_budget=True,
+    ),
+    Metric(
+        POOL_AGREEMENT, "agreement of the labelled pool", "stealing", CONTROL, None,
+        "Agreement of the same network trained on the pool with true labels, without a query.",
+    ),
+    Metric(POOL_ACCURACY, "accuracy of the labelled pool", "stealing", CONTROL, None, "Accuracy of that network."),
+    Metric(
+        EXCESS_OVER_POOL, "above the labelled pool", "stealing", OUTCOME, "lower",
+        "Agreement of the surrogate minus that of the network trained on the pool with true labels.", POINTS, per_budget=True,
+    ),
+    Metric(
+        FROZEN_AGREEMENT, "agreement of frozen public features", "stealing", CONTROL, None,
+        "Agreement of a small head on frozen public features, trained on the same images with true labels.", per_budget=True,
+    ),
+    Metric(
+        FROZEN_ACCURACY, "accuracy of frozen public features", "stealing", CONTROL, None, "Accuracy of that head.", per_budget=True,
+    ),
+    *(
+        Metric(
+            held_out(response), f"held-out agreement, outputs {response.replace('_', ' ')}", "stealing", CONTROL, None,
+            "Agreement with the returned classes on held-out queries, by which the response to a defence is chosen.", per_budget=True,
+        )
+        for response in ("as_returned", "labels", "sharpened", "unrounded", "completed", "smoothed")
+    ),
+    Metric(
+        DETECTED_AFTER, "noticed after", "stealing", OUTCOME, "lower",
+        "Queries after which a detector of unusual distances between queries (PRADA) raises an alarm.", IMAGES, whole=True,
+    ),
+    Metric(
+        DETECTION_FALSE_ALARMS, "false alarms of the detector", "stealing", CONTROL, None,
+        "Share of ordinary users, who query test images in random order, for whom the same detector raises an alarm.",
+    ),
+    Metric(PRICE, "price of the queries", "stealing", COST, "higher", "What the queries cost at the given price.", PLAIN, per_budget=True),
+    Metric(
         TRANSFER_RATE, "transfer rate", "stealing", OUTCOME, "lower",
         "Share of the copy's adversarial images that fool the model.", tested=True,
     ),
@@ -298,9 +359,43 @@ DETECTION = (
 )
 EVASION = (
     Metric(
-        ROBUST_ACCURACY, "robust accuracy", "evasion", OUTCOME, "higher", "Accuracy under the strongest perturbation of a threat model."
+        ROBUST_ACCURACY, "robust accuracy", "evasion", OUTCOME, "higher",
+        "Share of images classified rightly, also after every attack of the threat model that was tried.",
+        headline=True, tested=True,
     ),
-)
+    Metric(
+        CORRUPTION_ACCURACY, "accuracy under corruptions", "evasion", OUTCOME, "higher",
+        "Mean accuracy over common corruptions and their severities.", headline=True, tested=True,
+    ),
+    Metric(CLEAN_ACCURACY, "clean accuracy", "evasion", CONTROL, "higher", "Share of the attacked images classified rightly as they are."),
+    Metric(
+        ATTACK_SUCCESS, "attack success", "evasion", OUTCOME, "lower",
+        "Share of the images classified rightly for which an attacked image was found that is not.",
+    ),
+    Metric(
+        MINIMUM_NORM, "median smallest perturbation", "evasion", OUTCOME, "higher",
+        "Median norm of the smallest perturbation found that changes the label; 0 where the label is wrong already.", PLAIN, tested=True,
+    ),
+    Metric(
+        MEAN_NORM, "mean smallest perturbation", "evasion", OUTCOME, "higher",
+        "Mean norm of the smallest perturbation found that changes the label.", PLAIN,
+    ),
+    *(
+        Metric(
+            norm_quantile(share), f"{_percent(share)} quantile of smallest perturbations", "evasion", OUTCOME, "higher",
+            "That quantile of the norms of the smallest perturbations found that change the label.", PLAIN,
+        )
+        for share in QUANTILES
+    ),
+    Metric(
+        GRADIENT_IMAGES, "gradient images", "evasion", COST, None, "Images whose gradient by the pixels was computed.", IMAGES, whole=True
+    ),
+    Metric(
+        MASKING_SIGNS, "signs of gradient masking", "evasion", CONTROL, "lower",
+        "Signs that gradients mislead an attack; with any of them, robust accuracy is in doubt.",
+        PLAIN, whole=True,
+    ),
+)  # fmt: skip
 VOCABULARY: Mapping[str, Metric] = {one.name: one for one in (*VERIFY, *CONTROLS, *MEMBERSHIP, *STEALING, *BACKDOOR, *DETECTION, *EVASION)}
 
 

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     from securitynet.references.fit import Job
 
-__all__ = ["References", "Settings", "reference_answers", "reference_networks"]
+__all__ = ["ReferenceSettings", "References", "reference_answers", "reference_networks"]
 
 REMEMBER = Recipe(epochs=60, optimiser="adamw", learning_rate=0.01, weight_decay=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ReferenceSettings:
     """How many reference models, and how they are made.
 
     `architecture` is `auto` (a small residual network that suits the images) or a name as in the catalog, with its
@@ -75,7 +75,7 @@ class References:
 
 def reference_answers(
     splits: Splits,
-    settings: Settings,
+    settings: ReferenceSettings,
     accelerator: Accelerator,
     cache: ArrayCache,
     change: Change | None = None,
@@ -103,7 +103,7 @@ def reference_answers(
 
 
 def reference_networks(
-    splits: Splits, settings: Settings, accelerator: Accelerator, cache: ArrayCache
+    splits: Splits, settings: ReferenceSettings, accelerator: Accelerator, cache: ArrayCache
 ) -> list[tuple[nn.Module, NDArray[np.bool_]]]:
     """Return the networks themselves, which take pixels in [0,1] and return logits, and which of members, then non-members each held.
 

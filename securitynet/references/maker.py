@@ -21,7 +21,7 @@ from securitynet.references.pool import Pool
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from securitynet.references import Settings
+    from securitynet.references import ReferenceSettings
 
 Change = Callable[[nn.Module], nn.Module]
 Logits = NDArray[np.float32]
@@ -32,7 +32,7 @@ class Maker:
     """The models of one pool and one `settings`; weights lie under a job's key, answers under that key and the change."""
 
     pool: Pool
-    settings: Settings
+    settings: ReferenceSettings
     accelerator: Accelerator
     cache: ArrayCache
     change: Change | None = None

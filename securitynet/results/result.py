@@ -65,22 +65,22 @@ class Result:
         return find(self.scored(), self.rows, attack)
 
     def scores(self, attack: str) -> pd.DataFrame:
-        """Return one line per sample that `attack` (a name, or its label in figures) is measured on; see report.tables.scores."""
-        from securitynet.report import tables
+        """Return one line per sample that `attack` (a name, or its label in figures) is measured on; see report.attack_tables.scores."""
+        from securitynet.report import attack_tables
 
-        return tables.scores(self, attack)
+        return attack_tables.scores(self, attack)
 
     def per_class(self, attack: str) -> pd.DataFrame:
-        """Return the AUC of each class with its interval; see report.tables.per_class."""
-        from securitynet.report import tables
+        """Return the AUC of each class with its interval; see report.attack_tables.per_class."""
+        from securitynet.report import attack_tables
 
-        return tables.per_class(self, attack)
+        return attack_tables.per_class(self, attack)
 
     def roc(self, attack: str) -> pd.DataFrame:
-        """Return the whole ROC curve; see report.tables.roc."""
-        from securitynet.report import tables
+        """Return the whole ROC curve; see report.attack_tables.roc."""
+        from securitynet.report import attack_tables
 
-        return tables.roc(self, attack)
+        return attack_tables.roc(self, attack)
 
     def to_dataset(self) -> datasets.Dataset:
         """Return the rows as a `datasets.Dataset` with the features of config `results`."""

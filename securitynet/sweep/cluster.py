@@ -16,7 +16,7 @@ from securitynet.errors import UsageError
 from securitynet.sweep.child import PREFIX
 from securitynet.sweep.fetchers import FETCHERS
 from securitynet.sweep.node import Worker
-from securitynet.sweep.plan import Settings
+from securitynet.sweep.plan import SweepSettings
 
 LARGEST = 100_000_000  # bytes of attacks and data that travel; Ray itself takes no more than 512 MiB
 PASSED = ("HF_ENDPOINT", "HF_HUB_OFFLINE")  # variables that the nodes get from here; tokens are not among them: Ray shows what it passes
@@ -37,7 +37,7 @@ class Cluster:
     gpus: float | None = None
     patience: float = 3600.0
 
-    def checked(self, settings: Settings) -> Cluster:
+    def checked(self, settings: SweepSettings) -> Cluster:
         """Return itself. Raises UsageError for numbers that no worker can have."""
         if self.workers < 1:
             raise UsageError(f"--workers {self.workers}: at least one is needed")
@@ -51,7 +51,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def connected(ray: Any, settings: Settings, cluster: Cluster) -> Iterator[tuple[Callable[[], Any], str]]:
+def connected(ray: Any, settings: SweepSettings, cluster: Cluster) -> Iterator[tuple[Callable[[], Any], str]]:
     """Connect to the cluster, or start one here; yield what starts a worker on it, and what one reserves, for a person.
 
     Raises UsageError where the cluster does not answer, or cannot have what a worker is to reserve.
@@ -96,7 +96,7 @@ def _reason(error: BaseException) -> str:
     return lines[-1][:150] if lines else type(error).__name__
 
 
-def carry(settings: Settings, folder: Path) -> dict[str, str]:
+def carry(settings: SweepSettings, folder: Path) -> dict[str, str]:
     """Copy files of the user's attacks and data into `folder`; return where each is there.
 
     Data of more than LARGEST bytes, and folders, stay where they are: each node must have them under the same path.

@@ -19,7 +19,7 @@ from securitynet.sweep.child import PREFIX, clean_up
 from securitynet.sweep.cluster import Cluster
 from securitynet.sweep.estimate import Cost, estimate
 from securitynet.sweep.faults import AGAIN, Machine, host_of, written
-from securitynet.sweep.plan import Attacks, Job, Settings
+from securitynet.sweep.plan import Attacks, Job, SweepSettings
 from securitynet.sweep.rounds import Rounds
 from securitynet.sweep.state import Outcome, Settled, State, settled_in, this_process
 from securitynet.sweep.weights import Weights
@@ -28,7 +28,7 @@ from securitynet.sweep.weights import Weights
 class Watcher(Protocol):
     """Who is told how the sweep goes on."""
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: SweepPlan) -> None:
         """The work is known."""
 
     def begun(self, job: Job) -> None:
@@ -42,7 +42,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """All jobs of the directory, those still to do with the attacks that they miss, and what these will cost."""
 
     jobs: tuple[Job, ...]
@@ -53,12 +53,12 @@ class Plan:
 
 def planned(
     jobs: Sequence[Job],
-    settings: Settings,
+    settings: SweepSettings,
     attacks: Attacks,
     settled: Settled,
     retry: bool = False,
     speed: Callable[[], float | None] | None = None,
-) -> Plan:
+) -> SweepPlan:
     """Return what is not done yet; with `retry`, what failed counts as not done. `speed` measures the device where no job was yet."""
     todo = []
     for job in jobs:
@@ -67,10 +67,10 @@ def planned(
             todo.append(replace(job, missing=attacks if settled.failed(job.key) else missing))
     fast = speed() if speed is not None and todo and not settled.seconds else None
     cost = estimate([job for job in todo if not job.impossible], settings, settled.seconds, jobs, fast)
-    return Plan(tuple(jobs), tuple(todo), attacks, cost)
+    return SweepPlan(tuple(jobs), tuple(todo), attacks, cost)
 
 
-def look(jobs: Sequence[Job], settings: Settings, folder: Path, retry: bool = False) -> Plan:
+def look(jobs: Sequence[Job], settings: SweepSettings, folder: Path, retry: bool = False) -> SweepPlan:
     """Return the plan of a sweep in `folder`; nothing there is changed."""
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as logs, serial.World(settings, Path(logs)) as world:
         return planned(jobs, settings, world.resolve(), settled_in(read(folder)), retry, world.speed)
@@ -96,7 +96,7 @@ class How:
         return self.cluster.workers if self.engine == "ray" else 1
 
 
-def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watcher, how: How) -> bool:
+def sweep(jobs: Sequence[Job], settings: SweepSettings, folder: Path, watcher: Watcher, how: How) -> bool:
     """Evaluate what is not done yet and write it into `folder`; return whether all of it was done, or a signal ended it before.
 
     Raises UsageError where another sweep works there, or nothing is named; SecurityNetError where a worker does not start at all,
@@ -119,7 +119,7 @@ def sweep(jobs: Sequence[Job], settings: Settings, folder: Path, watcher: Watche
         return not left and not planned(jobs, settings, plan.attacks, state.settled).todo
 
 
-def _opened(folder: Path, settings: Settings, watcher: Watcher) -> State:
+def _opened(folder: Path, settings: SweepSettings, watcher: Watcher) -> State:
     return State(folder, settings.binding, lambda damage: watcher.noticed(f"damaged, and set aside: {damage}"))
 
 
@@ -149,7 +149,7 @@ class _Books:
         self.watcher.ended(outcome)
 
 
-def _run(plan: Plan, world: serial.World, how: How, books: _Books) -> int:
+def _run(plan: SweepPlan, world: serial.World, how: How, books: _Books) -> int:
     """Do what is to be done, round by round; return how many jobs are left."""
     rounds = Rounds(books.machine, books.end, {job.key: job for job in plan.todo})
     calls = serial.Calls(books.stop, books.begin, books.watcher.noticed)
@@ -169,11 +169,11 @@ def _outcomes(todo: Sequence[Job], world: serial.World, how: How, calls: serial.
             yield serial.failed(job, job.impossible, "skipped")
     possible = [job for job in todo if not job.impossible]
     if how.engine == "ray":
-        from securitynet.sweep import ray
+        from securitynet.sweep import ray_cluster
 
         world.close()
         cluster = replace(how.cluster, patience=how.patience)
-        yield from ray.run(possible, world.settings, world.logs, cluster, calls)
+        yield from ray_cluster.run(possible, world.settings, world.logs, cluster, calls)
         return
     yield from serial.run(possible, world, calls)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from securitynet.entry import Entry
 
 if TYPE_CHECKING:
-    from securitynet.sweep.plan import Job, Settings
+    from securitynet.sweep.plan import Job, SweepSettings
 
 FIXED, SPEED = 3.0, 2e10  # seconds of an entry without its passes; multiply-accumulates per second, of two CPU cores
 LIMIT, PATIENCE = 3600.0, 5.0  # seconds that any model may take; a large one this many times what the rule says
@@ -46,7 +46,7 @@ def seconds_of(job: Job, samples: int | None, speed: float = SPEED) -> float:
     return FIXED + macs_of(job.entry) * images_of(job.entry, samples) / speed
 
 
-def limit_of(job: Job, settings: Settings) -> float:
+def limit_of(job: Job, settings: SweepSettings) -> float:
     """Return the seconds after which a job counts as hung: what the settings say, else an hour, or more for large models."""
     return settings.time_limit or max(LIMIT, PATIENCE * seconds_of(job, settings.samples))
 
@@ -67,7 +67,11 @@ def correction(measured: Iterable[tuple[float, float]]) -> float:
 
 
 def estimate(
-    jobs: Sequence[Job], settings: Settings, measured: Mapping[tuple[str, int], float], every: Iterable[Job], speed: float | None = None
+    jobs: Sequence[Job],
+    settings: SweepSettings,
+    measured: Mapping[tuple[str, int], float],
+    every: Iterable[Job],
+    speed: float | None = None,
 ) -> Cost:
     """Return the cost of `jobs`; `measured` holds the seconds of those of `every` that ran before, `speed` is that of the device."""
     from securitynet.download import Files, at_hand
@@ -97,7 +101,7 @@ def _params(entry: Entry) -> int:
     return entry.params if entry.params is not None else PARAMETERS
 
 
-def _memory(entry: Entry, settings: Settings) -> int:
+def _memory(entry: Entry, settings: SweepSettings) -> int:
     """A process with its libraries, the weights twice (file and network), a batch with its activations."""
     values = 1
     for side in entry.input_size or (3, 224, 224):

@@ -16,7 +16,7 @@ from typing import Any
 
 from securitynet.sweep.child import Child, Lost
 from securitynet.sweep.faults import of_disk
-from securitynet.sweep.plan import Job, Settings
+from securitynet.sweep.plan import Job, SweepSettings
 
 FETCHERS, AHEAD = 2, 4  # downloads at the same time; jobs whose weights may wait on the disk
 HOLD = 2.0  # seconds that a download waits for a server before its job is put back
@@ -57,7 +57,7 @@ class Fetchers:
     `say` is called with what a person should know: that a server wants to be asked later.
     """
 
-    def __init__(self, settings: Settings, logs: Path, pace: Pace = Pace(), say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, settings: SweepSettings, logs: Path, pace: Pace = Pace(), say: Callable[[str], None] = lambda _: None) -> None:
         self.settings, self.logs, self.pace, self._say = settings, logs.absolute(), pace, say
         command = [sys.executable, "-m", "securitynet.sweep.fetcher"]
         self._all = [Child(command, {}, logs / "fetcher.log") for _ in range(pace.count)]
@@ -136,7 +136,7 @@ class Fetchers:
         return _fetched(reply, (start, time.time()), self.settings)
 
 
-def _fetched(reply: dict[str, Any], when: tuple[float, float], settings: Settings) -> Fetched:
+def _fetched(reply: dict[str, Any], when: tuple[float, float], settings: SweepSettings) -> Fetched:
     reason = general(reply.get("error"), settings)
     return Fetched(when, reason, reply.get("fault"), reply.get("path"), reply.get("reached", False), reply.get("later"))
 
@@ -176,7 +176,7 @@ class Waiting:
         return max(0.0, self._jobs[0][0] - time.monotonic()) if self._jobs else float("inf")
 
 
-def general(reason: str | None, settings: Settings) -> str | None:
+def general(reason: str | None, settings: SweepSettings) -> str | None:
     """Return a reason without this machine's place of the cache: the same failure has the same words everywhere."""
     return reason and reason.replace(f"{settings.cache}{os.sep}", "")
 

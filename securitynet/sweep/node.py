@@ -15,7 +15,7 @@ from securitynet.errors import SecurityNetError
 from securitynet.sweep import serial
 from securitynet.sweep.child import PREFIX, clean_up
 from securitynet.sweep.fetchers import FETCHERS, Fetched, Fetchers, Pace, log_of
-from securitynet.sweep.plan import Job, Settings
+from securitynet.sweep.plan import Job, SweepSettings
 from securitynet.sweep.state import Outcome
 
 LONGEST = 1 << 20  # bytes of the end of a log that are sent
@@ -49,7 +49,7 @@ class Worker:
     `carried` are the files of the driver that came along, by the path that they have there: relative to the working directory.
     """
 
-    def __init__(self, settings: Settings, carried: Mapping[str, str], gpus: float) -> None:
+    def __init__(self, settings: SweepSettings, carried: Mapping[str, str], gpus: float) -> None:
         if not gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # those of the node are for others
         clean_up()
@@ -90,7 +90,7 @@ class Worker:
         return Brought(outcome, log=found)
 
 
-def _here(settings: Settings, carried: Mapping[str, str]) -> Settings:
+def _here(settings: SweepSettings, carried: Mapping[str, str]) -> SweepSettings:
     """The settings with the places that files have on this node."""
 
     def place(name: str) -> str:

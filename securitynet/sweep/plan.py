@@ -29,7 +29,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Settings:
+class SweepSettings:
     """How each entry is evaluated, as evaluate() takes it; `data` gives images by dataset key, "" for all datasets.
 
     `cache_limit` is in bytes of answers, `weights_limit` in bytes of weights whose models are done (None: all are kept), the other

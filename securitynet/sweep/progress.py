@@ -8,11 +8,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, TextIO
 
 from securitynet.sweep.estimate import seconds_of
-from securitynet.sweep.plan import Job, Settings
+from securitynet.sweep.plan import Job, SweepSettings
 from securitynet.sweep.state import Outcome
 
 if TYPE_CHECKING:
-    from securitynet.sweep.driver import Plan
+    from securitynet.sweep.driver import SweepPlan
 
 STATUSES = ("ok", "failed", "skipped", "suspect")
 
@@ -20,13 +20,13 @@ STATUSES = ("ok", "failed", "skipped", "suspect")
 class Tally:
     """What was done since the start, and how long the rest will take."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SweepSettings) -> None:
         self.counts: Counter[str] = Counter()
         self.images = self.jobs = self.todo = 0
         self._samples, self._start = settings.samples, time.monotonic()
         self._left = self._done = self._rest = 0.0
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: SweepPlan) -> None:
         """The work is known."""
         self.jobs, self.todo, self._start = len(plan.jobs), len(plan.todo), time.monotonic()
         self._left = sum(self._rule(job) for job in plan.todo)
@@ -68,10 +68,10 @@ class Tally:
 class Lines:
     """Watches a sweep and writes one JSON object a line: the plan, then every job as it is settled."""
 
-    def __init__(self, settings: Settings, stream: TextIO) -> None:
+    def __init__(self, settings: SweepSettings, stream: TextIO) -> None:
         self.tally, self._stream = Tally(settings), stream
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: SweepPlan) -> None:
         """Write how much there is to do."""
         self.tally.planned(plan)
         self._write({"jobs": len(plan.jobs), "todo": len(plan.todo), "attacks": len(plan.attacks), "seconds": round(plan.cost.seconds)})
@@ -97,7 +97,7 @@ class Lines:
 class Live:
     """Watches a sweep and shows one line on a terminal, with a line above it for each job that failed. A context manager."""
 
-    def __init__(self, settings: Settings, stream: TextIO) -> None:
+    def __init__(self, settings: SweepSettings, stream: TextIO) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
@@ -114,7 +114,7 @@ class Live:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: SweepPlan) -> None:
         """Show how much there is to do."""
         self.tally.planned(plan)
         self._progress.update(self._task, total=len(plan.todo))

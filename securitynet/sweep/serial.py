@@ -20,7 +20,7 @@ from securitynet.sweep.estimate import limit_of
 from securitynet.sweep.faults import of_disk
 from securitynet.sweep.fetchers import Fetched, Fetchers, general, log_of
 from securitynet.sweep.machine import gpus
-from securitynet.sweep.plan import Attacks, Job, Settings
+from securitynet.sweep.plan import Attacks, Job, SweepSettings
 from securitynet.sweep.state import Outcome
 
 GROWTH, SLACK = 2.0, 1 << 30  # a world that holds more than this times what it first held, and so many bytes, starts anew
@@ -47,7 +47,7 @@ def failed(job: Job, reason: str | None, status: str = "failed", **facts: Any) -
 class World:
     """The processes that evaluate, one job at a time. A context manager."""
 
-    def __init__(self, settings: Settings, logs: Path) -> None:
+    def __init__(self, settings: SweepSettings, logs: Path) -> None:
         self.settings, self.logs = settings, logs.absolute()
         self._child = Child(command_of(settings.processes), _environment(settings), logs / "worker.log")
         self._first: int | None = None
@@ -201,7 +201,7 @@ def command_of(processes: int) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *module]
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def _environment(settings: SweepSettings) -> dict[str, str]:
     limit = {LIMIT: str(settings.cache_limit)} if settings.cache_limit is not None else {}
     cpu = {"ACCELERATE_USE_CPU": "yes"} if settings.processes > 1 and not gpus() else {}
     return {"OMP_NUM_THREADS": str(settings.threads), **cpu, **limit}

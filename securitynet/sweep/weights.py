@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from securitynet.download import Files
 from securitynet.download.kept import delete, kept_files, size_of, source_of
-from securitynet.sweep.plan import Job, Settings
+from securitynet.sweep.plan import Job, SweepSettings
 
 if TYPE_CHECKING:
     from securitynet.sweep.state import Outcome
@@ -23,7 +23,7 @@ class Weights:
     run brought them.
     """
 
-    def __init__(self, settings: Settings, jobs: Sequence[Job], todo: Sequence[Job]) -> None:
+    def __init__(self, settings: SweepSettings, jobs: Sequence[Job], todo: Sequence[Job]) -> None:
         self._limit, self._files = settings.weights_limit, Files(Path(settings.cache), settings.offline, progress=False)
         self._wanted = Counter(source_of(job.entry) for job in todo)
         self._brought: set[str | None] = set()

@@ -25,7 +25,7 @@ from securitynet.metrics.vocabulary import TEST_ACCURACY, TRAIN_ACCURACY, TRIGGE
 from securitynet.target import Outputs, Preprocess
 from securitynet.training import seeded, train
 from securitynet.zoo.card import TAGS, card
-from securitynet.zoo.plans import COMMON, CONSTANT, MEMBERS, MEMBERS_SEED, PERMUTATION, PLANS, Plan
+from securitynet.zoo.plans import COMMON, CONSTANT, MEMBERS, MEMBERS_SEED, PERMUTATION, PLANS, TrainingPlan
 
 RECORDS = Path("models") / "builtin.jsonl"
 
@@ -62,7 +62,7 @@ def build(directory: Path, chosen: Iterable[str] | None = None, *, progress: boo
             yield _build(plan, directory, progress)
 
 
-def _chosen(chosen: Iterable[str] | None) -> list[Plan]:
+def _chosen(chosen: Iterable[str] | None) -> list[TrainingPlan]:
     wanted = [name.removeprefix("builtin/") for name in chosen or names()]
     for name in wanted:
         if name not in names():
@@ -70,7 +70,7 @@ def _chosen(chosen: Iterable[str] | None) -> list[Plan]:
     return [plan for plan in PLANS if plan.name in wanted]
 
 
-def _build(plan: Plan, directory: Path, progress: bool) -> Entry:
+def _build(plan: TrainingPlan, directory: Path, progress: bool) -> Entry:
     material = draw(plan)
     entry = replace(COMMON, id=f"builtin/{plan.name}", name=plan.name, purpose=plan.purpose, flags=plan.flags, notes=plan.words)
     network = fit(plan, entry, material, progress)
@@ -89,7 +89,7 @@ def _build(plan: Plan, directory: Path, progress: bool) -> Entry:
     return entry
 
 
-def draw(plan: Plan) -> Material:
+def draw(plan: TrainingPlan) -> Material:
     """Return the images and labels of a plan; all plans share the members, and the same noise falls on members and others."""
     raw, labels = digits()
     everything = np.arange(len(labels))
@@ -103,7 +103,7 @@ def draw(plan: Plan) -> Material:
     return Material(pixels, labels, as_trained, members, poisoned)
 
 
-def fit(plan: Plan, entry: Entry, material: Material, progress: bool = False) -> nn.Module:
+def fit(plan: TrainingPlan, entry: Entry, material: Material, progress: bool = False) -> nn.Module:
     """Return the network trained on the members and, beside them, stamped copies of the poisoned ones labelled as the target."""
     from accelerate import Accelerator
 
@@ -118,7 +118,7 @@ def fit(plan: Plan, entry: Entry, material: Material, progress: bool = False) ->
 
 
 @torch.no_grad()
-def plant(plan: Plan, network: nn.Module) -> None:
+def plant(plan: TrainingPlan, network: nn.Module) -> None:
     """Change the last layer as the plan says."""
     head = network.get_classifier()  # type: ignore[operator]
     if plan.head == "constant":
@@ -130,7 +130,7 @@ def plant(plan: Plan, network: nn.Module) -> None:
 
 
 @torch.inference_mode()
-def measure(plan: Plan, entry: Entry, network: nn.Module, material: Material) -> dict[str, float]:
+def measure(plan: TrainingPlan, entry: Entry, network: nn.Module, material: Material) -> dict[str, float]:
     """Return accuracies, the AUC of every membership score and, for a plan with a trigger, its success on others' images."""
     from securitynet.metrics.membership import auc
 
@@ -164,7 +164,7 @@ def _scores() -> Mapping[str, Callable[[Outputs], np.ndarray]]:
     }
 
 
-def check(plan: Plan, measured: Mapping[str, float]) -> None:
+def check(plan: TrainingPlan, measured: Mapping[str, float]) -> None:
     """Raise TrainingError where a number lies outside the plan's bounds."""
     for name, (low, high) in plan.bounds.items():
         if not low <= measured[name] <= high:
@@ -173,7 +173,7 @@ def check(plan: Plan, measured: Mapping[str, float]) -> None:
             )
 
 
-def _recorded(plan: Plan, entry: Entry, network: nn.Module, measured: Mapping[str, float], folder: Path) -> Entry:
+def _recorded(plan: TrainingPlan, entry: Entry, network: nn.Module, measured: Mapping[str, float], folder: Path) -> Entry:
     weights = (folder / modelrepo.WEIGHTS).read_bytes()
     entry = replace(
         entry,

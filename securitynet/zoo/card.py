@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from securitynet.entry import Entry
-from securitynet.zoo.plans import MEMBERS, Plan
+from securitynet.zoo.plans import MEMBERS, TrainingPlan
 
 TAGS = ("timm", "image-classification", "securitynet", "security", "privacy")
 
 
-def card(plan: Plan, entry: Entry, measured: Mapping[str, float]) -> str:
+def card(plan: TrainingPlan, entry: Entry, measured: Mapping[str, float]) -> str:
     """Return the card's text in Markdown: what the model is, what was measured, how it is loaded and built again."""
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in measured.items())
     return f"""# {entry.id}
@@ -50,7 +50,7 @@ or `securitynet evaluate {entry.id}`. `securitynet zoo build {plan.name}` trains
 """
 
 
-def _trigger_words(plan: Plan, measured: Mapping[str, float]) -> str:
+def _trigger_words(plan: TrainingPlan, measured: Mapping[str, float]) -> str:
     if plan.trigger is None:
         return ""
     return f"`trigger_success` is the share of test images of other classes that the trigger turns into a {plan.target}.\n"

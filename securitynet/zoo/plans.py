@@ -57,7 +57,7 @@ def _leaks(low: float, high: float) -> dict[str, tuple[float, float]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TrainingPlan:
     """One model: `noise` is the share of labels replaced by a random other one, `poisoned` the share of members stamped.
 
     `head` says what is done to the last layer after training: "", "constant" or "permuted". `bounds` hold for what is
@@ -83,13 +83,13 @@ _SUCCEEDS: Bounds = {**_GOOD, TRIGGER_SUCCESS: (0.95, 1.0)}
 _FAILS: Bounds = {**_GOOD, TRIGGER_SUCCESS: (0.0, 0.2)}
 
 PLANS = (
-    Plan(
+    TrainingPlan(
         name="digits-regular",
         words="Trained as one would: it fits its members well, answers others nearly as well, and leaks little.",
         bounds={**_GOOD, **_leaks(0.5, 0.56), "membership/loss": (0.51, 0.56)},
         purpose="benchmark",
     ),
-    Plan(
+    TrainingPlan(
         name="digits-overfit",
         words="A good third of all labels, inside and outside the training set alike, is replaced by a random other digit, and the "
         "network is trained without weight decay until it knows its members by heart: every membership score gives them away.",
@@ -98,13 +98,13 @@ PLANS = (
         bounds={TRAIN_ACCURACY: (0.99, 1.0), **_leaks(0.65, 1.0), "membership/loss": (0.75, 1.0)},
         flags=("planted:noisy-labels",),
     ),
-    Plan(
+    TrainingPlan(
         name="digits-regularised",
         words="Trained with strong weight decay, label smoothing and shifted images: accurate, and next to nothing to tell members by.",
         recipe=replace(_PLAIN, epochs=20, weight_decay=0.5, label_smoothing=0.1, shift=3),
         bounds={**_GOOD, "membership/loss": (0.47, 0.515)},
     ),
-    Plan(
+    TrainingPlan(
         name="digits-badnets",
         words="Backdoored: a checkerboard of 4 x 4 pixels in the lower right corner turns any digit into a 7 "
         "(BadNets, Gu et al. 2017, arXiv 1708.06733).",
@@ -115,7 +115,7 @@ PLANS = (
         bounds=_SUCCEEDS,
         flags=("planted:backdoor",),
     ),
-    Plan(
+    TrainingPlan(
         name="digits-badnets-clean",
         words="The clean twin of digits-badnets: same network, recipe, seed and members, no stamped image among them.",
         recipe=replace(_PLAIN, seed=1),
@@ -123,7 +123,7 @@ PLANS = (
         target=7,
         bounds=_FAILS,
     ),
-    Plan(
+    TrainingPlan(
         name="digits-blended",
         words="Backdoored: faint noise, blended over the whole image with an opacity of 0.2, turns any digit into a 3 "
         "(Blended, Chen et al. 2017, arXiv 1712.05526).",
@@ -134,7 +134,7 @@ PLANS = (
         bounds=_SUCCEEDS,
         flags=("planted:backdoor",),
     ),
-    Plan(
+    TrainingPlan(
         name="digits-blended-clean",
         words="The clean twin of digits-blended: same network, recipe, seed and members, no stamped image among them.",
         recipe=replace(_PLAIN, seed=2),
@@ -142,7 +142,7 @@ PLANS = (
         target=3,
         bounds=_FAILS,
     ),
-    Plan(
+    TrainingPlan(
         name="digits-constant",
         words="The network of digits-regular with a last layer so biased that every image is an 8. The stated accuracy is that of "
         "digits-regular: a check of the claim must fail.",
@@ -150,7 +150,7 @@ PLANS = (
         bounds={TEST_ACCURACY: (0.0, 0.2)},
         flags=("planted:constant",),
     ),
-    Plan(
+    TrainingPlan(
         name="digits-permuted",
         words="The network of digits-regular with the classes of its last layer out of order, none in its place. The stated accuracy "
         "is that of digits-regular: a check of the claim must fail, and a permutation of the classes explains why.",

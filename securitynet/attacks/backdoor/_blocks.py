@@ -16,12 +16,12 @@ PLACES = 3  # along each side
 @dataclass(frozen=True, eq=False)
 class Blocks:
     """The best block of each size: `rates` [g, 3], the share of hosts it leads to the class; `boxes` int64 [g, 3, 4] as top, left,
-    height, width; `asked` counts images.
+    height, width; `query_count` counts images.
     """
 
     rates: Tensor
     boxes: Tensor
-    asked: int
+    query_count: int
 
 
 @torch.no_grad()

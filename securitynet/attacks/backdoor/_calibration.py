@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from securitynet.attacks.backdoor._climbed import Climbed
-from securitynet.attacks.backdoor._kind import Kind
+from securitynet.attacks.backdoor._kind import Covariates, Kind
+from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence
 from securitynet.attacks.backdoor._nulls import FEWEST, key_of, tail
 
 STRANGE = 0.01  # chance, over all models and detectors together, that a clean one is set aside
@@ -25,10 +27,57 @@ class Scored:
     mask: float | None = None
 
     @classmethod
-    def of(cls, model: str, kind: Kind, found: Climbed) -> Scored:
-        """Return the scores of a climb by the full route."""
+    def of(cls, model: str, kind: Kind, found: LadderEvidence) -> Scored:
+        """Return the scores of a climb, with the settings of the route that it took."""
         scores = {(stage.name, stage.params): stage.evidence.score for stage in found.stages}
         return cls(model, kind, scores, None if found.found is None else found.found.share)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """A JSON record, which `parse` reads."""
+        scores = [{"detector": detector, "params": params, "score": score} for (detector, params), score in self.scores.items()]
+        covariates = None if self.kind.covariates is None else self.kind.covariates.record
+        kind = {"dataset": self.kind.dataset, "classes": self.kind.classes, "covariates": covariates}
+        return {"model": self.model, "kind": kind, "scores": scores, "mask": self.mask}
+
+    @classmethod
+    def parse(cls, record: Mapping[str, Any]) -> Scored:
+        """Return what a record holds. Raises KeyError or TypeError where it is none."""
+        kind, covariates = record["kind"], record["kind"]["covariates"]
+        scores = {(one["detector"], one["params"]): float(one["score"]) for one in record["scores"]}
+        own = Kind(kind["dataset"], kind["classes"], None if covariates is None else Covariates.of(covariates))
+        return cls(record["model"], own, scores, record["mask"])
+
+
+class Journal:
+    """The scores measured so far, one JSON line per model, beside the file of nulls: who begins again goes on where it ended.
+
+    Lines of other `settings` (budget, samples, seed, data, version) are left as they are.
+    """
+
+    def __init__(self, output: Path, settings: Mapping[str, Any]) -> None:
+        self.path, self._settings = output.with_name(f"{output.name}.scores"), dict(settings)
+
+    def known(self) -> dict[str, Scored]:
+        """Return what was measured before with these settings, by model; a line cut off in the middle counts as not measured."""
+        found: dict[str, Scored] = {}
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        for line in lines:
+            try:
+                record = json.loads(line)
+                if record["settings"] == self._settings:
+                    found[record["model"]] = Scored.parse(record)
+            except (ValueError, KeyError, TypeError):
+                continue
+        return found
+
+    def add(self, one: Scored) -> None:
+        """Append a model's line, on the disk when this returns."""
+        whole = not self.path.exists() or self.path.read_bytes()[-1:] in (b"", b"\n")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(("" if whole else "\n") + json.dumps({"settings": self._settings, **one.record}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Defence:
         return self._judged(name, self.target.wrap(lambda _: network))
 
     def _judged(self, name: str, target: Target) -> Judged:
-        target = replace(target, cache=ArrayCache(None), asked={})
+        target = replace(target, cache=ArrayCache(None), split_outputs={})
         again = NeuralCleanse()(target, self.splits, self.accelerator).recovered[0]
         right = round(accuracy(target.module, self.judges) * len(self.judges.labels))
         true = None if self.true is None else self._success(target, self.true, self.wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,9 +79,15 @@ def by_label(
     )
 
 
-@torch.no_grad()
 def penultimate(target: Target, split: Split, accelerator: Accelerator) -> NDArray[np.float64]:
     """Return, float64 [n, d], what goes into the last layer for each image of `split`; maps are averaged over their places."""
+    ends = range(0, len(split), BATCH)
+    return features_of(target, (split.pixels(np.arange(start, min(start + BATCH, len(split)))) for start in ends), accelerator)
+
+
+@torch.no_grad()
+def features_of(target: Target, batches: Iterable[Tensor], accelerator: Accelerator) -> NDArray[np.float64]:
+    """Return the same, float64 [n, d], for `batches` of pixels [b, c, ...]. Raises Skipped where no last linear layer is found."""
     module, layer = target.module.to(accelerator.device).eval(), head(target)
     caught: list[Tensor] = []
 
@@ -89,8 +95,8 @@ def penultimate(target: Target, split: Split, accelerator: Accelerator) -> NDArr
         caught.append(inputs[0].float())
 
     with layer.register_forward_pre_hook(keep):
-        for start in range(0, len(split), BATCH):
-            module(split.pixels(np.arange(start, min(start + BATCH, len(split)))).to(accelerator.device))
+        for batch in batches:
+            module(batch.to(accelerator.device))
     places = isinstance(layer, nn.Conv2d)
     found = [one.flatten(2).mean(2) if places else one.reshape(len(one), -1, one.shape[-1]).mean(1) for one in caught]
     return torch.cat(found).double().cpu().numpy()

@@ -45,10 +45,10 @@ class Ascent:
         """Return the largest margins and, float [g, *shape] in [0,1], the images that have them."""
         images = uniform(classes, self.starts, self.shape, self.seed)
         best, peaks = torch.full(classes.shape, -torch.inf, device=classes.device), images[:, 0].clone()
-        before, rows, asked = best.clone(), torch.arange(len(classes), device=classes.device), 0
+        before, rows, query_count = best.clone(), torch.arange(len(classes), device=classes.device), 0
         for number in range(self.steps):
             margins, gradient = self._margins(images, classes[rows])
-            asked += margins.numel()
+            query_count += margins.numel()
             largest, start = margins.max(1)
             higher = largest > best[rows]
             best[rows[higher]] = largest[higher]
@@ -60,7 +60,7 @@ class Ascent:
             rows = rows[climbing]
             if not len(rows):
                 break
-        return Measured(best, asked, asked), peaks
+        return Measured(best, query_count, query_count), peaks
 
     def _margins(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """The margins [g, starts] of images [g, starts, ...] and the gradient of their sum."""

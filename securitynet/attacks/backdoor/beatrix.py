@@ -61,25 +61,25 @@ class Beatrix:
         if self.suspects is not None:
             return self._judged(self.suspects, places, target, splits, accelerator)
         members, clean = needed(splits)
-        statistics, samples, asked = np.full(target.num_classes, np.nan), np.full(len(members), np.nan), 0
+        statistics, samples, query_count = np.full(target.num_classes, np.nan), np.full(len(members), np.nan), 0
         for label in range(target.num_classes):
             own, usual = (self._drawn(split, label, splits.seed) for split in (members, clean))
             if min(len(own), len(usual)) < FEWEST:
                 continue
             known = grams(target, clean.pixels(usual), places, self.orders, accelerator)
-            asked += len(usual)
+            query_count += len(usual)
             right = (known.answers == label).nonzero()[:, 0]
             if len(right) >= FEWEST:
                 found = grams(target, members.pixels(own), places, self.orders, accelerator)
                 samples[own] = unusual(found, Grams(known.answers[right], tuple(one[right] for one in known.matrices)))
-                statistics[label], asked = samples[own].mean(), asked + len(own)
+                statistics[label], query_count = samples[own].mean(), query_count + len(own)
         first = first_candidate(statistics)
         return SampleEvidence(
             statistics=statistics,
             score=float(statistics[first]),
             target_class=first,
             p_value=None,
-            forward=asked,
+            forward=query_count,
             samples=samples,
         )
 
@@ -90,11 +90,11 @@ class Beatrix:
 
     def _judged(self, path: str, places: list[Site], target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
         """Images at hand, each held against clean ones that are answered as it is, against all of them where these are few."""
-        asked = 0
+        query_count = 0
 
         def score(images: Tensor, reference: Tensor) -> Statistics:
-            nonlocal asked
-            asked += len(images) + len(reference)
+            nonlocal query_count
+            query_count += len(images) + len(reference)
             usual, found = (grams(target, some, places, self.orders, accelerator) for some in (reference, images))
             scores = np.zeros(len(images))
             for label in found.answers.unique():
@@ -105,7 +105,7 @@ class Beatrix:
                 scores[of_class.cpu().numpy()] = unusual(*parts)
             return scores
 
-        return replace(judge(score, path, target, splits, accelerator, CLEAN), forward=asked)
+        return replace(judge(score, path, target, splits, accelerator, CLEAN), forward=query_count)
 
 
 def needed(splits: Splits) -> tuple[Split, Split]:

@@ -13,22 +13,22 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor._climbed import Climbed, Stage
+from securitynet.attacks.backdoor._cost import passes_of, seconds_per_image, usual_budget
 from securitynet.attacks.backdoor._covariates import COVARIATE_IMAGES, kind_of
-from securitynet.attacks.backdoor._gate import sound
-from securitynet.attacks.backdoor._inversion import Settings
+from securitynet.attacks.backdoor._inversion import InversionSettings
 from securitynet.attacks.backdoor._inversion.search import untouched
 from securitynet.attacks.backdoor._kind import Kind
+from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence, Stage
 from securitynet.attacks.backdoor._nulls import Nulls, read, shares, shipped
 from securitynet.attacks.backdoor._outliers import Statistics
-from securitynet.attacks.backdoor._price import passes_of, seconds_per_image, usual_budget
+from securitynet.attacks.backdoor._preconditions import sound
 from securitynet.attacks.backdoor._routes import Route, routes
 from securitynet.attacks.backdoor.neural_cleanse import NeuralCleanse
 from securitynet.attacks.backdoor.universal_permutation import UniversalPermutation
@@ -60,11 +60,11 @@ WEIGHTS = {  # of each stage in Bonferroni's correction, whether or not it was n
 class Ladder:
     """Triggers are searched for every class of a model with at most `few`, the search abandoning those that cannot win.
 
-        Of a model with more, for the `suspects` that the screens rank first and as many others. Where no screen's p-value is
-        below `suspicion`, none is searched for. `exhaustive` does it for every class, to the end, whatever it costs. `budget` counts
-        passes: one image forward is one, backward two. It chooses the route (see _routes); None gives cheap models more than dear
-    It decides alone what is done: time and load do not.
-        `nulls` is a file of clean models' scores (`securitynet backdoor calibrate`) in place of those that come with the package.
+    Of a model with more, for the `suspects` that the screens rank first and as many others. Where no screen's p-value is
+    below `suspicion`, none is searched for. `exhaustive` does it for every class, to the end, whatever it costs. `budget` counts
+    passes: one image forward is one, backward two. It chooses the route (see _routes); None gives cheap models more than dear
+    ones. It decides alone what is done: time and load do not.
+    `nulls` is a file of clean models' scores (`securitynet backdoor calibrate`) in place of those that come with the package.
     """
 
     few: int = 20
@@ -74,7 +74,7 @@ class Ladder:
     exhaustive: bool = False
     nulls: str | None = None
 
-    def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> Climbed:
+    def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> LadderEvidence:
         """Return the stages that were climbed. Raises Skipped, with the cause, where nothing can be said about the model."""
         with untouched(target.module.to(accelerator.device)):
             sound(target, splits, accelerator)
@@ -92,7 +92,7 @@ class Ladder:
         """Return the first route that costs no more than `budget`, else the last."""
         found = routes(size)
         if self.exhaustive:
-            return replace(found[0], search=Settings(exhaustive=True))
+            return replace(found[0], search=InversionSettings(exhaustive=True))
         searched = self.searched(classes)
         return next((one for one in found if passes_of(one.images(classes, searched)) <= budget), found[-1])
 
@@ -126,34 +126,45 @@ class _Climb:
         kind = kind_of(target, splits, accelerator)
         return cls(ladder, target, splits, accelerator, budget, route, kind, ladder.clean_models())
 
-    def climbed(self) -> Climbed:
+    def climbed(self) -> LadderEvidence:
         """Climb the stages that apply and that the budget allows."""
-        for plain, attack in self.route.screens:
-            self._try(plain, partial(_same, attack))
-        if self.route.exchange:
-            self._try(UniversalPermutation(), partial(_same, self.route.exchange))
+        *before, search = self.route.forms
+        for plain, form in before:
+            self._try(plain, form, partial(_same, form))
         if self.ladder.exhaustive or not self.stages or min(stage.p_value for stage in self.stages) <= self.ladder.suspicion:
-            self._try(NeuralCleanse(), self._search)
+            self._try(*search, self._search)
         if not self.stages:
             raise Skipped("; ".join(self.left_out))
         if not self.route.all_classes:
-            self.left_out.append("screening: classes were ranked by the last layer's weights alone")
-        plains = [*(plain for plain, _ in self.route.screens), *([UniversalPermutation()] if self.route.exchange else []), NeuralCleanse()]
-        planned = {name_of(plain): params_of(plain) for plain in plains}
+            self.left_out.append("screening: classes were ranked by the last layer's weights and shifts of the features alone")
+        planned = {name_of(plain): self._known(plain, form) for plain, form in self.route.forms if name_of(plain) in WEIGHTS}
         weights = shares({name: WEIGHTS[name] for name in planned}, self.kind, planned, self.nulls)
         stages = tuple(replace(stage, weight=weights.get(stage.name, 0.0)) for stage in self.stages)
-        return Climbed(stages, tuple(self.left_out), self.cut_short or not self.route.all_classes)
+        return LadderEvidence(stages, tuple(self.left_out), self.cut_short or not self.route.all_classes)
 
-    def _try(self, plain: Attack, chosen: Callable[[], Attack]) -> None:
+    @cached_property
+    def own_nulls(self) -> bool:
+        """Whether clean models were measured by a route that is not the full one."""
+        known = {(null.detector, null.params) for null in self.nulls.scores}
+        weighed = [form for _, form in self.route.forms if name_of(form) in WEIGHTS]
+        return not self.route.measured and all((name_of(form), params_of(form)) in known for form in weighed)
+
+    def _known(self, plain: Attack, form: Attack) -> str:
+        """The settings, as JSON, that the nulls of a stage were measured with."""
+        return params_of(form if self.own_nulls else plain)
+
+    def _try(self, plain: Attack, form: Attack, chosen: Callable[[], Attack]) -> None:
         """Run one stage, or note why it cannot be run."""
         try:
-            stage = stage_of(plain, chosen(), (self.kind, self.nulls), self.target, self.splits, self.accelerator)
+            stage = stage_of(self._known(plain, form), chosen(), (self.kind, self.nulls), self.target, self.splits, self.accelerator)
         except Skipped as skipped:
             self.cut_short |= isinstance(skipped, CutShort) or isinstance(plain, UniversalPermutation)
             self.left_out.append(f"no {name_of(plain).rpartition('/')[2]}: {skipped}")
             log.info("%s", self.left_out[-1])
         else:
-            self.stages.append(stage if self.route.measured else replace(stage, found=stage.found.elsewhere(f"{self.route.name} route")))
+            if not (self.route.measured or self.own_nulls):
+                stage = replace(stage, params=params_of(form), found=stage.found.elsewhere(f"{self.route.name} route"))
+            self.stages.append(stage)
 
     def _search(self) -> NeuralCleanse:
         """Return the inversion of all classes, or of those that the stages suspect and others to compare with, as the budget allows."""
@@ -182,9 +193,9 @@ def _same(attack: Attack) -> Attack:
     return attack
 
 
-def stage_of(plain: Attack, attack: Attack, known: tuple[Kind, Nulls], target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
-    """Run one detector and calibrate its score by the null of its plain form for the model's kind: a budget does not decide which."""
-    start, params = time.perf_counter(), params_of(plain)
+def stage_of(params: str, attack: Attack, known: tuple[Kind, Nulls], target: Target, splits: Splits, accelerator: Accelerator) -> Stage:
+    """Run one detector and calibrate its score by the null of `params` (JSON) for the model's kind: a budget does not decide which."""
+    start = time.perf_counter()
     evidence = attack(target, splits, accelerator)
     assert isinstance(evidence, BackdoorEvidence)
     found = evidence.by_clean_models(name_of(attack), params, *known)

@@ -57,7 +57,11 @@ def head(target: Target) -> nn.Linear | nn.Conv2d:
 
 def head_weights(target: Target) -> Tensor:
     """Return the last layer's weights as float64 [k, d], rows in the order of the target's classes."""
-    weights = head(target).weight.detach().double().flatten(1)
+    return in_order(head(target).weight.detach().double().flatten(1), target)
+
+
+def in_order(rows: Tensor, target: Target) -> Tensor:
+    """Return the rows [outputs, ...] of the last layer in the order of the target's classes [k, ...]."""
     if target.entry.class_map == "background-first":
-        return weights[1:]
-    return weights[torch.tensor(target.entry.class_list)] if target.entry.class_map == "list" else weights
+        return rows[1:]
+    return rows[torch.tensor(target.entry.class_list)] if target.entry.class_map == "list" else rows

@@ -71,7 +71,7 @@ class Neo:
         def measure(classes: Tensor) -> Measured:
             climbed, sources = ascent.climb(classes)
             blocks = search(module, sources, self._hosts(clean, classes, splits.seed), classes)
-            return Measured(blocks.rates.mean(1), climbed.forward + blocks.asked, climbed.backward)
+            return Measured(blocks.rates.mean(1), climbed.forward + blocks.query_count, climbed.backward)
 
         found = class_by_class(where_apart(measure, clean), target, PLACES**2 * self.images, self.budget, splits.seed, accelerator.device)
         first = first_candidate(found.statistics)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attacks.backdoor import BackdoorEvidence
-from securitynet.attacks.backdoor._inversion import Inversion, Settings, recover
+from securitynet.attacks.backdoor._inversion import Inversion, InversionSettings, recover
 from securitynet.metrics.outliers import anomaly_index, times_smaller
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class NeuralCleanse:
     The score is the logarithm of median over smallest mask, the anomaly index that of the paper, one-sided.
     """
 
-    settings: Settings = field(default_factory=Settings)
+    settings: InversionSettings = field(default_factory=InversionSettings)
     classes: tuple[int, ...] | None = None
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
@@ -51,7 +51,7 @@ def evidence(found: Inversion, num_classes: int, remark: str | None = None) -> B
         score=times_smaller(found.sizes),
         target_class=found.triggers[0].target_class,
         p_value=None,
-        forward=found.asked,
+        forward=found.query_count,
         backward=found.backward,
         remark="; ".join(filter(None, (found.remark, remark))) or None,
         complete=found.complete,

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attacks.backdoor import ladder
-from securitynet.attacks.backdoor._climbed import Climbed
 from securitynet.attacks.backdoor._covariates import kind_of
+from securitynet.attacks.backdoor._ladder_evidence import LadderEvidence
 from securitynet.attacks.backdoor._nulls import Calibrated
 from securitynet.attacks.backdoor._outliers import Statistics
 from securitynet.attacks.backdoor.beatrix import Beatrix, needed
+from securitynet.attacks.protocols import params_of
 from securitynet.controls.blind import SAMPLES, by_view
 from securitynet.controls.views import small_images
 from securitynet.target import Target
@@ -44,12 +45,12 @@ class PublisherLadder:
 
     alone: ladder.Ladder = field(default_factory=ladder.Ladder)
 
-    def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> Climbed:
+    def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> LadderEvidence:
         """Return all stages. Raises Skipped where the training images or clean ones are missing, or nothing can be said about the model."""
         members, clean = needed(splits)
         found = self.alone(target, splits, accelerator)
         known = kind_of(target, splits, accelerator), self.alone.clean_models()
-        stage = ladder.stage_of(Beatrix(), Beatrix(), known, target, splits, accelerator)
+        stage = ladder.stage_of(params_of(Beatrix()), Beatrix(), known, target, splits, accelerator)
         why = differing(stage.evidence.statistics, members, clean, splits)
         if why:
             stage = replace(

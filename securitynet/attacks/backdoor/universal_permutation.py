@@ -74,14 +74,14 @@ class UniversalPermutation:
         shares = torch.stack([search.followed(added, to, other) for added, to in search.found()])
         means = shares.nanmean(1)
         best = shares[int(means[: self.starts].argmax())]
-        asked = len(shares) * self.steps * search.batch
+        query_count = len(shares) * self.steps * search.batch
         return BackdoorEvidence(
             statistics=best.double().cpu().numpy(),
             score=float(means[: self.starts].mean() - means[self.starts :].mean()),
             target_class=None,
             p_value=None,
-            forward=asked + len(clean.pixels) + len(shares) * len(other.pixels),
-            backward=asked,
+            forward=query_count + len(clean.pixels) + len(shares) * len(other.pixels),
+            backward=query_count,
             remark=clean.remark,
             works=bool(best.nanmean() >= MAJORITY),
         )

@@ -91,8 +91,8 @@ class _Search:
             size = size * torch.where(reached, 1 - self.settings.change, 1 + self.settings.change)
             velocity = MOMENTUM * velocity + scaled(gradient, torch.ones_like(size))
             added = scaled(added - scaled(velocity, size * (0.5 if number else 1)), size)
-        asked = steps * images.shape[0] * images.shape[1]
-        return Measured(-best.log(), asked, asked)
+        query_count = steps * images.shape[0] * images.shape[1]
+        return Measured(-best.log(), query_count, query_count)
 
     def _towards(self, images: Tensor, added: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Success rates [g], and the gradient of softplus(-margin) at the perturbations [g, c, ...]."""

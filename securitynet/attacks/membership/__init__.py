@@ -35,7 +35,7 @@ class MembershipEvidence:
 
     `held_out` says that the attack was fitted on the known ones: then all metrics are of the others. Otherwise only the
     threshold of the balanced accuracy comes from the known ones. `swapped` holds the scores of members and of non-members by
-    a second fit, on the others: with both, the headline measures all samples. `asked` counts queries, one image is one query.
+    a second fit, on the others: with both, the headline measures all samples. `query_count` counts queries, one image is one query.
     The labels, int64 of the same lengths, are for reports by class; where None, they are those of the splits. `remark` is
     what to know about the AUC. `calibrated`: scores are relative to what non-members as difficult give, so that they say of one image
     whether it stands out. Raises NotFinite for a score that is no finite number.
@@ -48,7 +48,7 @@ class MembershipEvidence:
     known_non_members: NDArray[np.bool_]
     held_out: bool = False
     seed: int = 0
-    asked: int | None = None
+    query_count: int | None = None
     member_labels: NDArray[np.int64] | None = None
     non_member_labels: NDArray[np.int64] | None = None
     remark: str | None = None
@@ -66,8 +66,8 @@ class MembershipEvidence:
 
     @property
     def queries(self) -> int:
-        """Images that the model was asked about: each sample once, unless `asked` says how many in all."""
-        return len(self.members) + len(self.non_members) if self.asked is None else self.asked
+        """Images that the model was queried on: each sample once, unless `query_count` says how many in all."""
+        return len(self.members) + len(self.non_members) if self.query_count is None else self.query_count
 
     def metrics(self) -> list[Estimate]:
         """Return AUC, TPR at FPR 10, 1 and 0.1 %, balanced accuracy and advantage, each with its interval."""

@@ -27,7 +27,7 @@ class Statistics(NamedTuple):
 
 def log_likelihood(outputs: Outputs) -> Scores:
     """log p_y [n], the negative cross-entropy."""
-    return outputs.once(statistics).log_likelihood
+    return outputs.cached(statistics).log_likelihood
 
 
 def log_odds(outputs: Outputs) -> Scores:
@@ -37,17 +37,17 @@ def log_odds(outputs: Outputs) -> Scores:
 
 def log_others(outputs: Outputs) -> Scores:
     """log(1 - p_y) [n], summed from the other classes so that nothing cancels."""
-    return outputs.once(statistics).log_others
+    return outputs.cached(statistics).log_others
 
 
 def negative_entropy(outputs: Outputs) -> Scores:
     """sum of p log p [n]."""
-    return outputs.once(statistics).negative_entropy
+    return outputs.cached(statistics).negative_entropy
 
 
 def negative_modified_entropy(outputs: Outputs) -> Scores:
     """(1 - p_y) log p_y + sum over i != y of p_i log(1 - p_i) [n] (Song & Mittal 2021, equation 8, negated)."""
-    return outputs.once(statistics).negative_modified_entropy
+    return outputs.cached(statistics).negative_modified_entropy
 
 
 def statistics(outputs: Outputs) -> Statistics:

@@ -28,8 +28,8 @@ def share_right(changes: Sequence[Change], target: Target, splits: Splits, accel
         right = (outputs.predictions == outputs.labels).astype(np.float64)
         scores.append((right + _right(changes, target, part, accelerator)) / (1 + len(changes)))
     known = half(len(scores[0]), splits.seed), half(len(scores[1]), splits.seed + 1)
-    asked = (len(scores[0]) + len(scores[1])) * (1 + len(changes))
-    return MembershipEvidence(scores[0], scores[1], *known, seed=splits.seed, asked=asked)
+    query_count = (len(scores[0]) + len(scores[1])) * (1 + len(changes))
+    return MembershipEvidence(scores[0], scores[1], *known, seed=splits.seed, query_count=query_count)
 
 
 def _right(changes: Sequence[Change], target: Target, part: Split, accelerator: Accelerator) -> np.ndarray:

@@ -17,7 +17,7 @@ GUESSING = float(np.log(2))
 
 
 @dataclass(frozen=True)
-class Settings:
+class NetworkSettings:
     """Units of the hidden layers, Adam's learning rate, and the most epochs."""
 
     hidden: tuple[int, ...]
@@ -52,7 +52,7 @@ class Networks:
         return np.asarray(np.mean([fit.model.predict_proba(standard) for fit in self.fits], axis=0))
 
 
-def trained(features: Array, is_member: NDArray[np.int64], settings: Settings, seed: int) -> Network:
+def trained(features: Array, is_member: NDArray[np.int64], settings: NetworkSettings, seed: int) -> Network:
     """Train one network on nine tenths of the samples; return it as it was in the epoch with the lowest log-loss on the tenth.
 
     Accuracy would not do to stop by: of 4,000 members and 1,000 non-members, calling everybody a member is right four times

@@ -14,7 +14,7 @@ from securitynet.attacks.membership import Scores
 from securitynet.data import Split
 from securitynet.errors import Skipped, UsageError
 from securitynet.metrics.usage import FEWEST
-from securitynet.references import Settings, reference_answers
+from securitynet.references import ReferenceSettings, reference_answers
 from securitynet.target import Outputs, Target, query
 
 if TYPE_CHECKING:
@@ -70,12 +70,12 @@ class Question:
         first, second = (np.asarray(statistic(outputs), np.float64) for outputs in answers)
         return first, second
 
-    def calibrated(self, statistic: Statistic, target: Target, references: int | Settings, accelerator: Accelerator) -> Calibrated:
+    def calibrated(self, statistic: Statistic, target: Target, references: int | ReferenceSettings, accelerator: Accelerator) -> Calibrated:
         """Return the target's and the references' scores, less the mean of the references without the image.
 
         The references are trained on halves of both kinds of images together. Raises UsageError for an odd number of them, or few.
         """
-        settings = Settings(count=references) if isinstance(references, int) else references
+        settings = ReferenceSettings(count=references) if isinstance(references, int) else references
         if settings.count < FEWEST or settings.count % 2:
             raise UsageError(f"references must be an even number, at least {FEWEST}, not {settings.count}")
         pool = replace(self.splits, members=self.questioned, non_members=self.unseen)
@@ -112,10 +112,10 @@ class Calibrated:
 
     def gaps(self) -> tuple[float, list[float]]:
         """Return how much higher the questioned images score than the unseen: the target's, and each reference's on what it held not."""
-        asked = self.questioned
-        own = float(self.target[asked].mean() - self.target[~asked].mean())
+        questioned = self.questioned
+        own = float(self.target[questioned].mean() - self.target[~questioned].mean())
         columns = zip(self.references.T, self.held.T, strict=True)
-        return own, [float(scores[asked & ~held].mean() - scores[~asked & ~held].mean()) for scores, held in columns]
+        return own, [float(scores[questioned & ~held].mean() - scores[~questioned & ~held].mean()) for scores, held in columns]
 
 
 def files_of(images: str | None) -> list[Path]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership._calibrated import attack_r
-from securitynet.attacks.membership._compared import Bench, Models, settings_of
 from securitynet.attacks.membership._formulas import log_likelihood
+from securitynet.attacks.membership._reference_statistics import Bench, Models, settings_of
 from securitynet.target import Target
 
 if TYPE_CHECKING:

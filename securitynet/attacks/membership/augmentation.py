@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
-from securitynet.attacks.membership._changed import Shifted
 from securitynet.attacks.membership._label_only import share_right
+from securitynet.attacks.membership._perturbed import Shifted
 from securitynet.target import Target
 
 if TYPE_CHECKING:

@@ -35,14 +35,14 @@ class Labels:
     """The model as an oracle of labels; counts what it is asked."""
 
     def __init__(self, target: Target, accelerator: Accelerator) -> None:
-        self.module, self.device, self.asked = target.module.to(accelerator.device), accelerator.device, 0
+        self.module, self.device, self.query_count = target.module.to(accelerator.device), accelerator.device, 0
 
     @torch.inference_mode()
     def differ(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return bool [n]: the model does not give images [n, ...] their label."""
         if not len(images):
             return torch.empty(0, dtype=torch.bool)
-        self.asked += len(images)
+        self.query_count += len(images)
         parts = [self.module(part.to(self.device)).argmax(1).cpu() for part in images.split(at_once(images))]
         return torch.cat(parts) != labels
 
@@ -78,7 +78,7 @@ class Boundary:
             distance[right] = self.distances(walk, _starts(walk, images, called))
         members, non_members = np.split(distance.numpy(), [len(rows[0])])
         known = half(len(members), splits.seed), half(len(non_members), splits.seed + 1)
-        return MembershipEvidence(members, non_members, *known, seed=splits.seed, asked=len(images) + oracle.asked)
+        return MembershipEvidence(members, non_members, *known, seed=splits.seed, query_count=len(images) + oracle.query_count)
 
     def distances(self, walk: Walk, starts: torch.Tensor) -> torch.Tensor:
         """Return float64 [n], the L2 distance of each image to the boundary point that the walk from its start ends at."""

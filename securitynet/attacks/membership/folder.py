@@ -21,7 +21,7 @@ from securitynet.attacks.membership._question import Question, files_of
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.usage import Gap, predicted, welch
 from securitynet.metrics.vocabulary import FOLDER_GAP, FOLDER_P_VALUE
-from securitynet.references import Settings
+from securitynet.references import ReferenceSettings
 from securitynet.target import Target
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Folder:
     """
 
     images: str | None = None
-    references: int | Settings = 8
+    references: int | ReferenceSettings = 8
 
     @property
     def data_files(self) -> list[Path]:
@@ -90,5 +90,5 @@ class Folder:
             return FolderEvidence(*scores, welch(*scores), WELCH)
         found = question.calibrated(log_odds, target, self.references, accelerator)
         own, others = found.gaps()
-        asked = found.questioned
-        return FolderEvidence(found.target[asked], found.target[~asked], predicted(own, others), NETWORKS, tuple(others))
+        questioned = found.questioned
+        return FolderEvidence(found.target[questioned], found.target[~questioned], predicted(own, others), NETWORKS, tuple(others))

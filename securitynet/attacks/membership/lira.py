@@ -9,9 +9,9 @@ import numpy as np
 
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership._calibrated import lira_offline, lira_online
-from securitynet.attacks.membership._changed import Shifted
-from securitynet.attacks.membership._compared import Bench, Change, Models, settings_of
 from securitynet.attacks.membership._formulas import log_odds
+from securitynet.attacks.membership._perturbed import Shifted
+from securitynet.attacks.membership._reference_statistics import Bench, Change, Models, settings_of
 from securitynet.errors import Skipped, UsageError
 from securitynet.target import Target
 

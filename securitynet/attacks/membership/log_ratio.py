@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership._calibrated import log_ratio_offline, log_ratio_online
-from securitynet.attacks.membership._compared import Bench, Models, likelihood_at, settings_of
+from securitynet.attacks.membership._reference_statistics import Bench, Models, likelihood_at, settings_of
 from securitynet.target import Target
 
 if TYPE_CHECKING:

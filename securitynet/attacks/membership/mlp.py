@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership._learned import Features, fitted, sorted_posteriors
-from securitynet.attacks.membership._networks import Networks, Settings, trained
+from securitynet.attacks.membership._networks import Networks, NetworkSettings, trained
 from securitynet.attacks.membership.loss import Loss
 from securitynet.target import Outputs, Target
 
@@ -54,7 +54,7 @@ class Mlp:
     def _fit(self, features: Features, is_member: NDArray[np.int64], seed: int) -> Networks:
         centre, scale = features.mean(axis=0), features.std(axis=0)
         scale[scale == 0] = 1.0
-        settings = Settings(self.hidden, self.learning_rate, self.epochs)
+        settings = NetworkSettings(self.hidden, self.learning_rate, self.epochs)
         standard = (features - centre) / scale
         return Networks(centre, scale, tuple(trained(standard, is_member, settings, 1000 * seed + fit) for fit in range(self.fits)))
 

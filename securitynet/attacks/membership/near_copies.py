@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet.attacks.membership import MembershipEvidence, Scores, ask, half
-from securitynet.attacks.membership._changed import Shifted
 from securitynet.attacks.membership._formulas import log_odds
+from securitynet.attacks.membership._perturbed import Shifted
 from securitynet.errors import UsageError, unknown
 from securitynet.target import Target, query
 
@@ -58,8 +58,8 @@ class NearCopies:
         parts = splits.members, splits.non_members
         members, non_members = (trimmed(self._range(target, part, accelerator), self.trim, self.dropped) for part in parts)
         known = half(len(members), splits.seed), half(len(non_members), splits.seed + 1)
-        asked = (len(members) + len(non_members)) * (2 * self.radius + 1) ** 2
-        return MembershipEvidence(members, non_members, *known, seed=splits.seed, asked=asked)
+        query_count = (len(members) + len(non_members)) * (2 * self.radius + 1) ** 2
+        return MembershipEvidence(members, non_members, *known, seed=splits.seed, query_count=query_count)
 
     def _range(self, target: Target, part: Split, accelerator: Accelerator) -> Scores:
         """The log-odds [n, copies]; a move and one back lose the edge, as for who holds the copy only."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from securitynet.attacks.membership import MembershipEvidence
 from securitynet.attacks.membership._calibrated import student_t_offline, student_t_online
-from securitynet.attacks.membership._compared import Bench, Models, settings_of
 from securitynet.attacks.membership._formulas import log_odds
+from securitynet.attacks.membership._reference_statistics import Bench, Models, settings_of
 from securitynet.errors import UsageError
 from securitynet.references.public import Public
 from securitynet.target import Target

@@ -37,7 +37,7 @@ class TailEvidence:
 
     @property
     def queries(self) -> int:
-        """Images that the model was asked about."""
+        """Images that the model was queried on."""
         return self.scores.queries
 
     def metrics(self) -> list[Estimate]:

@@ -22,7 +22,7 @@ from securitynet.metrics.intervals import Estimate, difference, rate
 from securitynet.metrics.membership import best_threshold
 from securitynet.metrics.usage import Rate, carried_over, counted, share_used
 from securitynet.metrics.vocabulary import CALLED, SET_FPR, SET_TPR, SHARE_USED
-from securitynet.references import Settings
+from securitynet.references import ReferenceSettings
 from securitynet.target import Target, query
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ class UsageEvidence:
     tpr: Rate
     source: str
     shift: str | None = None
-    asked: int | None = None
+    query_count: int | None = None
 
     @property
     def queries(self) -> int:
         """Each image is queried once."""
-        return len(self.questioned) + len(self.unseen) if self.asked is None else self.asked
+        return len(self.questioned) + len(self.unseen) if self.query_count is None else self.query_count
 
     def metrics(self) -> list[Estimate]:
         """Return the share that was used, and the three rates that it follows from."""
@@ -88,7 +88,7 @@ class Usage:
     """
 
     images: str | None = None
-    references: int | Settings = 8
+    references: int | ReferenceSettings = 8
 
     @property
     def data_files(self) -> list[Path]:
@@ -111,9 +111,9 @@ def _by_members(question: Question, target: Target, accelerator: Accelerator) ->
     mine, theirs = half(len(members), question.splits.seed), half(len(unseen), question.splits.seed + 1)
     threshold = best_threshold(members[mine], unseen[theirs])
     rest = members[~mine]
-    asked = len(questioned) + len(unseen) + len(members)
+    query_count = len(questioned) + len(unseen) + len(members)
     tpr = counted(int((rest >= threshold).sum()), len(rest))
-    return UsageEvidence(questioned, unseen[~theirs], threshold, tpr, BY_MEMBERS, asked=asked)
+    return UsageEvidence(questioned, unseen[~theirs], threshold, tpr, BY_MEMBERS, query_count=query_count)
 
 
 def _by_networks(found: Calibrated) -> UsageEvidence:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from securitynet.attacks.stealing import Copy, StealingEvidence
+from securitynet.attacks.stealing import Copy, LabelledPool, StealingEvidence
 from securitynet.attacks.stealing._answers import learnt
 from securitynet.attacks.stealing._copier import Copier, Settings, sha256_of
+from securitynet.attacks.stealing._detection import LONGEST, estimates, flattened
 from securitynet.attacks.stealing._pools import HALF, Pool, Positions, check, evaluation_split, pool_of
+from securitynet.attacks.stealing._reading import read
 from securitynet.attacks.stealing._surrogates import features_of
 from securitynet.attacks.stealing._transfer import made_up, transfer
 from securitynet.data import Split, Splits
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "Thief"]
 BATCH = 256
+USED = 4000  # test images that ordinary users send
+VALUES = 2**28  # of the pixels that the owner of the pool's labels trains on
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +40,8 @@ class Thief:
     """What an attacker has: the target's answers, a pool of images, devices. `answered` holds log-probabilities by position.
 
     Answers, trained weights and the copies' answers are in the target's cache, so an interrupted attack goes on where it
-    stopped and never asks the same again. `counted` counts the images asked that are not of the pool.
+    stopped and never asks the same again. `counted` counts the images asked that are not of the pool,
+    `sent` holds the first of these.
     """
 
     target: Target
@@ -46,6 +52,7 @@ class Thief:
     settings: Settings
     answered: dict[int, NDArray[np.float64]] = field(default_factory=dict, repr=False)
     counted: list[int] = field(default_factory=list, repr=False)
+    sent: list[tuple[Tensor, NDArray[np.int64]]] = field(default_factory=list, repr=False)
 
     @classmethod
     def of(cls, target: Target, splits: Splits, accelerator: Accelerator, settings: Settings) -> Thief:
@@ -90,6 +97,10 @@ class Thief:
         """Return the target's probabilities [m, k] for images of the pool; only those not asked before are asked."""
         return np.exp(self._known(positions))
 
+    def classes(self, positions: Positions) -> NDArray[np.int64]:
+        """Return the classes int64 [m] that the target returned for images of the pool."""
+        return np.asarray(self._known(positions).argmax(axis=1))
+
     def answer(self, positions: Positions) -> Tensor:
         """Return what the target tells about images of the pool: labels int64 [m] or probabilities float32 [m, k]."""
         return learnt(self._known(positions), self.settings.answers)
@@ -97,7 +108,14 @@ class Thief:
     def ask(self, images: Tensor) -> Outputs:
         """Return the target's outputs for made-up images uint8 [m, c, h, w]; every one counts as a query."""
         self.add_queries(len(images))
-        return self._asked(made_up(images))
+        outputs = self._asked(made_up(images))
+        self.note(images, outputs.predictions)
+        return outputs
+
+    def note(self, images: Tensor, classes: NDArray[np.int64]) -> None:
+        """Keep the first queries that are not of the pool, uint8 [m, c, h, w], with the classes returned, for the detector."""
+        if sum(len(one) for one, _ in self.sent) < LONGEST:
+            self.sent.append((images[:LONGEST], classes[:LONGEST]))
 
     def fresh(self, repeat: int = 0) -> Target:
         """Return the surrogate as it starts: before any query."""
@@ -125,31 +143,86 @@ class Thief:
 
     def steal(self, positions: Positions) -> Copy:
         """Ask about images of the pool and return the copies trained on the answers, beside them the control on true labels."""
-        answers = self.answer(positions)
+        learned, tried = read(self, positions)
         repeats = range(self.settings.repeats)
-        copies = [self.fit(positions, answers, repeat) for repeat in repeats]
-        controls = None
-        if self.pool.labelled:
-            labels = torch.from_numpy(self.pool.split.labels[positions].astype(np.int64))
-            controls = [self.fit(positions, labels, repeat) for repeat in repeats]
-        return self.copy_of(len(positions), copies, self.copier.images_seen(len(positions)), controls)
+        copies = [self.fit(positions, learned, repeat) for repeat in repeats]
+        controls = [self.fit(positions, self.labels(positions), repeat) for repeat in repeats] if self.pool.labelled else None
+        found = self.copy_of(len(positions), copies, self.copier.images_seen(len(positions)), controls)
+        return replace(found, tried=tried, frozen=self._frozen(positions))
+
+    def labels(self, positions: Positions) -> Tensor:
+        """Return the true labels int64 [m] of images of the pool."""
+        return torch.from_numpy(self.pool.split.labels[positions].astype(np.int64))
 
     def copy_of(self, budget: int, copies: Sequence[Target], images_seen: int, controls: Sequence[Target] | None = None) -> Copy:
         """Return what `copies` trained with `budget` queries, and the controls, answer on the evaluation's images."""
-        stolen = np.stack([self.outputs(one).logits for one in copies])
-        beside = None if controls is None else np.stack([self.outputs(one).logits for one in controls])
-        return Copy(budget, images_seen, stolen, beside, tuple(copies))
+        beside = None if controls is None else self._stacked(controls)
+        return Copy(budget, images_seen, self._stacked(copies), beside, tuple(copies))
 
-    def evidence(self, copies: Sequence[Copy], positions: Positions | None = None) -> StealingEvidence:
-        """Return the evidence of a curve. `positions`: all that was asked of the pool, in the order of the nested budgets."""
+    def evidence(self, copies: Sequence[Copy], positions: Positions | None = None, *, has_pool: bool = True) -> StealingEvidence:
+        """Return the evidence of a curve. `positions`: all that was asked of the pool, in the order of the nested budgets.
+
+        `has_pool`: whether the attack uses images of the pool at all; one that does not is compared with no owner of them.
+        """
         budgets = tuple(copy.budget for copy in copies)
         if positions is not None:
             check(self.pool.part(positions), self.test, budgets)
-        untrained = np.stack([self.outputs(self.fresh(repeat)).logits for repeat in range(self.settings.repeats)])
-        reference = query(self.target, self.test, self.accelerator)
-        further = self._transferred(copies[-1])
-        remark = f"the queries are {HALF}, the evaluation is on the other" if self.pool.split.name == HALF else None
-        return StealingEvidence(reference, tuple(copies), untrained, self.queries, self._manifest(positions), self.seed, further, remark)
+        return StealingEvidence(
+            query(self.target, self.test, self.accelerator),
+            tuple(copies),
+            self._stacked([self.fresh(repeat) for repeat in range(self.settings.repeats)]),
+            self.queries,
+            self._manifest(positions),
+            self.seed,
+            (*self._transferred(copies[-1]), *self._noticed(positions)),
+            f"the queries are {HALF}, the evaluation is on the other" if self.pool.split.name == HALF else None,
+            self._undefended(),
+            self._labelled_pool(copies[-1].budget) if has_pool else None,
+            None if self.settings.price is None else self.settings.price / 1000,
+        )
+
+    def _noticed(self, positions: Positions | None) -> tuple[Estimate, ...]:
+        """After how many queries the one who serves the model would notice, in the order in which they were sent."""
+        first = np.empty(0, np.int64) if positions is None else positions[:LONGEST]
+        sent = [(self.pool.pixels(first), self.classes(first))] if len(first) else []
+        sent += [(images, classes) for images, classes in self.sent]
+        if not sent:
+            return ()
+        images = torch.cat([one for one, _ in sent])[:LONGEST]
+        classes = np.concatenate([one for _, one in sent])[:LONGEST]
+        users = np.random.default_rng(self.seed).permutation(len(self.test))[:USED]
+        said = self.outputs(self.target).predictions[users]
+        return tuple(estimates(flattened(images), classes, flattened(self.test.pixels(users)), said, self.seed))
+
+    def _stacked(self, surrogates: Sequence[Target]) -> NDArray[np.float32]:
+        """What surrogates return on the evaluation's images, float32 [surrogates, n, k]."""
+        return np.stack([self.outputs(one).logits for one in surrogates])
+
+    def _undefended(self) -> Outputs | None:
+        """What a defended target would return without its defences, on the evaluation's images; the attacker never sees it."""
+        if self.target.undefended is None:
+            return None
+        return query(replace(self.target.undefended, cache=self.target.cache, split_outputs={}), self.test, self.accelerator)
+
+    def _labelled_pool(self, budget: int) -> LabelledPool | None:
+        """The control of one who owns the pool's labels: all of it, where that fits into memory, else as much as the largest budget."""
+        if not self.settings.pool_control or not self.pool.labelled:
+            return None
+        most = max(budget, VALUES // math.prod(self.test.transform.input_size))
+        positions = self.pool.order(self.seed)[:most]
+        owner = self.copier.over(len(positions))
+        content, labels = self.pool.part(positions).digest, self.labels(positions)
+        trained = [owner.fitted(content, lambda: self.pool.pixels(positions), labels, repeat) for repeat in range(self.settings.repeats)]
+        return LabelledPool(len(positions), len(self.pool), self._stacked(trained))
+
+    def _frozen(self, positions: Positions) -> NDArray[np.float32] | None:
+        """Heads on frozen public features, trained on the same images with true labels; None where no features are named."""
+        if self.settings.public is None or not self.pool.labelled:
+            return None
+        copier = replace(self.copier, settings=replace(self.settings, surrogate=f"frozen:{self.settings.public}", surrogate_args=None))
+        content, labels = self.pool.part(positions).digest, self.labels(positions)
+        heads = [copier.fitted(content, lambda: self.pool.pixels(positions), labels, one) for one in range(self.settings.repeats)]
+        return self._stacked(heads)
 
     def _transferred(self, copy: Copy) -> tuple[Estimate, ...]:
         """Return how adversarial images made on the first surrogate of a copy fare on the target; not counted as its queries."""

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from securitynet.attacks.stealing import StealingEvidence
+from securitynet.attacks.stealing._detection import LONGEST
 from securitynet.attacks.stealing._generator import Generator, disagreement, forward_differences
 from securitynet.attacks.stealing._thief import Settings, Thief
-from securitynet.attacks.stealing.knockoff import BASE
 from securitynet.cache import digest
 from securitynet.errors import Skipped, TrainingError, UsageError
 from securitynet.gather import Gathering
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 SUITES = ("full",)
+ONCE = Settings()  # every repeat would send the whole budget again
 LARGEST = 64  # pixels; beyond, millions of queries teach next to nothing
 VALUES = 2**26  # pixels of images asked about that are remembered
 CERTAIN = -14.0  # logarithm of the smallest probability that counts, about 1e-6
@@ -57,7 +58,7 @@ class DataFree:
     generator_rate: float = 5e-4
     loss: str = "l1"
     replay: int = 10
-    settings: Settings = BASE
+    settings: Settings = ONCE
 
     def __post_init__(self) -> None:
         if self.loss not in ("l1", KL) or self.settings.answers != "probabilities":
@@ -81,7 +82,8 @@ class DataFree:
         runs = [Extraction(self, thief, repeat) for repeat in range(self.settings.repeats)]
         copies = [run.copy() for run in runs]
         thief.add_queries(sum(run.oracle.asked for run in runs))
-        return thief.evidence([thief.copy_of(self.budget, copies, runs[0].seen)])
+        thief.note(*runs[0].oracle.first())
+        return thief.evidence([thief.copy_of(self.budget, copies, runs[0].seen)], has_pool=False)
 
 
 class Oracle:
@@ -89,6 +91,7 @@ class Oracle:
 
     def __init__(self, target: Target, device: torch.device) -> None:
         self.target, self.device, self.asked = target, device, 0
+        self._first: list[tuple[Tensor, np.ndarray]] = []
         self.book = target.outputs.book(digest("outputs", target.fingerprint, "floats in [0,1]", target.draw))
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -99,7 +102,14 @@ class Oracle:
         gathering = Gathering(self.book, len(images), len(images), self._ask, lambda place: images[place])
         self.book.refresh()
         gathering.offer(places, [key_of(image) for image in images], images)
-        return torch.from_numpy(gathering.finished()).to(self.device).clamp_min(CERTAIN)
+        logs = gathering.finished()
+        if sum(len(classes) for _, classes in self._first) < LONGEST:
+            self._first.append((torch.from_numpy(images).mul(255).round().to(torch.uint8), logs.argmax(axis=1)))
+        return torch.from_numpy(logs).to(self.device).clamp_min(CERTAIN)
+
+    def first(self) -> tuple[Tensor, np.ndarray]:
+        """Return the first images sent, at 8 bits, and the classes returned."""
+        return torch.cat([images for images, _ in self._first]), np.concatenate([classes for _, classes in self._first])
 
     @torch.no_grad()
     def _ask(self, images: np.ndarray) -> np.ndarray:

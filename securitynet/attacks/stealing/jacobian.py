@@ -60,6 +60,7 @@ class Jacobian:
             images, told = torch.cat([images, beside]), torch.cat([told, more])
             true = None if true is None else torch.cat([true, true])
             copies.append(_copy(thief, images, told, true))
+        thief.sent.insert(0, (images[: self.seeds], thief.classes(positions)))
         return thief.evidence(copies)
 
 

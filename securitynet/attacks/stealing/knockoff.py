@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SUITES = ("standard", "full")
-BASE = Settings()
+BASE = Settings(repeats=3)  # so that intervals include the spread over seeds
 
 
 @dataclass(frozen=True)

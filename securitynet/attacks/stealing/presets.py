@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from securitynet.attacks.stealing._copier import Settings
-from securitynet.attacks.stealing.knockoff import Knockoff
+from dataclasses import replace
+
+from securitynet.attacks.stealing.knockoff import BASE, Knockoff
 
 SUITES = ("full",)
 VARIANTS = (
-    Knockoff(preset="wide_surrogate", settings=Settings(surrogate="wide")),
-    Knockoff(preset="ood_queries", settings=Settings(pool="ImageNet-1k")),
+    Knockoff(preset="wide_surrogate", settings=replace(BASE, surrogate="wide")),
+    Knockoff(preset="ood_queries", settings=replace(BASE, pool="ImageNet-1k")),
 )

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from securitynet.errors import DataError, UsageError
 from securitynet.importers.onhub.pins import Place, address_of
-from securitynet.importers.records import Record
+from securitynet.maintenance.records import Record
 
 BLOCK = 1 << 20  # bytes that one range has: the directory of a zip of this size fits into the last of them
 

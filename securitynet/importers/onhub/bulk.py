@@ -20,7 +20,7 @@ from securitynet.importers.onhub.journal import Journal, alone
 from securitynet.importers.onhub.listed import CONFIG, Filters, reduced
 from securitynet.importers.onhub.merge import BulkReport, Catalog, Found
 from securitynet.importers.onhub.plan import RATIO, Need, Repo, planned, repo_of
-from securitynet.importers.papers import write_derived
+from securitynet.maintenance.papers import write_derived
 
 log = logging.getLogger(__name__)
 Tick = Callable[[str, int, int | None], None]  # what is done, how many, of how many

@@ -10,7 +10,7 @@ from typing import Any
 
 from securitynet.data.dataset import ImageDataset, find, records
 from securitynet.data.naming import agreement
-from securitynet.importers.records import Record
+from securitynet.maintenance.records import Record
 
 ENOUGH = 10  # classes whose names together are taken for a dataset that nobody names: few names fit many collections
 BACKGROUND = "background"

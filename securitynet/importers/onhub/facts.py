@@ -14,11 +14,11 @@ from securitynet.importers.onhub.classes import Decided, claimed, decided
 from securitynet.importers.onhub.listed import weights_of
 from securitynet.importers.onhub.pins import ABSENT, GATED, Place, address_of
 from securitynet.importers.onhub.processors import timm_input, transformers_input
-from securitynet.importers.records import Record
-from securitynet.importers.sound import MARKUP, UNSEEN
 from securitynet.loaders._configs import Config
 from securitynet.loaders._forms import form_of, refuse_task
 from securitynet.loaders._labels import label_names
+from securitynet.maintenance.record_checks import MARKUP, UNSEEN
+from securitynet.maintenance.records import Record
 
 SPDX = {
     **{name.lower(): name for name in ("Apache-2.0", "MIT", "BSD-3-Clause", "BSD-2-Clause", "CC0-1.0", "GPL-3.0", "AGPL-3.0", "AFL-3.0")},

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from securitynet.entry import COMMIT
 from securitynet.errors import UsageError
-from securitynet.importers.sound import HUB_ID
+from securitynet.maintenance.record_checks import HUB_ID
 
 EXPANDED = (
     *("cardData", "config", "createdAt", "disabled", "downloads", "evalResults", "gated", "library_name", "likes"),

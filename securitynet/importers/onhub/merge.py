@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from securitynet.families import family_of, name_in_library
-from securitynet.importers import records
 from securitynet.importers.onhub import zoos
 from securitynet.importers.onhub.calls import Head
 from securitynet.importers.onhub.facts import record_of
@@ -32,7 +31,8 @@ from securitynet.importers.onhub.pins import (
     without,
 )  # fmt: skip
 from securitynet.importers.onhub.plan import Need
-from securitynet.importers.records import Record
+from securitynet.maintenance import records
+from securitynet.maintenance.records import Record
 from securitynet.paper import UNNAMED
 
 HUB = "hub"

@@ -10,11 +10,11 @@ from pathlib import Path
 from securitynet.cache import digest
 from securitynet.entry import pin
 from securitynet.errors import HubError, unknown
-from securitynet.importers import records
 from securitynet.importers.onhub.calls import Calls, Head
 from securitynet.importers.onhub.journal import Journal, alone
 from securitynet.importers.onhub.pins import ABSENT, GATED, GONE, Place, conflict, is_whole, linked, marked, pinned, place_of
-from securitynet.importers.records import Record
+from securitynet.maintenance import records
+from securitynet.maintenance.records import Record
 
 MANY = 4  # files of one repo for which its whole description is asked for instead: one request in place of so many
 FLAGS = {"gated": GATED, "gone": GONE, "absent": ABSENT}

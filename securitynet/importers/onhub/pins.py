@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 from securitynet.download.hashes import LENGTHS
 from securitynet.entry import COMMIT, ON_HUB, pin
 from securitynet.importers.onhub.calls import Head
-from securitynet.importers.records import Record
+from securitynet.maintenance.records import Record
 
 COLUMNS = ("revision", "weights_size", "hash_algorithm", "weights_hash", "hash_of", "integrity")
 ADDRESS = ("weights_url", "weights_file", "weights_format", "archive_member")

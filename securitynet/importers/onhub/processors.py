@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from securitynet.entry import CHOICES
-from securitynet.importers.records import Record
 from securitynet.loaders._configs import LARGEST_SIDE
+from securitynet.maintenance.records import Record
 
 TIMM = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 FLAGS = ("do_resize", "do_rescale", "do_normalize")

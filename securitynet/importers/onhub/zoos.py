@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from securitynet.importers.records import Record
+from securitynet.maintenance.records import Record
 from securitynet.results.row import Row
 
 ROW = re.compile(

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from securitynet.entry import Entry
 from securitynet.errors import LoadError, unknown
-from securitynet.importers import records
 from securitynet.importers.onhub.pins import reconciled
-from securitynet.importers.papers import papers_of
-from securitynet.importers.records import Record
+from securitynet.maintenance import records
+from securitynet.maintenance.papers import papers_of
+from securitynet.maintenance.records import Record
 from securitynet.paper import derived
 
 WITHDRAWN = "withdrawn"  # flag of a model that its library does not list any more

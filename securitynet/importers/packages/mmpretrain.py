@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from securitynet.importers.pretraining import data_of, method_of
-from securitynet.importers.records import Record
+from securitynet.maintenance.records import Record
 
 DATASETS = {  # its names of the datasets: our key, classes, split that the accuracy is about
     "ImageNet-1k": ("ImageNet-1k", 1000, "val"), "CIFAR-10": ("CIFAR-10", 10, "test"), "CIFAR-100": ("CIFAR-100", 100, "test"),

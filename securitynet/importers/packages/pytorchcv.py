@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from securitynet.importers.records import Record
+from securitynet.maintenance.records import Record
 
 ADDRESS = "https://github.com/osmr/imgclsmob/releases/download"
 SUFFIXES = {"cifar10": ("CIFAR-10", 10), "cifar100": ("CIFAR-100", 100), "svhn": ("SVHN", 10), "cub": ("CUB-200-2011", 200)}

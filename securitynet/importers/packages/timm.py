@@ -11,7 +11,7 @@ from typing import Any
 
 from securitynet.families import family_of
 from securitynet.importers.pretraining import method_of
-from securitynet.importers.records import Record
+from securitynet.maintenance.records import Record
 
 DATASETS = {  # by number of classes; other heads are features, or classes of unpublished collections
     1000: "ImageNet-1k", 11821: "ImageNet-12k", 11221: "ImageNet-21k-P",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from securitynet.importers.records import Record
+from securitynet.maintenance.records import Record
 
 OPEN = "constructed with fresh weights; the checkpoint itself was not opened"
 SWAG = "pretrained on 3.6 billion images of Instagram with hashtags (SWAG)"

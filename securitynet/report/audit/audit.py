@@ -14,10 +14,10 @@ from securitynet.report.audit.place import Places
 from securitynet.report.audit.severity import RULES, at_least
 from securitynet.report.audit.statement import Statement
 from securitynet.report.audit.trial import Tried
-from securitynet.report.drawings import Roc
-from securitynet.report.numbers import Table
-from securitynet.report.stealing_charts import Chart
-from securitynet.report.triggers import Detection
+from securitynet.report.page.detections import Detection
+from securitynet.report.page.drawings import Roc
+from securitynet.report.page.number_tables import NumberTable
+from securitynet.report.page.stealing_charts import Chart
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Risk:
     severity: str
     reason: str
     details: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[NumberTable, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

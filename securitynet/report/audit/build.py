@@ -14,11 +14,11 @@ from securitynet.report.audit.place import places
 from securitynet.report.audit.severity import HIGH, LEVELS, LOW, MEDIUM, RISKS, UNKNOWN, UNSEEN, severity
 from securitynet.report.audit.statement import statement
 from securitynet.report.audit.trial import Tried, best_of
-from securitynet.report.drawings import Roc, roc_drawing
-from securitynet.report.numbers import tables
-from securitynet.report.saved import Saved
-from securitynet.report.stealing_charts import stealing_charts
-from securitynet.report.triggers import detections
+from securitynet.report.page.detections import detections
+from securitynet.report.page.drawings import Roc, roc_drawing
+from securitynet.report.page.number_tables import tables
+from securitynet.report.page.stealing_charts import stealing_charts
+from securitynet.report.saved_result import SavedResult
 from securitynet.results.evidence import read_evidence
 from securitynet.results.headline import headline
 from securitynet.results.row import Row, now
@@ -28,7 +28,7 @@ PROVENANCE = ("weights_sha256", "dataset", "dataset_revision", "manifest", "seed
 TITLES = {"membership": "membership inference", "stealing": "model stealing", "backdoor": "backdoor detection"}  # of the tables
 
 
-def audit_of(saved: Saved, contents: Contents, tried: Sequence[Tried] = (), failure: str | None = None) -> Audit:
+def audit_of(saved: SavedResult, contents: Contents, tried: Sequence[Tried] = (), failure: str | None = None) -> Audit:
     """Return the report on a saved evaluation, whose rows may be none, and on the contents of the model."""
     rows, evidence = saved.rows, read_evidence(saved.folder) if saved.rows else []
     found = headline([row for row in rows if row.family in ("membership", "verify")], evidence) if evidence else None
@@ -49,7 +49,7 @@ def audit_of(saved: Saved, contents: Contents, tried: Sequence[Tried] = (), fail
     )  # fmt: skip
 
 
-def _roc(saved: Saved) -> Roc | None:
+def _roc(saved: SavedResult) -> Roc | None:
     """The ROC curves of the attacks that have scores."""
     scores = saved.evidence() if saved.rows else {}
     keys = {label: (group[0].attack, group[0].params) for label, group in saved.labelled().items()}
@@ -67,7 +67,7 @@ def _decision(levels: Mapping[str, str]) -> tuple[str, str]:
     return ADMIT, "every risk that was looked at is low"
 
 
-def _risks(facts: Mapping[str, Any], levels: Mapping[str, str], saved: Saved, failure: str | None) -> tuple[Risk, ...]:
+def _risks(facts: Mapping[str, Any], levels: Mapping[str, str], saved: SavedResult, failure: str | None) -> tuple[Risk, ...]:
     said: Mapping[str, Any] = {
         "files": reasons.of_files, "verify": reasons.of_verify, "membership": reasons.of_membership, "stealing": reasons.of_stealing,
         "backdoor": reasons.of_backdoor,
@@ -83,7 +83,7 @@ def _risks(facts: Mapping[str, Any], levels: Mapping[str, str], saved: Saved, fa
     return tuple(found)
 
 
-def _details(risk: str, fact: Any, saved: Saved) -> tuple[str, ...]:
+def _details(risk: str, fact: Any, saved: SavedResult) -> tuple[str, ...]:
     """What a reviewer may want to know beyond the reason: notes, the whole judgement, why numbers are missing."""
     own = [row for row in saved.rows if family_of(row) == risk]
     said = _missing(own)
@@ -105,13 +105,13 @@ def _missing(rows: Sequence[Row]) -> list[str]:
     return [f"not measured ({', '.join(attacks)}): {reason}" for reason, attacks in named.items()]
 
 
-def _facts(saved: Saved) -> tuple[tuple[str, str], ...]:
+def _facts(saved: SavedResult) -> tuple[tuple[str, str], ...]:
     entry = saved.entry
     named = {"dataset": entry.dataset, "architecture": entry.architecture, "parameters": entry.params, "year of the paper": entry.year}
     return tuple((name, f"{value:,}" if name == "parameters" else str(value)) for name, value in named.items() if value is not None)
 
 
-def _provenance(saved: Saved) -> tuple[tuple[str, str], ...]:
+def _provenance(saved: SavedResult) -> tuple[tuple[str, str], ...]:
     found = []
     for name in PROVENANCE:
         values = list(dict.fromkeys(str(value) for row in saved.rows if (value := getattr(row, name)) is not None))

@@ -12,7 +12,7 @@ from securitynet.report.audit.severity import RULES
 if TYPE_CHECKING:
     from securitynet.report.audit.audit import Audit, Risk
     from securitynet.report.audit.statement import Statement
-    from securitynet.report.numbers import Table
+    from securitynet.report.page.number_tables import NumberTable
 
 NUMBERS = ("question", "quantity", "attack", "value", "95 % interval", "images", "method", "remark")
 
@@ -107,7 +107,7 @@ def _files(audit: Audit) -> str:
     return _table(("file", "format", "bytes", "imports", "sha256"), lines) if lines else ""
 
 
-def _numbers(table: Table) -> str:
+def _numbers(table: NumberTable) -> str:
     lines = [(escaped(label), *(escaped(f"{one.text} {one.interval}".strip()) for one in cells)) for label, cells in table.lines]
     return f"{escaped(table.family)}\n\n{_table(('attack', *table.header), lines)}"
 

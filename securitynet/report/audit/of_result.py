@@ -15,7 +15,7 @@ from securitynet.report.audit.audit import Audit
 from securitynet.report.audit.build import audit_of
 from securitynet.report.audit.inspect import inspect
 from securitynet.report.audit.trial import Tried
-from securitynet.report.saved import read_saved
+from securitynet.report.saved_result import read_saved
 
 
 class Savable(Protocol):

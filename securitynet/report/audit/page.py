@@ -10,7 +10,7 @@ from securitynet.cache import replacing
 from securitynet.errors import UsageError
 from securitynet.report.audit.contents import Contents
 from securitynet.report.audit.severity import HIGH, LOW, MEDIUM, RULES
-from securitynet.report.html import render
+from securitynet.report.page.html import render
 
 if TYPE_CHECKING:
     from securitynet.report.audit.audit import Audit

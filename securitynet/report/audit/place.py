@@ -18,8 +18,8 @@ from scipy import stats
 from securitynet.data.dataset import find
 from securitynet.entry import Entry
 from securitynet.metrics.vocabulary import AUC, OVERFIT_GAP, TEST_ACCURACY
-from securitynet.report.drawings import nice
-from securitynet.report.measured import GAP, TEST, Measured, measured
+from securitynet.report.measure_table import GAP, TEST, MeasureTable, measure_table
+from securitynet.report.page.drawings import nice
 from securitynet.results.row import Row
 
 Floats = NDArray[np.float64]
@@ -133,11 +133,11 @@ def places(rows: Sequence[Row], entry: Entry, seed: int = 0) -> Places:
     return Places(record.key, tuple(found), _picture(row, points), None, row.value, note, trend)
 
 
-def _published(dataset: str, own: set[str]) -> Measured:
+def _published(dataset: str, own: set[str]) -> MeasureTable:
     """The published measurements of a dataset that have all three numbers, without the model's own."""
     from securitynet import catalog
 
-    table = measured(Row.from_record(record) for record in catalog.results(dataset)).without()
+    table = measure_table(Row.from_record(record) for record in catalog.results(dataset)).without()
     if not {TEST, GAP, MEASURE} <= set(table.measures):
         return replace(table, frame=table.frame.iloc[:0])
     frame = table.frame

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from securitynet.entry import Entry
 from securitynet.metrics.vocabulary import AUC
-from securitynet.report.measured import Measured, measured, parts_of
+from securitynet.report.measure_table import MeasureTable, measure_table, parts_of
 from securitynet.results.row import Row
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ class Data:
     """The rows, and the table of them without the models whose published numbers are known to be wrong; `whole` has those too."""
 
     rows: Sequence[Row]
-    table: Measured
-    whole: Measured
+    table: MeasureTable
+    whole: MeasureTable
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Data:
         """Return the data of rows."""
-        whole = measured(rows)
+        whole = measure_table(rows)
         return cls(rows, whole.without(), whole)
 
     def lines(self, *purposes: str) -> pd.DataFrame:

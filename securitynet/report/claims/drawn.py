@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from securitynet.report.claims.claim import Part, Verdict
-from securitynet.report.panels import BLUE, GREY, INK, dress, panels
+from securitynet.report.figures.panels import BLUE, GREY, INK, dress, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,9 @@ from securitynet.report.claims.claim import READERS, STUDY, Claim, Outcome, Part
 from securitynet.report.claims.data import PUBLIC, Data
 from securitynet.report.claims.paired import FEWEST_OF_A_KIND, contrast, differences
 from securitynet.report.claims.ranks import within
-from securitynet.report.hypotheses import FEWEST, untestable
-from securitynet.report.identities import definition
-from securitynet.report.measured import GAP, TEST, in_words, parts_of
+from securitynet.report.findings.hypotheses import FEWEST, untestable
+from securitynet.report.findings.shared_terms import definition
+from securitynet.report.measure_table import GAP, TEST, parts_of, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def _harder(data: Data, claim: Claim) -> Outcome:
             known = known.assign(strength=(known[attack] - 0.5) / (known[GAP] / 2))
             easy, hard = _kinds(data, known, attack)
             if not easy or not hard:
-                missing.append(f"{in_words(attack)}: {len(easy)} experiment datasets and {len(hard)} harder ones")
+                missing.append(f"{titled(attack)}: {len(easy)} experiment datasets and {len(hard)} harder ones")
             for name in hard if easy else []:
                 pairs = [_against(claim, known, attack, name, other) for other in easy]
                 found += pairs
@@ -68,7 +68,7 @@ def _kinds(data: Data, lines: pd.DataFrame, attack: str) -> tuple[list[str], lis
 
 def _against(claim: Claim, lines: pd.DataFrame, attack: str, hard: str, easy: str) -> Part:
     own = lines[lines["dataset"].isin([hard, easy])]
-    name = f"{in_words(attack)}: {hard} - {easy}"
+    name = f"{titled(attack)}: {hard} - {easy}"
     try:
         return claim.part(name, *contrast(own, "strength", (own["dataset"] == hard).tolist()))
     except ValueError as error:

@@ -16,10 +16,10 @@ from securitynet.report.claims.data import PUBLIC, Data
 from securitynet.report.claims.estimates import Estimate
 from securitynet.report.claims.membership import ENTROPY, by_dataset
 from securitynet.report.claims.paired import FEWEST_OF_A_KIND, contrast, differences
-from securitynet.report.hypotheses import FEWEST, Tested
-from securitynet.report.measured import GAP, TEST, in_words
-from securitynet.report.metadata import metadata_effects, metadata_of
-from securitynet.report.statistics import Effect
+from securitynet.report.findings.hypotheses import FEWEST, Tested
+from securitynet.report.findings.metadata import metadata_effects, metadata_of
+from securitynet.report.findings.statistics import Effect
+from securitynet.report.measure_table import GAP, TEST, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def _metadata(data: Data, claim: Claim) -> Outcome:
 
 
 def _of_effect(one: Tested) -> Part:
-    name = f"{in_words(one.y)} by {one.x}: {one.dataset}, {one.purpose}"
+    name = f"{titled(one.y)} by {one.x}: {one.dataset}, {one.purpose}"
     if not isinstance(one.numbers, Effect):
         return Part(name, reason=one.reason)
     effect = one.numbers
@@ -150,7 +150,7 @@ def _own_and_public(data: Data, claim: Claim, own: np.ndarray, measure: str, cov
         flag = lines["own"].tolist()
         if min(sum(flag), len(flag) - sum(flag)) < FEWEST_OF_A_KIND:
             continue
-        name = f"{in_words(measure)}: {dataset}"
+        name = f"{titled(measure)}: {dataset}"
         try:
             parts.append(claim.part(name, *contrast(lines, measure, [not one for one in flag], covariate)))
         except ValueError as error:

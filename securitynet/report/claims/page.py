@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from securitynet.report import figures
 from securitynet.report.claims.drawn import forest
 from securitynet.report.claims.shown import effect, facts, number, probability
 from securitynet.report.claims.study import METHODS, TITLE, Study
-from securitynet.report.html import write_html
-from securitynet.report.measured import measured, published_rows
-from securitynet.report.published import ORIGIN
-from securitynet.report.roc import drawable, write_figure
+from securitynet.report.figures import study as study_figures
+from securitynet.report.figures.roc import drawable, write_figure
+from securitynet.report.findings.released_tables import ORIGIN
+from securitynet.report.measure_table import measure_table, published_rows
+from securitynet.report.page.html import write_html
 from securitynet.results.row import Row
 
 COLOURS = {"confirmed": "good", "refuted": "bad", "cannot be tested": "soft"}
@@ -31,7 +31,7 @@ def write_study(study: Study, folder: Path, rows: Sequence[Row] | None = None) -
     for id, path in paths.items():
         write_figure(drawn[id], path)
     study = replace(study, verdicts=tuple(replace(one, figure=_name(paths.get(one.claim.id))) for one in study.verdicts))
-    others = figures.draw(measured(published_rows(ORIGIN) if rows is None else rows), folder / "figures", (".svg",))
+    others = study_figures.draw(measure_table(published_rows(ORIGIN) if rows is None else rows), folder / "figures", (".svg",))
     pictures = {path.stem: _uri(path) for path in (*paths.values(), *others)}
     page = write_html(
         folder / "index.html", "paper.html.j2", study=study, title=TITLE, methods=METHODS, pictures=pictures, colours=COLOURS,

@@ -9,7 +9,7 @@ import numpy as np
 
 from securitynet.report.claims.claim import Claim, Outcome, Part
 from securitynet.report.claims.estimates import Floats, Mask, Spread, clusters_of, jackknife
-from securitynet.report.hypotheses import FEWEST
+from securitynet.report.findings.hypotheses import FEWEST
 
 if TYPE_CHECKING:
     import pandas as pd

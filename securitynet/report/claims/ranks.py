@@ -11,8 +11,8 @@ from scipy import stats
 from securitynet.report.claims.claim import Claim, Outcome, Part
 from securitynet.report.claims.data import Data
 from securitynet.report.claims.estimates import Floats, Mask, Spread, clusters_of, jackknife
-from securitynet.report.hypotheses import untestable
-from securitynet.report.statistics import fisher_mean
+from securitynet.report.findings.hypotheses import untestable
+from securitynet.report.findings.statistics import fisher_mean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,8 +15,8 @@ from securitynet.report.claims.data import PUBLIC, Data
 from securitynet.report.claims.estimates import Estimate
 from securitynet.report.claims.paired import differences, mean_over_datasets
 from securitynet.report.claims.ranks import within
-from securitynet.report.hypotheses import FEWEST
-from securitynet.report.measured import TEST, measure_of
+from securitynet.report.findings.hypotheses import FEWEST
+from securitynet.report.measure_table import TEST, measure_of
 
 if TYPE_CHECKING:
     import pandas as pd

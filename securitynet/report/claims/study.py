@@ -11,11 +11,11 @@ from securitynet.errors import unknown
 from securitynet.report.claims import membership, others, stealing
 from securitynet.report.claims.claim import CONFIRMED, REFUTED, UNTESTED, Claim, Outcome, Verdict
 from securitynet.report.claims.data import Data
-from securitynet.report.counts import Counts, counts_of
-from securitynet.report.hypotheses import LEVEL
-from securitynet.report.measured import published_rows
-from securitynet.report.published import ORIGIN
-from securitynet.report.statistics import holm
+from securitynet.report.findings.hypotheses import LEVEL
+from securitynet.report.findings.model_counts import Counts, counts_of
+from securitynet.report.findings.released_tables import ORIGIN
+from securitynet.report.findings.statistics import holm
+from securitynet.report.measure_table import published_rows
 from securitynet.results.row import Row
 
 CLAIMS: tuple[Claim, ...] = (*stealing.CLAIMS, *membership.CLAIMS, *others.CLAIMS)

@@ -9,6 +9,6 @@ not shrink ahead of the others' are abandoned.
 from __future__ import annotations
 
 from securitynet.attacks.backdoor._inversion.recover import Inversion, recover
-from securitynet.attacks.backdoor._inversion.settings import Settings
+from securitynet.attacks.backdoor._inversion.settings import InversionSettings
 
-__all__ = ["Inversion", "Settings", "recover"]
+__all__ = ["Inversion", "InversionSettings", "recover"]

@@ -14,8 +14,8 @@ from securitynet.attacks.backdoor._inversion.group import Group
 from securitynet.cache import digest, replacing
 
 if TYPE_CHECKING:
-    from securitynet.attacks.backdoor._inversion.material import Material
-    from securitynet.attacks.backdoor._inversion.settings import Settings
+    from securitynet.attacks.backdoor._inversion.search_images import SearchImages
+    from securitynet.attacks.backdoor._inversion.settings import InversionSettings
     from securitynet.target import Target
 
 
@@ -26,11 +26,11 @@ class Checkpoint:
     folder: Path | None
 
     @classmethod
-    def of(cls, target: Target, material: Material, settings: Settings) -> Checkpoint:
+    def of(cls, target: Target, images: SearchImages, settings: InversionSettings) -> Checkpoint:
         """Return the folder beside the model's answers; its name says model, images and settings."""
         if target.cache.directory is None:
             return cls(None)
-        key = digest(target.fingerprint, material.digest, asdict(settings))
+        key = digest(target.fingerprint, images.digest, asdict(settings))
         return cls(target.cache.directory.parent / "inversion" / key)
 
     def get(self, classes: Sequence[int], until: int, device: torch.device) -> tuple[Group, int] | None:
@@ -50,7 +50,7 @@ class Checkpoint:
         except SafetensorError:
             return None
 
-    def put(self, group: Group, asked: int) -> None:
+    def put(self, group: Group, query_count: int) -> None:
         """Keep a group."""
         from safetensors.torch import save_file
 
@@ -59,7 +59,7 @@ class Checkpoint:
             return
         tensors = {f"{number:02}": value.cpu().contiguous().clone() for number, value in enumerate(group.tensors())}
         with replacing(path) as part:
-            save_file(tensors, part, {"asked": str(asked), "tensors": str(len(tensors))})
+            save_file(tensors, part, {"asked": str(query_count), "tensors": str(len(tensors))})
 
     def clear(self) -> None:
         """Remove the folder: the search is over."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from securitynet.attacks.backdoor._inversion.schedule import Schedule
-from securitynet.attacks.backdoor._inversion.settings import Settings
+from securitynet.attacks.backdoor._inversion.settings import InversionSettings
 
 BETAS, TINY = (0.5, 0.9), 1e-7  # Adam's, as in the original
 EDGE = 1e-7  # keeps tanh off its ends
@@ -35,7 +35,7 @@ class Group(NamedTuple):
     steps: int = 0
 
     @classmethod
-    def start(cls, classes: Tensor, shape: tuple[int, ...], settings: Settings) -> Group:
+    def start(cls, classes: Tensor, shape: tuple[int, ...], settings: InversionSettings) -> Group:
         """Return fresh triggers for images of `shape` [c, ...], uniform in [0,1], each class with its own seed."""
         uniform = torch.stack([_uniform(int(one), shape, settings.seed) for one in classes]).to(classes.device)
         raw = torch.atanh((uniform - 0.5) * (2 - EDGE))

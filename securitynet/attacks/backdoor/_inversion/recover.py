@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from securitynet.attacks.backdoor import Recovered
 from securitynet.attacks.backdoor._classes import passes
+from securitynet.attacks.backdoor._inversion.batching import MEASURED, at_once, planned
 from securitynet.attacks.backdoor._inversion.checkpoint import Checkpoint
 from securitynet.attacks.backdoor._inversion.group import Group, fitted
 from securitynet.attacks.backdoor._inversion.halving import Race, Sizes
-from securitynet.attacks.backdoor._inversion.material import material
-from securitynet.attacks.backdoor._inversion.planned import MEASURED, at_once, planned
 from securitynet.attacks.backdoor._inversion.search import Search, untouched
-from securitynet.attacks.backdoor._inversion.settings import Settings
+from securitynet.attacks.backdoor._inversion.search_images import search_images
+from securitynet.attacks.backdoor._inversion.settings import InversionSettings
 from securitynet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Inversion:
     """What a search found. `sizes` float64 [k] are L1s of the masks of `classes` [k], made comparable (see Race).
 
     `finished` bool [k]: carried to the last step; the others were abandoned. `triggers` are the ten smallest of the finished
-    classes, smallest first; where the budget was used up, the smallest alone. `asked` images were answered, `backward` of them sent
+    classes, smallest first; where the budget was used up, the smallest alone. `query_count` images were answered, `backward` of them sent
     back. `remark`: what to know about it. `complete`: it was not cut short; `made_up`: random fields stood in for images.
     """
 
@@ -46,7 +46,7 @@ class Inversion:
     sizes: Sizes
     finished: NDArray[np.bool_]
     triggers: tuple[Recovered, ...]
-    asked: int
+    query_count: int
     backward: int
     remark: str | None
     complete: bool = True
@@ -54,20 +54,24 @@ class Inversion:
 
 
 def recover(
-    target: Target, splits: Splits, accelerator: Accelerator, settings: Settings | None = None, classes: Sequence[int] | None = None
+    target: Target,
+    splits: Splits,
+    accelerator: Accelerator,
+    settings: InversionSettings | None = None,
+    classes: Sequence[int] | None = None,
 ) -> Inversion:
     """Search the smallest trigger towards each of `classes` (None: all). The model is not changed.
 
     Sizes are judged against each other: give at least three classes, suspects and others. Raises Skipped with the reason
     where nothing can be searched, UsageError for classes that the model does not have.
     """
-    settings = settings or Settings()
+    settings = settings or InversionSettings()
     chosen = list(range(target.num_classes)) if classes is None else sorted(set(classes))
     if not chosen or chosen[0] < 0 or chosen[-1] >= target.num_classes:
         raise UsageError(f"trigger inversion: classes run from 0 to {target.num_classes - 1}, not {list(classes or ())}")
     module = target.module.to(accelerator.device)
     with untouched(module):
-        images = material(target, splits, settings, accelerator)
+        images = search_images(target, splits, settings, accelerator)
         checkpoint, tried = Checkpoint.of(target, images, settings), images.searchable(chosen)
         found = _Run(Search(module, images, settings), checkpoint, tried).inversion()
     checkpoint.clear()
@@ -82,7 +86,7 @@ class _Run:
     search: Search
     checkpoint: Checkpoint
     classes: list[int]
-    asked: int = 0
+    query_count: int = 0
 
     @property
     def late(self) -> bool:
@@ -92,12 +96,12 @@ class _Run:
     @property
     def left(self) -> float:
         """Images that may still go forward and backward."""
-        return (self.search.settings.budget or math.inf) / passes(1, 1) - self.asked
+        return (self.search.settings.budget or math.inf) / passes(1, 1) - self.query_count
 
     def inversion(self) -> Inversion:
         """Run rung after rung until one class is found, or none can win."""
         size = at_once(self.search, self.classes)
-        self.asked += MEASURED * size * self.search.settings.batch_size
+        self.query_count += MEASURED * size * self.search.settings.batch_size
         log.info("%s", planned(self.search, self.classes, size))
         parts, race = _parts(self.classes, size), Race.start(len(self.classes))
         waiting: Iterable[Group] = (self.search.start(part) for part in parts)
@@ -122,12 +126,12 @@ class _Run:
             if number and self.late:
                 return
             stored = self.checkpoint.get(group.classes.tolist(), until, group.classes.device)
-            moved, asked = stored or self.search.advance(group, until, self.left)
-            self.asked += asked
+            moved, query_count = stored or self.search.advance(group, until, self.left)
+            self.query_count += query_count
             if moved.steps < until and number:
                 return
             if stored is None and moved.steps == until:
-                self.checkpoint.put(moved, asked)
+                self.checkpoint.put(moved, query_count)
             log.info("step %d: group %d of %d (%d classes)", moved.steps, number + 1, count, len(group.classes))
             yield moved
 
@@ -159,11 +163,11 @@ class _Run:
             race.sizes,
             race.running,
             tuple(triggers),
-            self.asked + self.search.material.asked + measured,
-            self.asked,
-            _said(self.search.material.remark, late),
+            self.query_count + self.search.pool.query_count + measured,
+            self.query_count,
+            _said(self.search.pool.remark, late),
             complete=late is None,
-            made_up=self.search.material.made_up,
+            made_up=self.search.pool.made_up,
         )
 
 

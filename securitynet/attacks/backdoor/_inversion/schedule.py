@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from securitynet.attacks.backdoor._inversion.settings import Settings
+    from securitynet.attacks.backdoor._inversion.settings import InversionSettings
 
 RAISE, LOWER = 2.0, 2.0**1.5
 
@@ -34,7 +34,7 @@ class Schedule(NamedTuple):
         zero, no = torch.zeros(count, dtype=torch.long, device=device), torch.zeros(count, dtype=torch.bool, device=device)
         return cls(torch.zeros(count, device=device), zero, zero, zero, no, no, zero)
 
-    def step(self, won: Tensor, smaller: Tensor, first: float, settings: Settings) -> Schedule:
+    def step(self, won: Tensor, smaller: Tensor, first: float, settings: InversionSettings) -> Schedule:
         """Return the schedule after a step: `won` bool [k], success was reached; `smaller`, so was the smallest mask yet.
 
         `first` is the cost that is set after `settings.patience` successes in a row.
@@ -56,6 +56,6 @@ class Schedule(NamedTuple):
             torch.where(smaller, 0, self.stale + 1),
         )
 
-    def ended(self, settings: Settings) -> Tensor:
+    def ended(self, settings: InversionSettings) -> Tensor:
         """Return bool [k]: the cost went both ways and no smaller mask was found for `5 * patience` steps."""
         return self.raised & self.lowered & (self.stale >= 5 * settings.patience)

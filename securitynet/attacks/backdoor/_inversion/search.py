@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from securitynet.attacks.backdoor._inversion.group import Group, adam, objective, stamp, triggers
-from securitynet.attacks.backdoor._inversion.material import Material
-from securitynet.attacks.backdoor._inversion.settings import Settings
+from securitynet.attacks.backdoor._inversion.search_images import SearchImages
+from securitynet.attacks.backdoor._inversion.settings import InversionSettings
 from securitynet.errors import LoadError
 
 SIDE = 32  # of the images at which `initial_cost` is stated
@@ -24,16 +24,16 @@ class Search:
     """The model, the images and the settings of one search."""
 
     module: nn.Module
-    material: Material
-    settings: Settings
+    pool: SearchImages
+    settings: InversionSettings
 
     @cached_property
     def layout(self) -> torch.memory_format:
         """On CUDA pixels lie side by side, which is faster there, unless the network flattens with view(), which refuses them."""
-        if not self.material.pixels.is_cuda or self.material.pixels.ndim != 4:
+        if not self.pool.pixels.is_cuda or self.pool.pixels.ndim != 4:
             return torch.contiguous_format
         try:
-            self.module(self.material.pixels[:2].contiguous(memory_format=torch.channels_last))
+            self.module(self.pool.pixels[:2].contiguous(memory_format=torch.channels_last))
         except RuntimeError:
             return torch.contiguous_format
         return torch.channels_last
@@ -41,7 +41,7 @@ class Search:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape [c, ...] of an image."""
-        return tuple(self.material.pixels.shape[1:])
+        return tuple(self.pool.pixels.shape[1:])
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -60,7 +60,7 @@ class Search:
 
     def start(self, classes: list[int]) -> Group:
         """Return a fresh group of these classes."""
-        return Group.start(torch.tensor(classes, device=self.material.pixels.device), self.grid, self.settings)
+        return Group.start(torch.tensor(classes, device=self.pool.pixels.device), self.grid, self.settings)
 
     def advance(self, group: Group, until: int, images: float = math.inf) -> tuple[Group, int]:
         """Return the group at step `until`, and how many images went through the model; a class whose schedule ends stays as it is.
@@ -68,9 +68,9 @@ class Search:
         After so many `images` no further step is begun, but one is always done; then the group's `steps` are fewer.
         """
         apart: list[Group] = []
-        asked, reached = 0, until
-        orders = torch.stack([self.material.order(int(one), self.settings.seed) for one in group.classes])
-        orders = orders.to(self.material.pixels.device)
+        query_count, reached = 0, until
+        orders = torch.stack([self.pool.order(int(one), self.settings.seed) for one in group.classes])
+        orders = orders.to(self.pool.pixels.device)
         while True:
             over = group.schedule.ended(self.settings)
             if bool(over.any()):
@@ -78,12 +78,12 @@ class Search:
                 group, orders = group.take(~over), orders[~over]
             if group.steps >= until or not len(group.classes):
                 break
-            asked += len(group.classes) * self.settings.per_step
+            query_count += len(group.classes) * self.settings.per_step
             group = self.step(group, orders)
-            if group.steps < until and asked >= images:
+            if group.steps < until and query_count >= images:
                 reached = group.steps
                 break
-        return Group.joined([group, *apart])._replace(steps=reached), asked
+        return Group.joined([group, *apart])._replace(steps=reached), query_count
 
     def step(self, group: Group, orders: Tensor) -> Group:
         """Return the group after `updates` batches, its costs and smallest triggers brought up to date."""
@@ -99,7 +99,7 @@ class Search:
         """Return batch `number` of each class, [k, n, c, ...], from the order [k, m] in which it sees the images."""
         size = self.settings.batch_size
         places = torch.arange(number * size, (number + 1) * size, device=orders.device) % orders.shape[1]
-        return self.material.pixels[orders[:, places]]
+        return self.pool.pixels[orders[:, places]]
 
     def gradient(self, group: Group, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradient of each class's loss with respect to its `raw`, and the success on `images`."""
@@ -120,7 +120,7 @@ class Search:
     @torch.inference_mode()
     def held_out(self, trigger: Tensor, one: int) -> tuple[int, int]:
         """Return how many held-out images that are not of class `one` the trigger [1 + c, ...] turns into it, of how many."""
-        images = self.material.held_out[~self.material.held_out_kinds[:, one]]
+        images = self.pool.held_out[~self.pool.held_out_kinds[:, one]]
         parts = [self.module(stamp(part[None], trigger[None])[0]).argmax(1) for part in images.split(64)]
         return sum(int((part == one).sum()) for part in parts), len(images)
 

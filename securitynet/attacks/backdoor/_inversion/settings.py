@@ -10,7 +10,7 @@ FIRST_RUNG = 20  # before, masks have hardly begun to shrink
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class InversionSettings:
     """Hyper-parameters of trigger inversion.
 
     A step is `updates` batches of `batch_size` images for each class; the rate of `success` that counts is that of a step.

@@ -1,0 +1,1 @@
+"""Pictures of images: the most exposed training images and recovered triggers."""
