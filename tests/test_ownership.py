@@ -28,14 +28,14 @@ def drawn(rng: np.random.Generator, task: np.ndarray, own: float = 1.0) -> np.nd
 
 
 def test_independent_models_are_called_copies_at_the_level() -> None:
-    """1,000 families of victim, suspect and nine references: the p-values are uniform."""
+    """400 families of victim, suspect and nine references: the p-values are uniform."""
     rng = np.random.default_rng(0)
     p = []
-    for _ in range(1000):
+    for _ in range(400):
         task = 2 * rng.normal(size=(N, K))
         victim, suspect, *references = (drawn(rng, task) for _ in range(11))
         p.append(fingerprint(victim, suspect, references).p_value)
-    assert 0.03 < (np.asarray(p) <= LEVEL).mean() < 0.07 and stats.kstest(p, "uniform").pvalue > 1e-3
+    assert 0.02 < (np.asarray(p) <= LEVEL).mean() < 0.08 and stats.kstest(p, "uniform").pvalue > 1e-3
 
 
 def test_a_model_that_learned_from_the_victim_is_found() -> None:

@@ -88,7 +88,10 @@ def test_several_copies_count_once_each_and_share_the_samples() -> None:
     found = named(evidence([pair, pair], np.concatenate([CONTROL, CONTROL])))
     target = TARGET.logits.argmax(1)
     each = [(copy.argmax(1) == target) for copy in pair]
-    assert found["agreement"].value == pytest.approx(np.mean(each)) and found["agreement"].ci_method == "Student's t, adjusted, given 2 surrogates"
+    assert (
+        found["agreement"].value == pytest.approx(np.mean(each))
+        and found["agreement"].ci_method == "Student's t, adjusted, given 2 surrogates"
+    )
     reach = 1.96 * np.mean(each, axis=0).std() / np.sqrt(N)
     assert found["agreement"].ci_high == pytest.approx(np.mean(each) + reach, abs=0.01)
 
