@@ -25,7 +25,7 @@ from backdoor_files import nulls_of, power_of
 from backdoor_images import images_of, pack
 from backdoor_plans import GROUNDS, POISONS, TO_ALL, Plan, plans
 from backdoor_population import Model, archive, models
-from backdoor_scores import LADDER, PUBLISHER, Task, recorded, run
+from backdoor_scores import HALVES, LADDER, PUBLISHER, Task, half_of, recorded, run
 from backdoor_table import table
 
 from securitynet.attacks.backdoor.ladder import WEIGHTS
@@ -52,6 +52,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--scores-only", action="store_true", help="of the models that are there")
     parser.add_argument("--table-only", action="store_true")
     parser.add_argument("--nulls", type=Path, help="write the clean models' scores and covariates there, other lines stay")
+    parser.add_argument("--join", action="store_true", help="these are other networks than those of --nulls, and are added to them")
+    parser.add_argument("--half", choices=HALVES, help="networks with even or odd seeds only, for --nulls")
     parser.add_argument("--power", type=Path, help="write there how many backdoored ones are found by those nulls")
     parser.add_argument("--tiny", action="store_true", help="12 clean and 3 x 4 backdoored models on small digits")
     args = parser.parse_args()
@@ -82,7 +84,7 @@ def main() -> None:
     sys.stdout.write(table(list(models(args.output / "models")), recorded(scores)))
     if args.nulls:
         before = args.nulls.read_text(encoding="utf-8") if args.nulls.exists() else ""
-        args.nulls.write_text(nulls_of(recorded(scores), before), encoding="utf-8")
+        args.nulls.write_text(nulls_of(half_of(recorded(scores), args.half), before, args.join), encoding="utf-8")
     if args.power:
         args.power.write_text(power_of(recorded(scores), args.nulls.read_text(encoding="utf-8")), encoding="utf-8")
 

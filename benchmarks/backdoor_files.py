@@ -30,13 +30,18 @@ Records = Sequence[dict[str, Any]]
 Group = tuple[str, int, int]
 
 
-def nulls_of(records: Records, before: str = "") -> str:
+def nulls_of(records: Records, before: str = "", join: bool = False) -> str:
     """Return the null file of a population's clean models: their scores by detector, settings and dataset, then their covariates.
 
-    Lines of the file `before` stay where these records measured nothing of the kind, or on fewer models.
+    Lines of the file `before` stay where these records measured nothing of the kind, or on fewer models. `join`: these are other
+    models than those of `before`, whose lines they are added to.
     """
     clean = [one for one in usable(records) if one["poison"] == "clean" and _pool(one) is not None]
     lines = {**_scores(clean), **_populations(clean)}
+    if join:
+        for one in map(json.loads, before.splitlines()):
+            if _key(one) in lines:
+                lines[_key(one)] = _joined(one, lines[_key(one)])
     kept = {_key(one): one for one in map(json.loads, before.splitlines()) if _models(one) > _models(lines.get(_key(one), {}))}
     ordered = sorted({**lines, **kept}.items(), key=lambda pair: ("networks" in pair[1], pair[0]))
     return "".join(json.dumps(line) + "\n" for _, line in ordered)
@@ -66,6 +71,14 @@ def _populations(clean: Records) -> dict[tuple[Any, ...], dict[str, Any]]:
         masks = masks if len(masks) >= FEWEST else []  # the smallest of a few is no measure of the next one
         lines.append({**line, "masks": masks, "remark": architectures})
     return {_key(line): line for line in lines}
+
+
+def _joined(before: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]:
+    """Both lines as one; masks only where both have some."""
+    if "networks" not in line:
+        return {**line, "scores": sorted([*before["scores"], *line["scores"]])}
+    masks = sorted([*before["masks"], *line["masks"]]) if before["masks"] and line["masks"] else before["masks"]
+    return {**before, "networks": [*before["networks"], *line["networks"]], "masks": masks}
 
 
 def _pool(one: dict[str, Any]) -> Group | None:

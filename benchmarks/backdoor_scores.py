@@ -28,6 +28,7 @@ from securitynet.errors import SecurityNetError
 from securitynet.memory import PeakMemory
 from securitynet.target import Target
 
+HALVES = ("even", "odd")  # seeds
 LADDER = "backdoor/ladder"  # with every stage, whatever the screens say
 PUBLISHER = "backdoor/publisher_ladder"  # put together from those and beatrix
 
@@ -96,6 +97,11 @@ def _found(evidence: BackdoorEvidence, seconds: float) -> dict[str, Any]:
 
 def _short(value: float) -> float | None:
     return float(f"{value:.5g}") if np.isfinite(value) else None
+
+
+def half_of(records: list[dict[str, Any]], half: str | None) -> list[dict[str, Any]]:
+    """Return the records of networks with even or odd seeds; all for None."""
+    return [one for one in records if half is None or int(one["model"].rpartition("-")[2]) % 2 == HALVES.index(half)]
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:

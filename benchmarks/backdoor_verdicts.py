@@ -16,7 +16,7 @@ from typing import Any
 
 from backdoor_files import judgements
 from backdoor_plans import GROUNDS
-from backdoor_scores import LADDER, recorded
+from backdoor_scores import HALVES, LADDER, half_of, recorded
 
 from securitynet.attacks.backdoor._kind import Kind
 from securitynet.attacks.backdoor._nulls import Nulls, read, shipped, small_mask
@@ -72,11 +72,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of scores.jsonl")
     parser.add_argument("--nulls", type=Path, help="default: those of the package")
     parser.add_argument("--poisoned", action="store_true")
-    parser.add_argument("--half", choices=("even", "odd"), help="networks with even or odd seeds only")
+    parser.add_argument("--half", choices=HALVES, help="networks with even or odd seeds only")
     args = parser.parse_args()
-    records = [one for one in recorded(args.output / "scores.jsonl") if args.poisoned or one["poison"] == "clean"]
-    if args.half:
-        records = [one for one in records if int(one["model"].rpartition("-")[2]) % 2 == ("even", "odd").index(args.half)]
+    records = half_of(recorded(args.output / "scores.jsonl"), args.half)
+    records = [one for one in records if args.poisoned or one["poison"] == "clean"]
     sys.stdout.write(table(records, read(args.nulls) if args.nulls else shipped()))
 
 

@@ -40,7 +40,12 @@ def load(entry: Entry, files: Files) -> Target:
     Raises UsageError for an unknown loader, LoadError for an entry that cannot be evaluated, DownloadError.
     """
     if entry.task == "multi-label":
-        raise LoadError(f"{entry.id}: a multi-label model; only models that give one class per image can be evaluated")
+        remedy = "where each image has one label, --task single-label reads its outputs as classes"
+        raise LoadError(f"{entry.id}: a multi-label model; only models that give one class per image can be evaluated ({remedy})")
+    if files.python is not None:
+        from securitynet.loaders import environment
+
+        return environment.load(entry, files)
     if entry.loadable is False:
         raise LoadError(f"{entry.id}: cannot be loaded: {entry.loadable_reason or 'the catalog gives no reason'}")
     if entry.loader is None:
@@ -68,18 +73,20 @@ def load_model(
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool = False,
     progress: bool = True,
+    python: str | os.PathLike[str] | None = None,
 ) -> Target:
     """Return the Target of a model.
 
     `model`: an id of the catalog; a local file or folder; "hf-hub:ORG/NAME[@revision]"; "timm:NAME" or "torchvision:NAME",
     weights of those libraries. `entry` is a record, or some of its columns, which go before what is known otherwise, or the
     id of one in the catalog, whose weights the file holds; a local file needs at least its architecture, classes, input and
-    normalisation. Raises UsageError, DownloadError, LoadError.
+    normalisation. `python`: the Python of an environment with the library that published it (mmpretrain, ...), in which a
+    process builds it and serves its outputs. Raises UsageError, DownloadError, LoadError.
     """
     from securitynet.cache import cache_root
     from securitynet.download import Files
 
-    files = Files(cache_root(cache_dir), offline, progress)
+    files = Files(cache_root(cache_dir), offline, progress, python=None if python is None else Path(python))
     described, files = describe(os.fspath(model), entry, files)
     return load(described, files)
 

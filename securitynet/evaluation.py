@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from securitynet.attacks.intact import Intact
 from securitynet.attacks.resolve import Named, named, resolve
 from securitynet.attacks.run import FULL, Ran, not_run, run, spoiled
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
+from securitynet.catalog import results as published
 from securitynet.controls.measured import Controls
 from securitynet.controls.twins import Twins, without_canaries, without_twins
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
@@ -34,6 +36,7 @@ from securitynet.precision import named as precision
 from securitynet.processes import agreed
 from securitynet.results.headline import doubtful
 from securitynet.results.result import Result
+from securitynet.results.robustness import checked_claims, doubted
 from securitynet.results.row import Context, Row, suspect
 from securitynet.results.separation import OUT_MODEL
 from securitynet.results.store import RowStore
@@ -67,6 +70,7 @@ def evaluate(
     out_model: Model | None = None,
     dtype: str = "fp32",
     channels_last: bool = False,
+    python: str | os.PathLike[str] | None = None,
 ) -> Result:
     """Verify a model, attack it, and return the rows.
 
@@ -79,10 +83,11 @@ def evaluate(
     `out_model`: a model like this one that was not trained on these images; a leak is what exceeds the same attacks on it. By
     default two small networks are trained for that, where the images are small and an attack found something. `dtype` (fp32, bf16
     or fp16) and `channels_last` change precision and memory layout on a GPU; the column `device` records them.
+    `python`: the Python of an environment with the model's own library, in which it is built then (docs/other-environments.md).
     What was computed before, with the same weights, data and code, is read from the cache. Raises SecurityNetError.
     """
     chosen = named(resolve(attacks))
-    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress, dtype, channels_last)
+    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress, dtype, channels_last, _path(python))
     subject = Subject.of(model, data, preprocessing, defences, options)
     if out_model is not None:
         other = target_of(out_model, None, options)
@@ -102,10 +107,15 @@ def verify_model(
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool = False,
     progress: bool = False,
+    python: str | os.PathLike[str] | None = None,
 ) -> Result:
     """Return the result of the first step of evaluate() alone, without attacks; arguments as there."""
-    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress)
+    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress, python=_path(python))
     return Subject.of(model, data, preprocessing, (), options).evaluated(())
+
+
+def _path(given: str | os.PathLike[str] | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +178,9 @@ class Subject:
             suspect(row, doubt) if doubt and row.family == "membership" and row.metric not in BY_COINS else row
             for row in (*controls, *found)
         ]
+        rows = doubted(rows)
+        checked = checked_claims(target.entry.id, rows, published(target.entry.dataset)) if _evades(attacks) else []
+        verdict = replace(verdict, notes=(*verdict.notes, *map(str, checked)))
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
         bill, unexpected = target.meter.bill, tuple(done.unexpected)
@@ -315,6 +328,10 @@ def rows_of(ran: Ran, context: Context) -> list[Row]:
     if ran.status != "ok":
         return [replace(row, status=ran.status) for row in rows]
     return [replace(row, queries=ran.queries, seconds=ran.seconds, peak_memory=ran.peak_memory) for row in rows]
+
+
+def _evades(attacks: Sequence[Named]) -> bool:
+    return any(one.family == "evasion" for one in attacks)
 
 
 def _said(what: str | None, accelerator: Accelerator) -> str | None:

@@ -61,6 +61,7 @@ class Options:
     progress: bool = False
     dtype: str = "fp32"
     channels_last: bool = False
+    python: Path | None = None
 
 
 def target_of(model: Model, preprocessing: Mapping[str, Any] | None, options: Options) -> Target:
@@ -79,9 +80,9 @@ def target_of(model: Model, preprocessing: Mapping[str, Any] | None, options: Op
     from securitynet.loaders import load, load_model
 
     if isinstance(model, Entry):
-        return load(model, Files(options.root, options.offline, options.progress))
-    name = os.fspath(model)
-    return load_model(name, entry=preprocessing, cache_dir=options.root, offline=options.offline, progress=options.progress)
+        return load(model, Files(options.root, options.offline, options.progress, python=options.python))
+    name, shared = os.fspath(model), {"offline": options.offline, "progress": options.progress}
+    return load_model(name, entry=preprocessing, cache_dir=options.root, python=options.python, **shared)
 
 
 def from_module(module: nn.Module, preprocessing: Mapping[str, Any] | None = None) -> Target:

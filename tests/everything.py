@@ -26,6 +26,7 @@ QUICK = (  # wherever an attack has such a setting
     "steps=10",
     "iterations=1",
     "images=20",
+    "queries=50",
     "patterns=1",
     "few=4",
     "suspects=2",

@@ -31,6 +31,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "(default: the dataset that the entry names); none: no images, for attacks that need none",
     )
     parser.add_argument("--weights", metavar="PATH", help="file or folder of yours with the weights of MODEL, an id; its hash is checked")
+    parser.add_argument(
+        "--python",
+        metavar="PATH",
+        help="Python of an environment with the library that published MODEL (mmpretrain, ...): it is built there",
+    )
     parser.add_argument("--samples", default="5000", metavar="N|all", help="at most N members and N non-members (default 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of the splits and of learned attacks (default 0)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images per pass (default 64, on a GPU 512)")
@@ -58,6 +63,7 @@ def add_record(parser: argparse.ArgumentParser) -> None:
     local.add_argument("--std", type=float, nargs="+", metavar="X", help="of the normalisation, per channel")
     local.add_argument("--state-key", metavar="KEY", help="key of the checkpoint that holds the state dict")
     local.add_argument("--keys", metavar="JSON", help="""renames of its keys, such as '[["^net\\\\.", ""]]', or '["in order"]'""")
+    local.add_argument("--task", choices=["single-label"], help="outputs of a multi-label model are read as classes, one to an image")
     local.add_argument("--claimed-accuracy", type=float, metavar="X", help="what the publisher claims, as a fraction")
 
 
@@ -82,6 +88,7 @@ def record_of(args: argparse.Namespace) -> dict[str, Any] | None:
         "std",
         "state_key",
         "keys",
+        "task",
         "claimed_accuracy",
     )
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
@@ -128,6 +135,7 @@ def library_options(args: argparse.Namespace) -> dict[str, Any]:
         "cache_dir": args.cache_dir,
         "offline": args.offline,
         "progress": sys.stderr.isatty(),
+        "python": args.python,
     }
 
 

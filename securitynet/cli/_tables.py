@@ -11,8 +11,9 @@ from rich.text import Text
 
 from securitynet.cli._backdoor import backdoor_lines
 from securitynet.cli._curves import curves_view
-from securitynet.metrics.vocabulary import AUC, BALANCED_ACCURACY, title_of, tpr_at_fpr
+from securitynet.metrics.vocabulary import AUC, BALANCED_ACCURACY, ROBUST_ACCURACY, title_of, tpr_at_fpr
 from securitynet.results.labels import labels_of
+from securitynet.threat import named
 
 if TYPE_CHECKING:
     from securitynet.entry import Entry
@@ -58,6 +59,7 @@ def result_view(result: Result, width: int) -> RenderableType:
     parts += [Text(_place(place)) for place in summary["published"]]
     if not summary["published"] and any(row.family == "membership" for row in result.rows):
         parts.append(Text(f"no published measurements of other models on {result.splits.dataset} to compare with", style="dim"))
+    parts += robustness_lines(summary["robustness"])
     parts.append(Text(summary["meaning"], style="bold"))
     return Group(*parts)
 
@@ -102,8 +104,23 @@ def _others(groups: dict[str, list[Row]]) -> list[RenderableType]:
     for label, group in groups.items():
         if {row.metric for row in group} & set(COLUMNS):
             continue
-        words = [f"{row.status}: {row.reason}" if row.value is None else f"{title_of(row.metric)} {row.value:.3g}" for row in group]
+        words = [f"{row.status}: {row.reason}" if row.value is None else _said(row) for row in group]
         lines.append(Text(f"{label}  {'; '.join(words)}"))
+    return lines
+
+
+def _said(row: Row) -> str:
+    threat = named(row.norm, row.epsilon) if row.metric == ROBUST_ACCURACY else ""
+    return f"{title_of(row.metric)}{threat and f' ({threat})'} {row.value:.3g}"
+
+
+def robustness_lines(summary: dict[str, Any] | None) -> list[RenderableType]:
+    """Return a line per place among public models of the same threat model; claims stand among the notes of the verdict."""
+    lines: list[RenderableType] = []
+    for place in (summary or {}).get("places", []):
+        whom = f"{place['percentile']:.0f} % of the {place['models']} public models on {place['dataset']} with a number for it"
+        said = f"{place['attack']}: robust accuracy {place['robust_accuracy']:.1%} ({place['threat_model']})"
+        lines.append(Text(f"{said} is above that of {whom}"))
     return lines
 
 

@@ -91,7 +91,10 @@ def _scored(model: str, args: argparse.Namespace) -> Scored | None:
     from securitynet.inputs import Options
 
     try:
-        subject = Subject.of(model, args.data, None, (), Options(cache_root(args.cache_dir), args.seed, args.samples, offline=args.offline))
+        options = Options(cache_root(args.cache_dir), args.seed, args.samples, offline=args.offline)
+        subject = Subject.of(model, args.data, None, (), options)
+        if subject.target.entry.dataset is None:  # a file or folder that does not name it
+            subject = Subject.of(model, args.data, {"dataset": args.dataset}, (), options)
         if key_of(subject.target.entry.dataset) != key_of(args.dataset):
             log.warning("%s left out: its dataset is %s", model, subject.target.entry.dataset)
             return None

@@ -154,7 +154,7 @@ def _show(results: Sequence[Result], args: argparse.Namespace) -> None:
 
     console = Console()
     console.print(result_view(results[-1], console.width))
-    if results[-1].entry.source == "endpoint":
+    if results[-1].entry.source == "endpoint" or results[-1].entry.loader == "environment":
         console.print(_sent(results[-1].bill), markup=False)
     if table is not None:
         from securitynet.cli._spread import spread_view

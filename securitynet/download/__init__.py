@@ -29,6 +29,7 @@ SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".th", ".ckpt", ".tar")
 class Files:
     """Where files come from: `local` is a file or folder given by the user, which is used in place of any download.
 
+    `python`: the Python of an environment of the user's with the library of the model, in which the network is built then.
     `hold`: seconds that a server which says when to come back is waited for; beyond that the error is http.Later.
     """
 
@@ -36,6 +37,7 @@ class Files:
     offline: bool = False
     progress: bool = True
     local: Path | None = None
+    python: Path | None = None
     hold: float = PATIENCE
 
     def folder(self, url: str) -> Path:

@@ -21,7 +21,11 @@ def connect(url: str, limits: Limits | None = None, http: Mapping[str, Any] | No
     It states itself what it is; its images are floats in [0,1], its outputs logits. `http`: headers, timeout. Raises
     EndpointError where nothing of the kind answers.
     """
-    base = Http(f"{url.rstrip('/')}/outputs", **(http or {}))
+    return endpoint_of(Http(f"{url.rstrip('/')}/outputs", **(http or {})), url, limits)
+
+
+def endpoint_of(base: Http, url: str, limits: Limits | None = None) -> Endpoint:
+    """Return the endpoint at `url` whose outputs `base` returns. Raises as connect()."""
     try:
         facts = json.loads(base.post(f"{url.rstrip('/')}/", None))
         name, version, input_size, classes, gradients = (facts[key] for key in FACTS)

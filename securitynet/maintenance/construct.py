@@ -35,9 +35,12 @@ class Built:
 def sample(entries: Iterable[Entry], number: int | None = None, seed: int = 0, outside: bool = False) -> list[Entry]:
     """Return the entries that name a loader with an architecture, or `number` of them drawn by `seed`; sorted by id.
 
-    `outside`: those of libraries that have no loader here.
+    `outside`: those of libraries that are not built here.
     """
-    found = sorted((entry for entry in entries if bool(entry.loader) != outside and entry.architecture), key=lambda entry: entry.id)
+    found = sorted(
+        (entry for entry in entries if (entry.loader in (None, "environment")) == outside and entry.architecture),
+        key=lambda entry: entry.id,
+    )
     if number is not None and number < len(found):
         found = sorted(random.Random(seed).sample(found, number), key=lambda entry: entry.id)
     return found

@@ -11,7 +11,8 @@ from securitynet.paper import FACTS, Paper
 
 COUNTED: dict[str, Callable[[Entry], bool]] = {
     "models": lambda entry: True,
-    "build here": lambda entry: entry.loader is not None and entry.architecture is not None,
+    "build here": lambda entry: entry.loader not in (None, "environment") and entry.architecture is not None,
+    "build in an environment of their own": lambda entry: entry.loader == "environment",
     "opened here": lambda entry: entry.loadable is True,
     "re-hosted": lambda entry: entry.same_weights_as is not None,
     "with a claim": lambda entry: entry.claimed_accuracy is not None,

@@ -14,7 +14,8 @@ LEVEL = 0.95
 class Estimate:
     """One metric: its value (None with the reason), 95 % interval, and the number of samples behind it.
 
-    `budget`, `scope`, `calibrated`, `complete` and `level` are the columns of a row of that name, None where they do not apply.
+    `budget`, `scope`, `calibrated`, `complete`, `level`, `threat_model`, `norm` and `epsilon` are the columns of a row of that name,
+    None where they do not apply.
     """
 
     metric: str
@@ -29,6 +30,9 @@ class Estimate:
     calibrated: bool | None = None
     complete: bool | None = None
     level: float | None = None
+    threat_model: str | None = None
+    norm: str | None = None
+    epsilon: float | None = None
 
     @property
     def finite(self) -> bool:

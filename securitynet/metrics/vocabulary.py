@@ -33,7 +33,9 @@ ANOMALY_INDEX, MASK_L1, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS = "anomaly_index",
 BACKWARD_IMAGES, TRIGGER_CLASS = "backward_images", "trigger_class"
 TRUE_POSITIVE_RATE, FALSE_POSITIVE_RATE, PRECISION = "true_positive_rate", "false_positive_rate", "precision"
 CROSS_ENTROPY, BRIER = "cross_entropy", "brier"
-ROBUST_ACCURACY = "robust_accuracy"
+ROBUST_ACCURACY, CLEAN_ACCURACY, CORRUPTION_ACCURACY = "robust_accuracy", "clean_accuracy", "corruption_accuracy"
+ATTACK_SUCCESS, GRADIENT_IMAGES, MASKING_SIGNS = "attack_success", "gradient_images", "masking_signs"
+MINIMUM_NORM, MEAN_NORM, QUANTILES = "minimum_norm", "mean_minimum_norm", (0.1, 0.25, 0.75, 0.9)
 SHIFT_P_VALUE, TWINS, NEAR_TWINS = "shift_p_value", "twins", "near_twins"
 AUC_REWEIGHTED, OUT_MODEL_AUC, AUC_BEYOND = "auc_reweighted", "out_model_auc", "auc_beyond_out_model"
 EPSILON, MU, CANARIES_RIGHT = "epsilon", "mu", "canaries_right"
@@ -50,6 +52,11 @@ def tpr_at_fpr(fpr: float) -> str:
 def tnr_at_fnr(fnr: float) -> str:
     """Return the name of the true-negative rate at a false-negative rate."""
     return f"tnr_at_fnr_{fnr:g}"
+
+
+def norm_quantile(share: float) -> str:
+    """Return the name of a quantile of the smallest perturbations."""
+    return f"minimum_norm_q{100 * share:g}"
 
 
 def queries_for(share: float) -> str:
@@ -352,9 +359,43 @@ DETECTION = (
 )
 EVASION = (
     Metric(
-        ROBUST_ACCURACY, "robust accuracy", "evasion", OUTCOME, "higher", "Accuracy under the strongest perturbation of a threat model."
+        ROBUST_ACCURACY, "robust accuracy", "evasion", OUTCOME, "higher",
+        "Share of images classified rightly, also after every attack of the threat model that was tried.",
+        headline=True, tested=True,
     ),
-)
+    Metric(
+        CORRUPTION_ACCURACY, "accuracy under corruptions", "evasion", OUTCOME, "higher",
+        "Mean accuracy over common corruptions and their severities.", headline=True, tested=True,
+    ),
+    Metric(CLEAN_ACCURACY, "clean accuracy", "evasion", CONTROL, "higher", "Share of the attacked images classified rightly as they are."),
+    Metric(
+        ATTACK_SUCCESS, "attack success", "evasion", OUTCOME, "lower",
+        "Share of the images classified rightly for which an attacked image was found that is not.",
+    ),
+    Metric(
+        MINIMUM_NORM, "median smallest perturbation", "evasion", OUTCOME, "higher",
+        "Median norm of the smallest perturbation found that changes the label; 0 where the label is wrong already.", PLAIN, tested=True,
+    ),
+    Metric(
+        MEAN_NORM, "mean smallest perturbation", "evasion", OUTCOME, "higher",
+        "Mean norm of the smallest perturbation found that changes the label.", PLAIN,
+    ),
+    *(
+        Metric(
+            norm_quantile(share), f"{_percent(share)} quantile of smallest perturbations", "evasion", OUTCOME, "higher",
+            "That quantile of the norms of the smallest perturbations found that change the label.", PLAIN,
+        )
+        for share in QUANTILES
+    ),
+    Metric(
+        GRADIENT_IMAGES, "gradient images", "evasion", COST, None, "Images whose gradient by the pixels was computed.", IMAGES, whole=True
+    ),
+    Metric(
+        MASKING_SIGNS, "signs of gradient masking", "evasion", CONTROL, "lower",
+        "Signs that gradients mislead an attack; with any of them, robust accuracy is in doubt.",
+        PLAIN, whole=True,
+    ),
+)  # fmt: skip
 VOCABULARY: Mapping[str, Metric] = {one.name: one for one in (*VERIFY, *CONTROLS, *MEMBERSHIP, *STEALING, *BACKDOOR, *DETECTION, *EVASION)}
 
 

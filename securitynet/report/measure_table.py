@@ -64,12 +64,15 @@ class MeasureTable:
 
 def measure_of(row: Row) -> str:
     """Return the name of what a row measures: attack, hyper-parameters where it has any, metric."""
-    return _measure_of(row.attack, row.params, row.metric)
+    return _measure_of(row.attack, row.params, row.metric, row.norm, row.epsilon)
 
 
 @cache
-def _measure_of(attack: str, params: str | None, metric: str) -> str:
+def _measure_of(attack: str, params: str | None, metric: str, norm: str | None = None, epsilon: float | None = None) -> str:
     given = json.loads(params or "{}")
+    for name in ("threat_model", "norm", "epsilon"):  # the row's columns say what the attack worked with
+        given.pop(name, None)
+    given |= {name: value for name, value in (("norm", norm), ("epsilon", epsilon)) if value is not None}
     if given.get("held_out") is False:  # the default, which older rows did not state
         del given["held_out"]
     text = json.dumps(given, separators=(",", ":")) if given else ""
@@ -150,7 +153,7 @@ def _long(frame: pd.DataFrame) -> tuple[pd.DataFrame, frozenset[str]]:
     budget = frame["budget"].fillna(0)
     most = budget.groupby([frame[name] for name in ("entry", "attack", "params")], observed=True, dropna=False).transform("max")
     frame = frame[frame["budget"].isna() | (budget == most)]
-    parts = [frame[name].astype(object) for name in ("attack", "params", "metric")]
+    parts = [frame[name].astype(object) for name in ("attack", "params", "metric", "norm", "epsilon")]
     names = list(map(_measure_of, *(part.where(part.notna(), None) for part in parts)))
     origin, dataset = (
         column.where(column.notna() & (column != ""), missing)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "entry", "weights_sha256", "dataset", "family", "attack", "params", "metric", "value", "ci_low", "ci_high", "status", "n", "date",
-    "origin", "budget", "scope",
+    "origin", "budget", "scope", "norm", "epsilon",
 )  # fmt: skip
-FLOATS, INTEGERS = ("value", "ci_low", "ci_high"), ("n", "budget")
+FLOATS, INTEGERS = ("value", "ci_low", "ci_high", "epsilon"), ("n", "budget")
 SECONDS = "%Y-%m-%dT%H:%M:%S"
 
 

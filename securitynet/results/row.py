@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 KEY = ("entry", "weights_sha256", "dataset", "manifest", "attack", "params", "seed", "metric")
 FURTHER = ("budget", "scope")  # part of the key where one of them is given: a row without them hashes as it always did
-SCHEMA = 2  # of the columns; 1 had neither budget, scope, calibrated, complete, level nor what decided the pixels
-ADDED = ("budget", "scope", "calibrated", "complete", "level", "pixels_id", "preprocessing", "schema", "legacy_id")  # with schema 2
-NUMBERS = ("value", "ci_low", "ci_high", "level", "seconds")
+THREAT = ("threat_model", "norm", "epsilon")  # likewise
+SCHEMA = 3  # of the columns; 1 had neither budget, scope, calibrated, complete, level nor what decided the pixels, 2 no threat model
+ADDED = (  # with schemas 2 and 3
+    *("budget", "scope", "calibrated", "complete", "level", "pixels_id", "preprocessing", "schema", "legacy_id"),
+    *THREAT,
+)
+NUMBERS = ("value", "ci_low", "ci_high", "level", "epsilon", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,9 @@ class Row:
     Raises UsageError for a number that is not finite: such a number is missing, with a reason.
     """
 
-    row_id: str = column("string", f"sha256 of the key: {', '.join(KEY)}; {', '.join(FURTHER)} where one is given", init=False)
+    row_id: str = column(
+        "string", f"sha256 of the key: {', '.join(KEY)}; {' and '.join(map(', '.join, (FURTHER, THREAT)))} where given", init=False
+    )
     entry: str = column("string", "id of the model's entry", "")
     weights_sha256: str | None = column("string", "sha256 of the weights that were measured")
     dataset: str | None = column("string", "key of the image dataset")
@@ -67,6 +73,9 @@ class Row:
     calibrated: bool | None = column("bool", "the p-value rests on clean models of the model's own kind")
     complete: bool | None = column("bool", "all that was planned was done")
     level: float | None = column("float64", "p-value at or below which the model is flagged; null: no threshold is known")
+    threat_model: str | None = column("string", "which changes are allowed: adversarial ones of bounded norm, or common corruptions")
+    norm: str | None = column("string", "norm that bounds an adversarial change: Linf, L2 or L1")
+    epsilon: float | None = column("float64", "that bound, for pixels in [0,1] as the network is fed them")
     pixels_id: str | None = column("string", "sha256 of what decided the pixels that the model was fed")
     preprocessing: str | None = column("string", "whose code decided the pixels, and its backend")
     schema: int = column("int32", "version of these columns", SCHEMA)
@@ -81,8 +90,10 @@ class Row:
         object.__setattr__(self, "row_id", hashlib.sha256(self._key().encode()).hexdigest())
 
     def _key(self) -> str:
-        further = [getattr(self, name) for name in FURTHER]
-        parts = [getattr(self, name) for name in KEY] + (further if any(one is not None for one in further) else [])
+        parts = [getattr(self, name) for name in KEY]
+        for group in (FURTHER, THREAT):
+            further = [getattr(self, name) for name in group]
+            parts += further if any(one is not None for one in further) else []
         return json.dumps(parts, separators=(",", ":"))
 
     @property
@@ -101,7 +112,7 @@ class Row:
         Raises UsageError for a number that is not finite.
         """
         current = upgraded(record)
-        return cls(**{name: current[name] for name in dtypes_of(cls) if name != "row_id" and name in current})
+        return cls(**{name: current[name] for name in dtypes_of(cls) if name not in ("row_id", "schema") and name in current})
 
 
 @dataclass(frozen=True)

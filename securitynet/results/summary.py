@@ -10,9 +10,20 @@ import numpy as np
 
 from securitynet.catalog import results as published
 from securitynet.data.dataset import find
-from securitynet.metrics.vocabulary import AGREEMENT, AUC, EPSILON, EXCESS_AGREEMENT, NEAR_TWINS, TWINS
+from securitynet.metrics.vocabulary import (
+    AGREEMENT,
+    AUC,
+    CORRUPTION_ACCURACY,
+    EPSILON,
+    EXCESS_AGREEMENT,
+    NEAR_TWINS,
+    ROBUST_ACCURACY,
+    TWINS,
+)
 from securitynet.results.evidence import Arrays
 from securitynet.results.headline import MISS, PRIORS, Finding, Headline, headline
+from securitynet.results.robustness import checked_claims
+from securitynet.results.robustness import place as robust_place
 from securitynet.results.separation import SHIFTED, Separation
 from securitynet.results.verdict import BackdoorVerdict
 from securitynet.results.verdict import verdict as backdoor_verdict
@@ -54,7 +65,24 @@ def summarise(entry: Entry, rows: Sequence[Row], verdict: Verdict, evidence: Ite
         "headline": None if found is None else found.to_record(),
         "published": [place for row in aucs if row.scope != "half" and (place := _place(row)) is not None],
         "backdoor": None if backdoor is None else asdict(backdoor),
+        "robustness": _robustness(entry, rows),
         "meaning": _together(rows, verdict.cause, found, backdoor),
+    }
+
+
+def _robustness(entry: Entry, rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Robust accuracies with their places among public models, and what became of published claims; None where nothing was attacked."""
+    own = [
+        row for row in rows if row.metric in (ROBUST_ACCURACY, CORRUPTION_ACCURACY) and row.family == "evasion" and row.value is not None
+    ]
+    if not own:
+        return None
+    known = published(entry.dataset) if find(entry.dataset) else []
+    kept = ("attack", "metric", "value", "ci_low", "ci_high", "n", "norm", "epsilon", "status", "reason")
+    return {
+        "rows": [{name: getattr(row, name) for name in kept} for row in own],
+        "places": [found for row in own if row.status == "ok" and (found := robust_place(row, known)) is not None],
+        "claims": [asdict(one) for one in checked_claims(entry.id, rows, known)],
     }
 
 

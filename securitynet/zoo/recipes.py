@@ -23,7 +23,7 @@ from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.means import over_seeds
 from securitynet.metrics.vocabulary import QUERIES
 from securitynet.results.result import Result
-from securitynet.results.row import Row
+from securitynet.results.row import FURTHER, THREAT, Row
 from securitynet.training import Recipe
 from securitynet.zoo.canaried import plant_canaries, write_trained
 
@@ -55,7 +55,7 @@ class OverSeeds:
 
     def to_record(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        kept = ("metric", "value", "ci_low", "ci_high", "ci_method", "n", "reason", "budget", "scope")
+        kept = ("metric", "value", "ci_low", "ci_high", "ci_method", "n", "reason", *FURTHER, *THREAT)
         found = asdict(self.estimate)
         return {"attack": self.attack, "params": self.params, **{name: found[name] for name in kept}}
 
@@ -97,9 +97,14 @@ def summarised(results: Sequence[Result]) -> list[OverSeeds]:
         values = [table[key].value for table in tables if key in table]
         if len(values) == len(tables):
             estimate = over_seeds(row.metric, np.asarray(values, np.float64))
-            found.append(OverSeeds(row.attack, row.params, replace(estimate, budget=row.budget, scope=row.scope)))
+            found.append(OverSeeds(row.attack, row.params, replace(estimate, **_told(row))))
     return found
 
 
 def _key(row: Row) -> tuple[object, ...]:
-    return row.attack, row.params, row.metric, row.budget, row.scope
+    return row.attack, row.params, row.metric, *_told(row).values()
+
+
+def _told(row: Row) -> dict[str, Any]:
+    """What tells rows of one metric of an attack from each other."""
+    return {name: getattr(row, name) for name in (*FURTHER, *THREAT)}

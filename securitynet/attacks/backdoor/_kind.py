@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Row = NDArray[np.float64]
 FAR = 1e6
 LEAST = {"accuracy": 0.4, "scale": 0.3, "boundary": 0.3}  # units at least: of a logit, of natural logarithms
-ALLOWED = 2.0  # times the largest distance of one network from the rest
+ALLOWED, MOST = 2.0, 0.9  # times the distance of one network from the rest that so many have at most
 DEEPER = 1.35  # times the depths that were measured
 SPARSE = 0.05  # share of zero weights more than in any of the others
 
@@ -59,18 +59,16 @@ def unlike(own: Covariates, others: tuple[Covariates, ...]) -> tuple[str, ...]:
     """Return the names of the covariates in which a model is unlike all of the others.
 
     What differs from seed to seed (accuracy, scale, boundary) is compared with the network that is nearest: the distance is the
-    largest difference in standard deviations of the others. It may be twice as large as the largest distance of one of the others
-    from the rest of them: as large, and of n + 1 networks of one kind one would be unlike the rest; twice, since the others are of
-    a few architectures only. What is chosen (input size, depth, sparse
-    or quantised weights) must lie within their range.
+    largest difference in standard deviations of the others. It may be twice as large as the distance from the rest that nine in
+    ten of the others have at most: twice, since the others are of a few architectures only; nine in ten, since a single odd one
+    among them would let everything pass. What is chosen (input size, depth, sparse or quantised weights) must lie within their range.
     """
     found = [] if own.input_size in {one.input_size for one in others} else ["input_size"]
     rows = np.array([_compared(one) for one in others])
     units = np.maximum(rows.std(axis=0, ddof=1) if len(rows) > 1 else 0.0, list(LEAST.values()))
     apart = np.abs(_compared(own) - rows) / units
-    tolerance = ALLOWED * max(
-        (_nearest(rows[at], np.delete(rows, at, axis=0), units) for at in range(len(rows)) if len(rows) > 1), default=1.0
-    )
+    alone = [_nearest(rows[at], np.delete(rows, at, axis=0), units) for at in range(len(rows)) if len(rows) > 1]
+    tolerance = ALLOWED * (float(np.quantile(alone, MOST)) if alone else 1.0)
     if apart.max(axis=1).min() > tolerance:
         closest = apart[np.minimum(apart, tolerance).sum(axis=1).argmin()]
         found += [name for name, distance in zip(LEAST, closest, strict=True) if distance > tolerance]

@@ -79,7 +79,8 @@ def _merged(old: Record, stated: Record | None) -> Record:
     if stated is None:
         return Entry.from_record({**old, "flags": [*flags, WITHDRAWN]}).to_record()
     old, stated = reconciled(old, stated)
-    known = {key: value for key, value in stated.items() if value is not None}
+    built = {"architecture"} if old.get("loader") and "loader" not in stated else set()  # a name of the library that a loader does not know
+    known = {key: value for key, value in stated.items() if value is not None and key not in built}
     return Entry.from_record({**old, "flags": flags or None, **known}).to_record()
 
 

@@ -116,9 +116,11 @@ def _dataset(saved: SavedResult) -> str | None:
     return next((row.dataset for row in saved.rows if row.dataset), None)
 
 
-def _numbers(saved: SavedResult) -> dict[tuple[str, str, str, int | None], Row]:
+def _numbers(saved: SavedResult) -> dict[tuple[str, str, str, int | None, str | None, float | None], Row]:
     return {
-        (row.attack, row.params, row.metric, row.budget): row for row in saved.rows if row.value is not None and row.metric not in HIDDEN
+        (row.attack, row.params, row.metric, row.budget, row.norm, row.epsilon): row
+        for row in saved.rows
+        if row.value is not None and row.metric not in HIDDEN
     }
 
 

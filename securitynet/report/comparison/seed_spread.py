@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def spread(results: Sequence[Result]) -> pd.DataFrame:
-    """Return one line per (attack, params, metric, budget) of several results of one model: seeds, mean, sd, min, max.
+    """Return one line per (attack, params, metric, budget, norm, epsilon) of several results of one model: seeds, mean, sd, min, max.
 
     `sd` has n - 1 degrees of freedom (NaN for one seed). Rows without a number do not count; their lines have fewer seeds.
     """
     rows = pd.concat([result.to_pandas() for result in results])
     rows = rows[rows["value"].notna() & (rows["metric"] != QUERIES)]
-    grouped = rows.groupby(["attack", "params", "metric", "budget"], sort=False, dropna=False)["value"]
+    grouped = rows.groupby(["attack", "params", "metric", "budget", "norm", "epsilon"], sort=False, dropna=False)["value"]
     return grouped.agg(seeds="count", mean="mean", sd="std", min="min", max="max").reset_index()

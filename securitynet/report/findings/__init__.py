@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from securitynet.report.findings.across_families import across_families
 from securitynet.report.findings.hypotheses import DEFINITION, FINDING, NOTHING, UNTESTED, Tested, correlations
 from securitynet.report.findings.metadata import equal_overfitting, metadata_effects, security_effects, variant_effects
 from securitynet.report.findings.model_counts import Counts, counts_of
@@ -22,9 +23,11 @@ KINDS = {
     "security": "Security against benchmark models at equal overfitting",
     "variants": "Variants of an attack on the same models",
     "metadata": "Metadata, with the model type as random effect",
+    "families": "Across families: evasion, membership, stealing and backdoor statistics of the same models",
 }
 METHODS = (
-    "Every test is within one dataset, one kind of model and one origin of measurements.",
+    "Every test is within one dataset, one kind of model and one origin of measurements; only relations across families join origins.",
+    "Across families: target accuracy and year are covariates, the model type is a random effect; the numbers are the same model's.",
     "Correlations: Spearman's rho decides (Pearson's r must have the same sign, and the 95 % percentile-bootstrap interval over models, "
     "2,000 resamples, fewer of over 200 models, must exclude zero). "
     "Models of one type are related, so the intervals are rather too narrow.",
@@ -86,7 +89,7 @@ def findings(rows: Iterable[Row] | MeasureTable | None = None, metadata: pd.Data
     """
     table = rows if isinstance(rows, MeasureTable) else measure_table(published_rows() if rows is None else rows)
     related = correlations(table)
-    tests = (*related, *security_effects(table), *variant_effects(table), *metadata_effects(table, metadata))
+    tests = (*related, *security_effects(table), *variant_effects(table), *metadata_effects(table, metadata), *across_families(table))
     return Findings(
         counts_of(table),
         tests,

@@ -104,10 +104,10 @@ def _pictures(arrays: Mapping[str, np.ndarray], candidate: int | None, saved: Sa
 
 def _picture(number: int, mask: np.ndarray, pattern: np.ndarray) -> Picture:
     stamped = pattern * mask + 0.5 * (1 - mask)
-    return Picture(f"class {number}: mask of {mask.sum():.1f} pixels", _address(stamped), _address(mask))
+    return Picture(f"class {number}: mask of {mask.sum():.1f} pixels", address(stamped), address(mask))
 
 
-def _address(pixels: np.ndarray) -> str:
+def address(pixels: np.ndarray) -> str:
     """Return an image [c, h, w] in [0,1] as a PNG inside an address."""
     from PIL import Image
 

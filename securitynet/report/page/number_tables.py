@@ -19,6 +19,7 @@ from securitynet.metrics.vocabulary import (
 )
 from securitynet.results.curves import by_budget
 from securitynet.results.row import Row
+from securitynet.threat import named
 
 COLUMNS = {name: title_of(name) for name in (AUC, tpr_at_fpr(0.01), tpr_at_fpr(0.001), BALANCED_ACCURACY)}
 STEALING = {name: title_of(name) for name in (AGREEMENT, EXCESS_AGREEMENT, ACCURACY, RELATIVE_ACCURACY, KL)}
@@ -106,8 +107,13 @@ def _bytes(count: int | None) -> str:
 
 def _plain(title: str, rows: Sequence[tuple[str, Row]]) -> NumberTable:
     """Return a table with a line per row."""
-    lines = tuple((label, (NumberCell(title_of(row.metric)), cell(row), NumberCell(_count(row)))) for label, row in rows)
+    lines = tuple((label, (NumberCell(_metric(row)), cell(row), NumberCell(_count(row)))) for label, row in rows)
     return NumberTable(title, ("metric", "value [95 % interval]", "n"), lines)
+
+
+def _metric(row: Row) -> str:
+    threat = named(row.norm, row.epsilon)
+    return title_of(row.metric) + (threat and f" ({threat})")
 
 
 def _cells(found: Mapping[str, Row], columns: Mapping[str, str], counted: str) -> tuple[NumberCell, ...]:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from securitynet.metrics.vocabulary import AUC, FLAGGED, OUTCOME, TEST_ACCURACY, VOCABULARY, Metric, tpr_at_fpr
 from securitynet.report.stored_rows import Rows, frame_of
 from securitynet.results.labels import labels_of
+from securitynet.threat import named
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BESIDE: Mapping[str, tuple[str, ...]] = {AUC: (tpr_at_fpr(0.01), tpr_at_fpr(0.001))}  # an AUC never stands alone
 FAMILIES = ("membership", "stealing", "backdoor")  # in the order in which a page offers them
-Key = tuple[str, str, str, int | None, str]  # dataset, attack, params, budget, origin
+Key = tuple[str, str, str, int | None, str, str]  # dataset, attack, params, budget, threat model, origin
 Model = tuple[str, str | None, str | None, str]  # entry, weights, dataset, origin
 
 
@@ -69,17 +70,17 @@ def rankings(rows: Rows) -> list[Ranking]:
     frame = frame[frame["value"].notna().to_numpy()]
     accuracies = _values(_lines(frame[((frame["metric"] == TEST_ACCURACY) & (frame["status"] == "ok")).to_numpy()]))
     groups = _groups(frame[_is_ranked(frame)])
-    keys = list(dict.fromkeys((attack, params) for (_, attack, params, _, _), _ in groups))
+    keys = list(dict.fromkeys((attack, params) for (_, attack, params, *_), _ in groups))
     labels = dict(zip(keys, labels_of(keys), strict=True))
     found = []
     for (key, metric), lines in groups.items():
-        dataset, attack, params, budget, origin = key
+        dataset, attack, params, budget, threat, origin = key
         own = _lines(lines)
         names = tuple(name for name in BESIDE.get(metric, ()) if (key, name) in groups)
         columns = [_values(_lines(groups[key, name]), dated=False) for name in names]
         if any(_model(one) in accuracies for one in own):
             names, columns = (*names, TEST_ACCURACY), [*columns, accuracies]
-        label = labels[attack, params] + ("" if budget is None else f", {budget:,} queries")
+        label = labels[attack, params] + ("" if budget is None else f", {budget:,} queries") + (threat and f", {threat}")
         sound = _latest(one for one in own if one.status == "ok")
         left_out = sorted({one.entry for one in own if one.status == "suspect"})
         family = own[0].family or attack.partition("/")[0]
@@ -95,11 +96,18 @@ def _groups(frame: pd.DataFrame) -> dict[tuple[Key, str], pd.DataFrame]:
     by = {name: frame[name].astype(object).fillna(text).replace("", text) for name, text in missing.items()}
     by |= {"attack": frame["attack"].astype(object), "metric": frame["metric"].astype(object)}
     by |= {"params": frame["params"].astype(object).map(_plain), "budget": frame["budget"].fillna(-1).astype(int)}
-    order = ("dataset", "attack", "params", "budget", "origin", "metric")
+    by["threat"] = frame["norm"].astype(object).combine(frame["epsilon"].astype(object), _threat)
+    order = ("dataset", "attack", "params", "budget", "threat", "origin", "metric")
     found: dict[tuple[Key, str], pd.DataFrame] = {}
-    for (dataset, attack, params, budget, origin, metric), lines in frame.groupby([by[name] for name in order], sort=False):
-        found[(dataset, attack, params, None if budget < 0 else int(budget), origin), metric] = lines
+    for (dataset, attack, params, budget, threat, origin, metric), lines in frame.groupby([by[name] for name in order], sort=False):
+        found[(dataset, attack, params, None if budget < 0 else int(budget), threat, origin), metric] = lines
     return found
+
+
+def _threat(norm: object, epsilon: object) -> str:
+    """The threat model of a line of a frame, in which missing is NaN."""
+    bound = epsilon if isinstance(epsilon, float) and epsilon == epsilon else None
+    return named(norm if isinstance(norm, str) else None, bound)
 
 
 def _place(family: str) -> int:

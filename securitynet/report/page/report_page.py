@@ -16,6 +16,7 @@ from securitynet.report.findings.hypotheses import DEFINITION, FEWEST
 from securitynet.report.measure_table import TEST, MeasureTable, measure_table, parts_of, published_rows, titled
 from securitynet.report.page.detections import Detection, detections
 from securitynet.report.page.drawings import DotStrip, Roc, roc_drawing, strip_drawing
+from securitynet.report.page.evaded import Evaded, evaded, evasion_charts
 from securitynet.report.page.html import explorer, write_html
 from securitynet.report.page.marks import Mark, Number, Verification, headline_saved, marks, numbers_of, verified_saved
 from securitynet.report.page.number_tables import NumberTable, tables
@@ -56,6 +57,7 @@ class SummaryCard:
     roc: Roc | None
     charts: tuple[Chart, ...]
     detections: tuple[Detection, ...]
+    evaded: tuple[Evaded, ...]
     strips: tuple[DotStrip, ...]
     provenance: tuple[tuple[str, str], ...]
 
@@ -114,8 +116,9 @@ def _card(saved: SavedResult, anchor: str, published: MeasureTable, together: Me
         tuple(tables(labelled)),
         tuple((label, str(reason)) for label, reason in reasons),
         roc_drawing(drawn),
-        tuple(stealing_charts(saved.rows, accuracy.value if accuracy is not None else None)),
+        (*stealing_charts(saved.rows, accuracy.value if accuracy is not None else None), *evasion_charts(saved)),
         tuple(detections(saved)),
+        tuple(evaded(saved)),
         tuple(_strips(saved, published, together)),
         tuple(_provenance(saved)),
     )

@@ -52,6 +52,7 @@ class Chart:
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     level: float | None
+    across: str = "queries"
 
 
 @dataclass(frozen=True)
