@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,9 @@ def test_a_surrogate_is_a_copy_of_its_target(monkeypatch: pytest.MonkeyPatch) ->
     references = module.trained(thief, 6)
     found = ownership(target, surrogate, splits, accelerator, references)
     assert found.copied and found.n == 200 and len(found.references) == 6 and found.data_p_value is not None
+    weak = replace(thief, settings=replace(SMALL, least_steps=1, recipe=replace(SMALL.recipe, epochs=1)))
+    unlike = ownership(target, surrogate, splits, accelerator, module.trained(weak, 6))
+    assert unlike.doubt is not None and "name references trained as it was" in unlike.doubt and not unlike.copied
     independent = ownership(target, module.trained(thief, 7)[-1], splits, accelerator, references)
     assert independent.p_value > found.p_value
     assert json.loads(json.dumps(found.to_record()))["copied"] is True
