@@ -41,7 +41,7 @@ SENTENCES = {
         "for some source classes only, or with several targets, were not looked for, and that is no proof."
     ),
     "suspicious": "The model looks backdoored: some class, or an exchange of classes, is reached far more easily than in clean models.",
-    "cannot tell": "Whether the model is backdoored cannot be told.",
+    "cannot tell": "Whether the model is backdoored cannot be known.",
 }
 
 
@@ -185,5 +185,5 @@ def _stolen(rows: Sequence[Row]) -> str | None:
         return f"Copies made with {queries:,} queries agree with the model no more than networks trained without it do."
     return (
         f"A copy made by {best.attack} with {queries:,} queries agrees with the model on {agreement:.1%} of unseen images, "
-        f"{100 * (best.value or 0.0):.1f} points more than without its answers."
+        f"{100 * (best.value or 0.0):.1f} points more than without queries."
     )

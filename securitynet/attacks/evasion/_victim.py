@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from securitynet.defences import Answering, Noise
+from securitynet.defences import Defended, NoisyLogits
 from securitynet.target import Target
 
 
@@ -67,14 +67,14 @@ class Victim:
         """Return the victim of a target, on a device."""
         module, tally = target.module.to(device).eval(), Tally()
         below, passed = module, []
-        while isinstance(below, Answering):
+        while isinstance(below, Defended):
             passed.append(below.change)
             below = below.module
         remark = None
         if passed:
             names = ", ".join(f"{type(one).__name__}({one.extra_repr()})" for one in passed)
             remark = f"gradients straight through the defence {names}"
-            if any(isinstance(one, Noise) for one in passed):
+            if any(isinstance(one, NoisyLogits) for one in passed):
                 remark += "; its noise is fixed by image and seed, so there is nothing to average over"
         return cls(Counted(module, tally), Counted(below, tally), device, remark, tally)
 
