@@ -83,7 +83,7 @@ def difference(entry: Entry, network: Any, folder: Path) -> float:
     pixels = torch.rand(1, *(entry.input_size or ()), generator=torch.Generator().manual_seed(1))
     torch.save({"state_dict": network.state_dict(), "meta": {"epoch": 1}}, folder / "weights.pth")
     target = load(replace(entry, weights_hash=None, integrity="none"), Files(folder, local=folder / "weights.pth"))
-    read = pixels.flip(1) if network.data_preprocessor.to_rgb else pixels  # mmcv reads files as BGR
+    read = pixels if (entry.dataset or "").startswith("CIFAR") else pixels.flip(1)  # files are read as BGR, its CIFAR as RGB
     with torch.no_grad():
         prepared = network.data_preprocessor({"inputs": read * 255})["inputs"]
         theirs, ours = network(prepared), target.module(pixels)

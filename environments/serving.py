@@ -37,17 +37,9 @@ def _mmpretrain(name: str, weights: Sequence[Path], settings: Mapping[str, Any])
 
 
 def _robustbench(name: str, weights: Sequence[Path], settings: Mapping[str, Any]) -> nn.Module:
-    """Networks of one file; mixtures are read as RobustBench's own loader reads them."""
-    network: nn.Module = robustbench(name)
     if len(weights) > 1:
-        return _mixture(network, weights)
-    return _filled(network, _plain(weights[0]))
-
-
-def _mixture(network: nn.Module, weights: Sequence[Path]) -> nn.Module:
-    """A mixture of two networks, and where there is one, of a third that mixes: a file for each, in the order of their addresses."""
-    network.load_state_dicts([_read(path) for path in weights])
-    return network
+        raise ValueError("a mixture of several files, which only RobustBench's own load_model() reads: serve it with serve.py")
+    return _filled(robustbench(name), _plain(weights[0]))
 
 
 def _torchxrayvision(name: str, weights: Sequence[Path], settings: Mapping[str, Any]) -> nn.Module:
@@ -146,7 +138,7 @@ def _tensors(module: nn.Module, prefix: str = "") -> Iterable[tuple[str, torch.T
 
 
 class Prepared(nn.Module):
-    """A network of pixels in [0,1]: scaled, normalised, in their order of channels. One of several outputs: their sum."""
+    """A network of pixels in [0,1], prepared as the settings say. Several outputs are added, as ConformerHead of mmpretrain does."""
 
     def __init__(self, network: nn.Module, settings: Mapping[str, Any]) -> None:
         super().__init__()

@@ -20,7 +20,6 @@ from securitynet.attacks.intact import Intact
 from securitynet.attacks.resolve import Named, named, resolve
 from securitynet.attacks.run import FULL, Ran, not_run, not_stored, run, spoiled
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
-from securitynet.catalog import results as published
 from securitynet.controls.measured import Controls
 from securitynet.controls.twins import Twins, without_canaries, without_twins
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
@@ -37,7 +36,7 @@ from securitynet.precision import named as precision
 from securitynet.processes import agreed
 from securitynet.results.headline import doubtful
 from securitynet.results.result import Result
-from securitynet.results.robustness import checked_claims, doubted
+from securitynet.results.robustness import checked_claims, doubted, published_on
 from securitynet.results.row import Context, Row, suspect
 from securitynet.results.separation import OUT_MODEL
 from securitynet.results.store import RowStore
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 JOURNAL = "bill.jsonl"  # of what the evaluation sent, beside its rows
-LIBRARIES = ("securitynet", "accelerate", "numpy", "scikit-learn", "scipy", "timm", "torch", "torchvision", "transformers")
+LIBRARIES = ("securitynet", "accelerate", "numpy", "pyautoattack", "scikit-learn", "scipy", "timm", "torch", "torchvision", "transformers")
 
 
 @checked(model=MODEL, data=DATA, preprocessing=columns, out_model=one_of("a model, as the first argument, or None", *MODELS, none=True))
@@ -184,7 +183,7 @@ class Subject:
             for row in (*controls, *found)
         ]
         rows = doubted(rows)
-        checked = checked_claims(target.entry.id, rows, published(target.entry.dataset)) if _evades(attacks) else []
+        checked = checked_claims(target.entry.id, rows, published_on(target.entry.dataset)) if _evades(attacks) else []
         verdict = replace(verdict, notes=(*verdict.notes, *map(str, checked)))
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]

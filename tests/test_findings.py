@@ -144,7 +144,8 @@ def test_identities_with_other_names_are_definitions() -> None:
     found = _found(_rows("set", {"verify:train_accuracy": train, TEST: test, GAP: train - test, **line, **hidden}))
     assert not found.sentences
     assert {(one.x, one.y) for one in found.of(DEFINITION)} == {
-        (GAP, "membership/newname:auc"), (TEST, "membership/newname:auc"), (TEST, "stealing/other:accuracy")
+        (GAP, "membership/newname:auc"), (TEST, "membership/newname:auc"), (TEST, "stealing/other:accuracy"),
+        ("membership/newname:auc", "stealing/other:accuracy"),
     }  # fmt: skip
     x = rng.normal(size=30)
     assert exact(x, 2 * x + rng.normal(0, 1e-3, 30), np.empty((30, 0))) is None

@@ -20,6 +20,7 @@ from securitynet.loaders._keys import normalised, renamed
 from securitynet.loaders._state import load_strictly, state_dict
 
 LAYOUTS = [json.loads(line) for line in (Path(__file__).parent / "data" / "robustbench_layouts.jsonl").read_text().splitlines()]
+MMPRETRAIN = [json.loads(line) for line in (Path(__file__).parent / "data" / "mmpretrain_layouts.jsonl").read_text().splitlines()]
 NETWORK = {"architecture": "nets:tinyvgg", "num_classes": 10, "input_size": [3, 32, 32]}
 
 
@@ -126,6 +127,17 @@ def test_members_lie_in_files_of_their_own(tmp_path: Path) -> None:
     for local in (tmp_path, tmp_path / "all.pt"):
         target = load(entry, Files(tmp_path, local=local))
         assert torch.allclose(target.module(pixels), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", MMPRETRAIN, ids=lambda layout: layout["name"])
+def test_names_and_shapes_of_mmpretrain_fit(layout: dict[str, Any]) -> None:
+    """One network of each kind; counters of batch norms are left aside."""
+    entry = catalog.entry(f"mmpretrain/{layout['name']}")
+    with torch.device("meta"):
+        network = build_network(entry).state_dict()
+    expected = {key: tuple(tensor.shape) for key, tensor in network.items() if not key.endswith("num_batches_tracked")}
+    state = {key: torch.empty(shape, device="meta") for key, shape in layout["layout"].items()}
+    assert {key: tuple(tensor.shape) for key, tensor in renamed(state, entry).items()} == expected
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout["name"])

@@ -1,4 +1,4 @@
-"""HRNet, Wang et al., 2019, arXiv:1908.07919, as timm has it, without the biases of its last convolutions before batch norm."""
+"""HRNet, Wang et al., 2019, arXiv:1908.07919, as timm has it, without the biases of its last convolutions before batch norms."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import nn
 
 
 def biasless_hrnet(width: int = 18, num_classes: int = 1000, in_channels: int = 3) -> nn.Module:
-    """Return timm's hrnet_w`width`, as in OpenMMLab's code; keys are those of timm. Input [n, c, h, w], output logits [n, num_classes].
+    """Return timm's hrnet_w`width`, as in OpenMMLab's code; keys are those of timm.
 
-    Raises ValueError for another width.
+    Input [n, in_channels, h, w], output logits [n, num_classes]. Raises ValueError for another width.
     """
     import timm
 

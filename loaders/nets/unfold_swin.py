@@ -1,4 +1,4 @@
-"""Swin transformer, Liu et al. 2021, arXiv:2103.14030, and its version 2, arXiv:2111.09883, patches merged in the order of nn.Unfold."""
+"""Swin transformer, Liu et al., 2021, arXiv:2103.14030, and version 2, arXiv:2111.09883, merging patches in the order of nn.Unfold."""
 
 from __future__ import annotations
 

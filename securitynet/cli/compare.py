@@ -90,6 +90,8 @@ def _show_ownership(args: argparse.Namespace) -> int:
     word = "is like a copy of" if found.copied else "is not shown to be a copy of"
     inferred = "-" if found.data_p_value is None else f"{found.data_p_value:.2g}"
     console = Console()
+    if found.doubt is not None:
+        word = f"cannot be judged ({found.doubt}) against"
     console.print(Text(f"{found.suspect} {word} {found.victim}: p = {found.p_value:.2g}", style="bold"))
     console.print(
         Text(

@@ -22,7 +22,7 @@ from securitynet.metrics.vocabulary import (
 )
 from securitynet.results.evidence import Arrays
 from securitynet.results.headline import MISS, PRIORS, Finding, Headline, headline
-from securitynet.results.robustness import checked_claims
+from securitynet.results.robustness import checked_claims, published_on
 from securitynet.results.robustness import place as robust_place
 from securitynet.results.separation import SHIFTED, Separation
 from securitynet.results.verdict import BackdoorVerdict
@@ -77,7 +77,7 @@ def _robustness(entry: Entry, rows: Sequence[Row]) -> dict[str, Any] | None:
     ]
     if not own:
         return None
-    known = published(entry.dataset) if find(entry.dataset) else []
+    known = published_on(entry.dataset)
     kept = ("attack", "metric", "value", "ci_low", "ci_high", "n", "norm", "epsilon", "status", "reason")
     return {
         "rows": [{name: getattr(row, name) for name in kept} for row in own],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,18 @@ class Counted(nn.Module):
         self.tally.backward += len(pixels) * followed
         logits: Tensor = self.module(pixels).float()
         return logits if followed else logits.clone()
+
+
+class Doubled(nn.Module):
+    """A module of double precision that takes and returns single."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.module(pixels.double()).float()
+        return logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +77,11 @@ class Victim:
             if any(isinstance(one, NoisyLogits) for one in passed):
                 remark += "; its noise is fixed by image and seed, so there is nothing to average over"
         return cls(Counted(module, tally), Counted(below, tally), device, remark, tally)
+
+    def doubled(self) -> Victim:
+        """Return the victim whose gradients are followed in double precision: where probabilities underflow, single has none."""
+        followed = Counted(Doubled(deepcopy(self.followed.module).double()), self.tally)
+        return replace(self, followed=followed, remark="; ".join(one for one in (self.remark, "gradients in double precision") if one))
 
     @property
     def defended(self) -> bool:
