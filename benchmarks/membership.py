@@ -1,6 +1,6 @@
 """Time and memory of all score attacks: OMP_NUM_THREADS=2 python benchmarks/membership.py [--samples 60000] [--classes 1000]
 
-Each attack that is a function of the model's answers, as evaluate() runs it, from outputs that are known: scores,
+Each attack that is a function of the model's outputs, as evaluate() runs it, from outputs that are known: scores,
 AUC with DeLong's interval, rates with exact ones, balanced accuracy, and the AUC of every class. Half of the samples are
 members; the logits are synthetic. Prints seconds, and the peak of memory beyond the answers.
 """

@@ -25,7 +25,7 @@ from sacroml.attacks.utils import get_shadow_model, logit
 from securitynet.attacks.membership._formulas import log_likelihood
 from securitynet.references import References, ReferenceSettings
 from securitynet.references.fit import Alone
-from securitynet.references.networks import answers, blueprint, create
+from securitynet.references.networks import blueprint, create, logits_of
 from securitynet.target import Outputs, Target
 from securitynet.training import train
 
@@ -60,12 +60,12 @@ def art_rule(target: Target, images: np.ndarray, labels: np.ndarray) -> Array:
     return np.asarray(MembershipInferenceBlackBoxRuleBased(estimator(target)).infer(images, labels), dtype=np.float64)
 
 
-def art_network(target: Target, answers: tuple[Pair, Pair], labels: tuple[Pair, Pair] | None, seed: int) -> Array:
+def art_network(target: Target, returned: tuple[Pair, Pair], labels: tuple[Pair, Pair] | None, seed: int) -> Array:
     """Fit on (members, non-members) of the first pair, score the second; both are answers of the model. `labels` likewise, or none."""
     torch.manual_seed(seed)
     np.random.seed(seed)
     attack = MembershipInferenceBlackBox(estimator(target))
-    (members, non_members), scored = answers
+    (members, non_members), scored = returned
     known: Any = labels[0] if labels else (None, None)
     attack.fit(y=known[0], test_y=known[1], pred=members, test_pred=non_members)
     y = np.concatenate(labels[1]) if labels else None
@@ -134,5 +134,5 @@ def sacro_models(count: int, images: np.ndarray, labels: np.ndarray, folder: Pat
     for index in range(count):
         shadow, rows, _ = get_shadow_model(str(folder / "shadow_models"), index)
         held[rows, index] = True
-        logits.append(answers(shadow.model, pixels, torch.device("cpu")).numpy())
+        logits.append(logits_of(shadow.model, pixels, torch.device("cpu")).numpy())
     return References(np.stack(logits), held, labels)

@@ -74,7 +74,7 @@ def _lead(entry: Entry, dataset: ImageDataset | None) -> str:
 
 
 def _warnings(entry: Entry) -> Iterator[str]:
-    """What a user must know first, the flags in words."""
+    """What a user must know first, the flags as sentences."""
     words = {flag.name: flag.words for flag in FLAGS} | {WITHDRAWN: "its library no longer lists it"}
     if _poisoned(entry):
         yield f"It has a planted backdoor ({entry.backdoor}): do not use it for anything but research."

@@ -28,7 +28,7 @@ BESIDE = (PREPROCESSOR, COMMON)
 
 
 class Logits(nn.Module):
-    """The network, with its logits as the answer."""
+    """The network, which returns its logits."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

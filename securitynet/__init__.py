@@ -5,6 +5,7 @@ Importing this package imports neither torch nor datasets; each name is fetched 
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'securitynet' has no attribute {name!r}")
+        near = difflib.get_close_matches(name, __all__, n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(__all__)}" if not name.startswith("_") else ""
+        raise AttributeError(f"module 'securitynet' has no attribute {name!r}{hint}", name=name)
     return getattr(importlib.import_module(_HOME[name]), name)
 
 

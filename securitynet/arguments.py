@@ -92,6 +92,17 @@ def one_of(right: str, *kinds: type, none: bool = False) -> Rule:
     return rule
 
 
+def chosen(*choices: str) -> Rule:
+    """Return the rule of one of some words."""
+
+    def rule(value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return value
+
+    return rule
+
+
 def flag(value: Any) -> bool:
     """The rule of True and False: anything else, "no" for one, might be taken for its opposite."""
     if isinstance(value, bool):
@@ -131,7 +142,10 @@ RULES: dict[str, Rule] = {
     "offline": flag,
     "progress": flag,
     "blanks": flag,
+    "overwrite": chosen("only-missing", "always", "never"),
     "attacks": several("a name, a suite, a path to a .py file, an attack, or a list of these", str, os.PathLike, single=True),
-    "defences": several("a list of names ('rounding:2'), functions from Target to Target, or paths to .py files", str, os.PathLike),
+    "defences": several(
+        "a name ('rounding:2'), a function from Target to Target, a path to a .py file, or a list of these", str, os.PathLike, single=True
+    ),
     **dict.fromkeys(("pattern", "dataset", "family", "source", "purpose", "attack", "metric", "origin", "revision", "repo"), TEXT),
 }

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from securitynet.cache import cache_root
 from securitynet.download import Files
@@ -18,6 +18,9 @@ from securitynet.report.audit.inspect import inspect
 from securitynet.report.audit.of_result import audit_saved
 from securitynet.report.audit.trial import NONE, Tried
 from securitynet.report.saved_result import SavedResult, read_saved
+
+if TYPE_CHECKING:
+    from securitynet.attacks.protocols import Attack
 
 log = logging.getLogger(__name__)
 SUITES = ("membership:standard", "stealing:standard", "backdoor:standard")
@@ -68,7 +71,7 @@ def _tried(model: Any, data: Any, defences: Sequence[str], options: Mapping[str,
 
     if not defences:
         return []
-    chosen = [*ADAPTED, Adaptive(budgets=(BUDGET,))]
+    chosen: list[str | Attack] = [*ADAPTED, Adaptive(budgets=(BUDGET,))]
     found = []
     for defence in (NONE, *defences):
         log.info("trying %s", defence)

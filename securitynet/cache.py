@@ -52,7 +52,7 @@ class ArrayCache:
     """Arrays by key under one directory (None: memory only). A damaged file is dropped and counts as absent.
 
     With a `limit` in bytes, files that were not used for longest go when there are more. Several processes may use one directory.
-    What models answer about images is in `outputs`, image by image, in the same place.
+    The outputs of models are in `outputs`, image by image, in the same place.
     """
 
     def __init__(self, directory: Path | None, limit: int | None = None) -> None:

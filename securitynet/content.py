@@ -229,7 +229,7 @@ def fed(hasher: Any, tensor: torch.Tensor) -> Any:
 
 
 def counted(kind: type) -> frozenset[str]:
-    """Return the private attributes that a class's own answering changes: what is counted or remembered there decides no answer."""
+    """Return the private attributes that a class's own forward pass changes: what is counted or remembered there decides no output."""
     return _counted(kind.__mro__)
 
 

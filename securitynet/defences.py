@@ -1,8 +1,8 @@
-"""Output defences: the target answers with less than it knows. Each is a function Target -> Target, named as on the command line.
+"""Output defences: the target returns less than it knows. Each is a function Target -> Target, named as on the command line.
 
-A defence acts on log-probabilities, whatever the network returns, and answers log-probabilities that sum to one again, as
-anybody who reads the answer would complete it. The logarithm of zero is that of the smallest normal number. The answer to an
-image depends on that image alone, so it can be cached and asked for twice.
+A defence acts on log-probabilities, whatever the network returns, and returns log-probabilities that sum to one again, as
+anybody who reads the output would complete it. The logarithm of zero is that of the smallest normal number. The output for an
+image depends on that image alone, so it can be cached.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 import torch
@@ -24,9 +25,10 @@ Defence = Callable[[Target], Target]
 Value = TypeVar("Value", int, float)
 MASK = (1 << 64) - 1
 LOW = (1 << 63) - 1
+GROUP = "securitynet.defences"  # entry points of other packages
 
 
-class Answering(nn.Module):
+class Defended(nn.Module):
     """The module's log-probabilities float [n, k] passed through `change(logs, pixels)` and normalised again."""
 
     def __init__(self, module: nn.Module, change: nn.Module) -> None:
@@ -38,7 +40,7 @@ class Answering(nn.Module):
 
 
 class Rounding(nn.Module):
-    """Probabilities rounded to `digits` decimals, then scaled to sum to one; of classes that become equal the first is the answer."""
+    """Probabilities rounded to `digits` decimals, then scaled to sum to one; of classes that become equal the first is the prediction."""
 
     def __init__(self, digits: int) -> None:
         super().__init__()
@@ -90,8 +92,8 @@ class Temperature(nn.Module):
         return f"temperature={self.temperature}"
 
 
-class Noise(nn.Module):
-    """The share `budget` of the answer is a random distribution, so the total variation distance to the true one is at most `budget`.
+class NoisyLogits(nn.Module):
+    """The share `budget` of the output is a random distribution, so the total variation distance to the true one is at most `budget`.
 
     The distribution is uniform over the simplex, drawn from `seed` and the image at 8 bits: asking again, or about an image
     that differs by less than a grey level, averages nothing out.
@@ -147,7 +149,7 @@ def _log(probabilities: Tensor) -> Tensor:
 
 def _defence(name: str, change: nn.Module) -> Defence:
     def defend(target: Target) -> Target:
-        wrapped = target.wrap(lambda module: Answering(module, change))
+        wrapped = target.wrap(lambda module: Defended(module, change))
         entry = replace(wrapped.entry, output="log_probabilities")
         return replace(wrapped, entry=entry, undefended=target.undefended or target)
 
@@ -177,7 +179,7 @@ def temperature(value: float = 2.0) -> Defence:
 
 def noise(budget: float = 0.1, seed: int = 0) -> Defence:
     """Mix a random distribution in: total variation distance at most `budget`; labels may change where two classes are close."""
-    return _defence(f"noise:{budget:g}" + f":{seed}" * (seed != 0), Noise(_within("noise", budget, 0, 1), seed))
+    return _defence(f"noise:{budget:g}" + f":{seed}" * (seed != 0), NoisyLogits(_within("noise", budget, 0, 1), seed))
 
 
 def reverse_sigmoid(beta: float = 0.5, gamma: float = 0.2) -> Defence:
@@ -196,23 +198,64 @@ def modelguard(epsilon: float = 1.0) -> Defence:
     return _defence(f"modelguard:{epsilon:g}", ModelGuard(_within("modelguard", epsilon, 0, 2)))
 
 
+BUILT_IN: dict[str, Callable[..., Defence]] = {
+    "label-only": label_only,
+    "misinformation": misinformation,
+    "modelguard": modelguard,
+    "noise": noise,
+    "reverse-sigmoid": reverse_sigmoid,
+    "rounding": rounding,
+    "temperature": temperature,
+    "top-k": top_k,
+}
+
+
+def offered() -> dict[str, EntryPoint]:
+    """Return the defences of other packages by name: entry points of the group `securitynet.defences`, functions Target -> Target."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@dataclass(frozen=True)
+class DefenceInfo:
+    """A defence by name: one line on it, and its settings with their defaults in the order in which they follow the name."""
+
+    name: str
+    sentence: str
+    settings: tuple[tuple[str, int | float], ...] = ()
+
+
+def described_defences() -> list[DefenceInfo]:
+    """Return all defences that a name stands for."""
+    own = [DefenceInfo(name, _sentence(make), tuple(_defaults(make).items())) for name, make in BUILT_IN.items()]
+    return sorted([*own, *(DefenceInfo(name, _sentence(point.load())) for name, point in offered().items())], key=lambda one: one.name)
+
+
 def named(text: str) -> Defence:
     """Return the defence that `text` names: `rounding:2`, `top-k:3`, `label-only`, `temperature:2`, `noise:0.1`, `noise:0.1:SEED`.
 
     Of research: `reverse-sigmoid:BETA:GAMMA`, `misinformation:0.9`, `modelguard:1`.
 
-    Numbers may be left out. Raises UsageError with the choices.
+    Numbers may be left out. Other packages' defences go by the name of their entry point. Raises UsageError with the choices.
     """
-    known: dict[str, Callable[..., Defence]]
-    known = {"rounding": rounding, "top-k": top_k, "label-only": label_only, "temperature": temperature, "noise": noise}
-    known |= {"reverse-sigmoid": reverse_sigmoid, "misinformation": misinformation, "modelguard": modelguard}
+    others = offered()
+    if text in others:
+        found: Defence = others[text].load()
+        return found
     name, *given = text.split(":")
-    if name not in known:
-        raise unknown("defence", text, [*known, "FILE.py"])
-    wanted = [type(parameter.default) for parameter in inspect.signature(known[name]).parameters.values()]
-    if len(given) > len(wanted):
-        raise UsageError(f"defence {text}: {name} takes {len(wanted) or 'no'} number{'s' * (len(wanted) != 1)}, not {len(given)}")
-    return known[name](*(_number(text, value, kind) for value, kind in zip(given, wanted, strict=False)))
+    if name not in BUILT_IN:
+        raise unknown("defence", text, [*BUILT_IN, *others, "FILE.py"])
+    kinds = [type(value) for value in _defaults(BUILT_IN[name]).values()]
+    if len(given) > len(kinds):
+        raise UsageError(f"defence {text}: {name} takes {len(kinds) or 'no'} number{'s' * (len(kinds) != 1)}, not {len(given)}")
+    return BUILT_IN[name](*(_number(text, value, kind) for value, kind in zip(given, kinds, strict=False)))
+
+
+def _defaults(make: Callable[..., Defence]) -> dict[str, int | float]:
+    return {name: parameter.default for name, parameter in inspect.signature(make).parameters.items()}
+
+
+def _sentence(make: Callable[..., object]) -> str:
+    return (inspect.getdoc(make) or "").partition("\n")[0]
 
 
 def _number(text: str, value: str, kind: type) -> int | float:

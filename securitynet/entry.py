@@ -41,6 +41,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+SHORT = ("dataset", "architecture", "params", "claimed_accuracy", "licence", "loader")  # what a representation shows
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One public model: where its weights are, how they become a network, what its publisher claims."""
@@ -100,7 +103,7 @@ class Entry:
     pretraining: str | None = column("string", "method of an earlier training: MAE, SimMIM, MoCo v3, CLIP, ...; null: none is stated")
     threat_model: str | None = column("string", "robust training: norm and budget it was trained for; `none` for standard training")
     backdoor: str | None = column("string", "planted backdoor, by name of the poison; `none` where known to be clean")
-    backdoor_trigger: str | None = column("string", "the trigger, in words or as the name of a file beside the weights")
+    backdoor_trigger: str | None = column("string", "the trigger, as a description or as the name of a file beside the weights")
     backdoor_target: int | None = column("int64", "class that the trigger gives")
     backdoor_success: float | None = column("float64", "share of other-class test images that the trigger sends there")
     # paper
@@ -173,6 +176,17 @@ class Entry:
         if self.class_map == "list":
             return tuple(self.labels[output] for output in self.class_list or () if 0 <= output < len(self.labels))
         return self.labels[self.class_map == "background-first" :]
+
+    def __repr__(self) -> str:
+        """Return the id and what tells most about the model: 40 columns would fill a screen."""
+        facts = {name: getattr(self, name) for name in SHORT if getattr(self, name) is not None}
+        return f"Entry({', '.join([repr(self.id), *(f'{name}={value!r}' for name, value in facts.items())])})"
+
+    def _repr_html_(self) -> str:
+        """Return the known columns as an HTML table, for notebooks."""
+        from securitynet.notebook import html_table
+
+        return html_table(self.id, ((name, value) for name, value in self.to_record().items() if name != "id"))
 
     def to_record(self) -> dict[str, Any]:
         """Return the entry as a JSON object with every column present, lists for tuples."""

@@ -46,7 +46,7 @@ class UsageError(SecurityNetError):
 
 
 class DataError(SecurityNetError):
-    """The images or labels at hand cannot be used."""
+    """The images or labels that were given cannot be used."""
 
 
 class DownloadError(SecurityNetError):

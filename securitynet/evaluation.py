@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -18,16 +18,16 @@ import torch
 from securitynet.arguments import checked, one_of
 from securitynet.attacks.intact import Intact
 from securitynet.attacks.resolve import Named, named, resolve
-from securitynet.attacks.run import FULL, Ran, not_run, run, spoiled
+from securitynet.attacks.run import FULL, Ran, not_run, not_stored, run, spoiled
 from securitynet.cache import ArrayCache, cache_root, digest, size_limit
-from securitynet.catalog import results as published
 from securitynet.controls.measured import Controls
 from securitynet.controls.twins import Twins, without_canaries, without_twins
 from securitynet.data import DEFAULT_SAMPLES, Split, Splits, draw
 from securitynet.data.prepared import FOLDER, Kept, PixelStore
 from securitynet.data.transform import Transform
 from securitynet.entry import columns
-from securitynet.inputs import DATA, MODEL, MODELS, Data, Defence, Model, Options, defended, images_of, target_of
+from securitynet.errors import UsageError
+from securitynet.inputs import DATA, MODEL, MODELS, Attacks, Data, Defences, Model, Options, defended, images_of, target_of
 from securitynet.memory import PeakMemory
 from securitynet.metrics.intervals import Estimate
 from securitynet.metrics.vocabulary import ACCURACY, BY_COINS, QUERIES
@@ -36,7 +36,7 @@ from securitynet.precision import named as precision
 from securitynet.processes import agreed
 from securitynet.results.headline import doubtful
 from securitynet.results.result import Result
-from securitynet.results.robustness import checked_claims, doubted
+from securitynet.results.robustness import checked_claims, doubted, published_on
 from securitynet.results.row import Context, Row, suspect
 from securitynet.results.separation import OUT_MODEL
 from securitynet.results.store import RowStore
@@ -50,17 +50,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 JOURNAL = "bill.jsonl"  # of what the evaluation sent, beside its rows
-LIBRARIES = ("securitynet", "accelerate", "numpy", "scikit-learn", "scipy", "timm", "torch", "torchvision", "transformers")
+LIBRARIES = ("securitynet", "accelerate", "numpy", "pyautoattack", "scikit-learn", "scipy", "timm", "torch", "torchvision", "transformers")
 
 
 @checked(model=MODEL, data=DATA, preprocessing=columns, out_model=one_of("a model, as the first argument, or None", *MODELS, none=True))
 def evaluate(
     model: Model,
     data: Data | None = None,
-    attacks: Any = "standard",
+    attacks: Attacks = "standard",
     *,
     preprocessing: Mapping[str, Any] | None = None,
-    defences: Sequence[Defence | str | os.PathLike[str]] = (),
+    defences: Defences = (),
     seed: int = 0,
     samples: int | None = DEFAULT_SAMPLES,
     batch_size: int | None = None,
@@ -70,6 +70,7 @@ def evaluate(
     out_model: Model | None = None,
     dtype: str = "fp32",
     channels_last: bool = False,
+    overwrite: Literal["only-missing", "always", "never"] = "only-missing",
     python: str | os.PathLike[str] | None = None,
 ) -> Result:
     """Verify a model, attack it, and return the rows.
@@ -84,10 +85,11 @@ def evaluate(
     default two small networks are trained for that, where the images are small and an attack found something. `dtype` (fp32, bf16
     or fp16) and `channels_last` change precision and memory layout on a GPU; the column `device` records them.
     `python`: the Python of an environment with the model's own library, in which it is built then (docs/other-environments.md).
-    What was computed before, with the same weights, data and code, is read from the cache. Raises SecurityNetError.
+    What was computed before, with the same weights, data and code, is read from the cache (`overwrite="only-missing"`); "always" runs
+    the attacks again, "never" runs nothing and reads what is stored, the other attacks being skipped. Raises SecurityNetError.
     """
     chosen = named(resolve(attacks))
-    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress, dtype, channels_last, _path(python))
+    options = Options(cache_root(cache_dir), seed, samples, batch_size, offline, progress, dtype, channels_last, overwrite, _path(python))
     subject = Subject.of(model, data, preprocessing, defences, options)
     if out_model is not None:
         other = target_of(out_model, None, options)
@@ -135,7 +137,7 @@ class Subject:
         model: Model,
         data: Data | None,
         preprocessing: Mapping[str, Any] | None,
-        defences: Sequence[Defence | str | os.PathLike[str]],
+        defences: Defences,
         options: Options,
     ) -> Subject:
         """Load the model, wrap it in the defences, read the images, draw the splits."""
@@ -144,7 +146,7 @@ class Subject:
         accelerator = Accelerator()
         check(options.dtype, options.channels_last, accelerator.device)
         target = faster(target_of(model, preprocessing, options), options.dtype, options.channels_last)
-        for defence in defences:
+        for defence in [defences] if isinstance(defences, str | os.PathLike) or callable(defences) else defences:
             target = defended(target, defence)
         target = replace(target, cache=ArrayCache(options.root / "outputs", size_limit()), split_outputs={})
         images = images_of(data, target, options)
@@ -155,7 +157,7 @@ class Subject:
         return cls(target, splits, accelerator, options, twins)
 
     def evaluated(self, attacks: Sequence[Named], guard: Callable[[], str | None] = lambda: None) -> Result:
-        """Ask the model once, verify it, run the attacks; return everything.
+        """Query the model once, verify it, run the attacks; return everything.
 
         `guard` is called after each attack that is none of this package's; it returns what the attack changed for those after it.
         """
@@ -165,6 +167,8 @@ class Subject:
         folder = self.options.root / "results" / place
         store = RowStore(folder)
         target.meter.keep(folder / JOURNAL)
+        if self.options.overwrite == "never" and (count := self._to_ask()):
+            raise UsageError(f"{context.entry}: overwrite='never', and the outputs for {count} images are not stored; use only-missing")
         self._announce(attacks)
         outputs, rows = self._ask(context, store)
         verdict = verify(target, splits, accelerator)
@@ -179,7 +183,7 @@ class Subject:
             for row in (*controls, *found)
         ]
         rows = doubted(rows)
-        checked = checked_claims(target.entry.id, rows, published(target.entry.dataset)) if _evades(attacks) else []
+        checked = checked_claims(target.entry.id, rows, published_on(target.entry.dataset)) if _evades(attacks) else []
         verdict = replace(verdict, notes=(*verdict.notes, *map(str, checked)))
         if verdict.cause:
             rows = [suspect(row, verdict.cause) for row in rows]
@@ -187,7 +191,7 @@ class Subject:
         return Result(target.entry, tuple(rows), verdict, splits, outputs, store.evidence, bill, unexpected, done.spoiled)
 
     def keep(self, store: RowStore, key: str, rows: Sequence[Row], arrays: Mapping[str, np.ndarray]) -> None:
-        """Store rows. A full disk ends an evaluation, but not that of an endpoint, whose answers would have to be sent for again."""
+        """Store rows. A full disk ends an evaluation, but not that of an endpoint, which would have to be queried again."""
         if not self.accelerator.is_main_process:
             return
         try:
@@ -212,9 +216,9 @@ class Subject:
         return sum(to_send(self.target, part) for part in self._distinct())
 
     def _ask(self, context: Context, store: RowStore) -> tuple[dict[str, Outputs], list[Row]]:
-        """Ask about every shared split; the pass is one row, written when it ran and read afterwards.
+        """Query every shared split; the pass is one row, written when it ran and read afterwards.
 
-        It counts the images that these rows rest on, whether or not another run had asked about some of them before.
+        It counts the images that these rows rest on, whether or not another run had queried some of them before.
         """
         asked, start, options = self._to_ask(), time.perf_counter(), self.options
         with PeakMemory(self.accelerator.device) as memory:
@@ -253,13 +257,13 @@ class Subject:
         names = "; ".join(["verify", *(f"{family}: {', '.join(found)}" for family, found in families.items())])
         to_ask = self._to_ask()
         if not to_ask:
-            log.info("will run %s on %s (all answers are cached)", names, self.splits.dataset)
+            log.info("will run %s on %s (all outputs are cached)", names, self.splits.dataset)
             return
         if self.target.remotes:  # a measurement would be sent, too
-            log.info("will run %s on %s: %d images to ask", names, self.splits.dataset, to_ask)
+            log.info("will run %s on %s: %d queries", names, self.splits.dataset, to_ask)
             return
         seconds = max(1.0, seconds_per_image(self.target, self.accelerator) * to_ask / self.accelerator.num_processes)
-        log.info("will run %s on %s: %d images to ask, about %.0f s", names, self.splits.dataset, to_ask, seconds)
+        log.info("will run %s on %s: %d queries, about %.0f s", names, self.splits.dataset, to_ask, seconds)
 
     def _context(self) -> Context:
         device, splits = self.accelerator.device, self.splits
@@ -298,10 +302,11 @@ class _Attacks:
         One that failed is tried again next time, and one that was skipped for want of a budget or of images.
         """
         key = self._store.key(attack.name, attack.params, self._subject.splits.seed, attack.code)
-        stored = agreed(self._store.get(key), self._subject.accelerator)
+        overwrite = self._subject.options.overwrite
+        stored = None if overwrite == "always" else agreed(self._store.get(key), self._subject.accelerator)
         if stored is not None:
             return stored
-        ran = self._ran(attack)
+        ran = not_stored(attack) if overwrite == "never" else self._ran(attack)
         rows = rows_of(ran, self._context)
         if ran.unexpected:
             self.unexpected.append(attack.name)

@@ -21,7 +21,7 @@ KEPT = (".safetensors", VALUES, ORDER)
 
 
 def size_limit(wish: str | None = None) -> int:
-    """Return how many bytes of answers are kept: `wish` ("20GB", "500MB", bytes), else $SECURITYNET_CACHE_LIMIT, else 50 GB.
+    """Return how many bytes of outputs are kept: `wish` ("20GB", "500MB", bytes), else $SECURITYNET_CACHE_LIMIT, else 50 GB.
 
     Raises UsageError where it is no size.
     """
@@ -35,7 +35,7 @@ def size_limit(wish: str | None = None) -> int:
 def count_in(directory: Path, size: int, limit: int) -> None:
     """Count `size` bytes more in a cache; where that makes more than `limit`, delete the files that were not used for longest.
 
-    One process does it at a time. A reader whose file goes asks the model again.
+    One process does it at a time. A reader whose file goes queries the model again.
     """
     known = directory / ".bytes"
     with FileLock(directory / ".lock"):

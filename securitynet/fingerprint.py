@@ -1,4 +1,4 @@
-"""What makes two models the same: everything that decides their answers."""
+"""What makes two models the same: everything that decides their outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRIVATE = frozenset(vars(nn.Module())) | {"training"}  # parameters, buffers, pa
 
 @dataclass(frozen=True)
 class Identity:
-    """`sha256` of what decides the answers. `unidentified` names a part that cannot be identified: then it is like no other."""
+    """`sha256` of what decides the outputs. `unidentified` names a part that cannot be identified: then it is like no other."""
 
     sha256: str
     unidentified: str | None = None
@@ -81,7 +81,7 @@ def _attributes(module: nn.Module, place: str, contents: Contents) -> list[list[
 
 
 def _functions(part: nn.Module) -> list[tuple[str, Any]]:
-    """The functions that a part of torch's was given, which decide its answers and need not stand in its print."""
+    """The functions that a part of torch's was given, which decide its outputs and need not stand in its print."""
     if not type(part).__module__.startswith("torch."):
         return []
     return [(name, value) for name, value in vars(part).items() if callable(value) and not isinstance(value, nn.Module)]

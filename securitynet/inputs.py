@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 from torch import nn
 
 from securitynet.arguments import Rule, one_of
+from securitynet.attacks.protocols import Attack
 from securitynet.attacks.resolve import load_file
 from securitynet.cache import ArrayCache, size_limit
 from securitynet.data import DEFAULT_SAMPLES, ImageSet
-from securitynet.defences import Defence as Defence  # said twice: others take it from here
+from securitynet.defences import Defence as Defence  # for those who import it from here
 from securitynet.defences import named
 from securitynet.endpoint import Endpoint
 from securitynet.entry import Entry
@@ -23,6 +24,8 @@ from securitynet.target import Target, build
 
 Model = str | os.PathLike[str] | Entry | Target | Endpoint | nn.Module
 Data = Any  # a path, a Hub id, an ImageSet, a Dataset of `datasets` or torch, or a mapping of these or of arrays
+Attacks = str | os.PathLike[str] | Attack | Iterable[str | os.PathLike[str] | Attack]
+Defences = Defence | str | os.PathLike[str] | Sequence[Defence | str | os.PathLike[str]]
 
 
 MODELS = (str, os.PathLike, Entry, Target, Endpoint, nn.Module)
@@ -48,10 +51,15 @@ def data_rule(value: Any) -> Any:
 
 DATA: Rule = data_rule
 
+OVERWRITE = ("only-missing", "always", "never")  # run what has no stored result; run all again; run nothing, read what is stored
+
 
 @dataclass(frozen=True)
 class Options:
-    """How an evaluation runs: seed of the splits, cap on members and non-members (None: all), batch size, cache directory, precision."""
+    """How an evaluation runs: seed of the splits, cap on members and non-members (None: all), batch size, cache directory, precision.
+
+    `overwrite` is one of OVERWRITE.
+    """
 
     root: Path
     seed: int = 0
@@ -61,6 +69,7 @@ class Options:
     progress: bool = False
     dtype: str = "fp32"
     channels_last: bool = False
+    overwrite: str = OVERWRITE[0]
     python: Path | None = None
 
 

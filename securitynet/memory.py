@@ -12,7 +12,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Context manager; afterwards `peak` is the highest memory in bytes while it was open, None where it cannot be told.
+    """Context manager; afterwards `peak` is the highest memory in bytes while it was open, None where it cannot be known.
 
     On CUDA: allocated by torch on that device. Elsewhere: the resident memory of this process, from Linux' own account.
     """

@@ -1,4 +1,4 @@
-"""Outputs: what a model answered, and what is computed from it once."""
+"""Outputs: the logits that a model returned, and what is computed from them once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PIECE = 2**15  # values that are worked on at once: larger copies in float64 wou
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a model answered on a split: logits [n, k] float32 and the labels [n] int64 that count there."""
+    """What a model returned on a split: logits [n, k] float32 and the labels [n] int64 that count there."""
 
     logits: np.ndarray
     labels: np.ndarray

@@ -15,7 +15,7 @@ from securitynet.attacks.stealing._surrogates import LIBRARIES
 from securitynet.attacks.stealing._thief import Thief
 from securitynet.errors import UsageError
 from securitynet.metrics.ownership import dataset_inference, fingerprint
-from securitynet.target import Target, query
+from securitynet.target import Outputs, Target, query
 from securitynet.training import Recipe
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 REFERENCES = 9
+GAP = 0.03  # of accuracy between the victim and its references, beyond which they are no reference: another recipe looks like a copy
 TRAINED = Recipe(epochs=15, batch_size=64, learning_rate=0.05, clip=1.0, channels_last=True)  # of reference models, on true labels
 CAVEAT = (
     "valid where an independent suspect would be like the references: same data, architecture of the victim, the recipe used here; "
@@ -34,7 +35,8 @@ CAVEAT = (
 
 @dataclass(frozen=True)
 class Ownership:
-    """`p_value` is the one that decides, at LEVEL. `data_p_value`: dataset inference, None without the victim's training images."""
+    """`p_value` is the one that decides, at LEVEL. `data_p_value`: dataset inference, None without the victim's
+    training images. `doubt`: why the references are none for this victim; nothing is called a copy then."""
 
     victim: str
     suspect: str
@@ -44,11 +46,12 @@ class Ownership:
     agreement: float
     data_p_value: float | None
     n: int
+    doubt: str | None = None
 
     @property
     def copied(self) -> bool:
         """Whether the test calls the suspect a copy."""
-        return self.p_value <= LEVEL
+        return self.doubt is None and self.p_value <= LEVEL
 
     def to_record(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -71,14 +74,24 @@ def ownership(
     suspect = replace(suspect, cache=victim.cache, split_outputs={})
     own, other = (query(one, thief.test, accelerator) for one in (victim, suspect))
     probabilities = [np.exp(one.log_probabilities) for one in (own, other)]
-    found = fingerprint(probabilities[0], probabilities[1], [np.exp(thief.outputs(one).log_probabilities) for one in models])
+    independent = [thief.outputs(one) for one in models]
+    found = fingerprint(probabilities[0], probabilities[1], [np.exp(one.log_probabilities) for one in independent])
     inferred = None
     if splits.members is not None:
         private = query(suspect, splits.members, accelerator)
         inferred = dataset_inference(np.exp(private.log_probabilities), private.labels, probabilities[1], other.labels)
     agreement = float((own.predictions == other.predictions).mean())
     names = victim.entry.id, suspect.entry.id
-    return Ownership(*names, found.p_value, found.statistic, found.references, agreement, inferred, len(own.labels))
+    doubt = _doubt(own, independent)
+    return Ownership(*names, found.p_value, found.statistic, found.references, agreement, inferred, len(own.labels), doubt)
+
+
+def _doubt(victim: Outputs, references: Sequence[Outputs]) -> str | None:
+    """Say why references trained otherwise than the victim are none: a model trained as the victim was would look like its copy."""
+    own, *others = (float((one.predictions == one.labels).mean()) for one in (victim, *references))
+    if abs(own - float(np.mean(others))) <= GAP:
+        return None
+    return f"the references reach an accuracy of {np.mean(others):.1%}, the victim {own:.1%}: name references trained as it was"
 
 
 def trained(thief: Thief, count: int) -> list[Target]:

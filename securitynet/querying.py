@@ -210,9 +210,9 @@ def read_ahead(split: Split, batches: Sequence[np.ndarray], waits: Waits) -> Ite
 
 
 class Network:
-    """A module that answers arrays of pixels. Every batch has the same size.
+    """A module that returns outputs for arrays of pixels. Every batch has the same size.
 
-    Blank images fill the last: kernels differ by size, and an image's answer must not. They also try the memory layout.
+    Blank images fill the last: kernels differ by size, and an image's output must not. They also try the memory layout.
     """
 
     def __init__(self, queried: QueriedNetwork, accelerator: Accelerator, how: QuerySettings) -> None:
@@ -265,5 +265,5 @@ class Network:
 def check(queried: QueriedNetwork, shape: Sequence[int]) -> None:
     """Raise LoadError where outputs are not one number per class."""
     if len(shape) != 2 or shape[1] != queried.classes:
-        answered = "x".join(map(str, shape[1:]))
-        raise LoadError(f"{queried.label}: the network answers {answered} values per image, the entry says {queried.classes} classes")
+        returned = "x".join(map(str, shape[1:]))
+        raise LoadError(f"{queried.label}: the network returns {returned} values per image, the entry says {queried.classes} classes")

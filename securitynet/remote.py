@@ -1,4 +1,4 @@
-"""A black box as a module: pixels in, logits out. No image is sent twice for one draw, whoever asks."""
+"""A black box as a module: pixels in, logits out. No image is sent twice for one draw, whoever queries it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Client(Protocol):
 
 
 class Remote(nn.Module):
-    """Answers pixels float [n, c, ...] in [0,1] with logits float32 [n, k], which come from the book or from the client.
+    """Returns, for pixels float [n, c, ...] in [0,1], logits float32 [n, k], which come from the book or from the client.
 
     `identity` is what the outputs are kept under. Raises Skipped where gradients are wanted and the client returns none.
     """

@@ -1,4 +1,4 @@
-"""Serve a model's outputs, and gradients where asked, to an evaluation in another environment. Needs numpy and nothing else.
+"""Serve a model's outputs, and gradients where requested, to an evaluation in another environment. Needs numpy and nothing else.
 
 This file imports nothing of the package: where only the model's own library is installed, copy it there.
 
@@ -31,7 +31,7 @@ Gradients = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Served:
-    """A model: its name and version, the size of its images (channels, height, width), its classes, and what answers.
+    """A model: its name and version, the size of its images (channels, height, width), its classes, and the function that returns logits.
 
     `outputs(pixels)` returns logits, `gradients(pixels, weights)` the gradient of sum(weights * logits) by the pixels (None: not
     served). `preparation` says more about its images: dataset, resize, crop, ... as in the columns of an entry.
@@ -67,7 +67,7 @@ class Served:
 
 
 def from_torch(module: Any, device: str = "cpu") -> tuple[Outputs, Gradients]:
-    """Return what answers with a torch module of pixels in [0,1] to logits."""
+    """Return the function that serves a torch module from pixels in [0,1] to logits."""
     import torch
 
     module = module.to(device).eval()

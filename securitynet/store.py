@@ -42,7 +42,7 @@ def key_of(pixels: np.ndarray) -> bytes:
 class OutputStore:
     """The books below one directory (None: in memory only), at most `limit` bytes together with all that lies there.
 
-    Where the disk is full, or the directory cannot be written, the run goes on in memory, which is said once.
+    Where the disk is full, or the directory cannot be written, the run goes on in memory, which is reported once.
     """
 
     def __init__(self, directory: Path | None, limit: int | None = None, what: str = "outputs") -> None:

@@ -61,7 +61,7 @@ class Preprocess(nn.Module):
 
 
 class Answers(nn.Module):
-    """The network's answer as logits over the dataset's classes: log of probabilities, classes picked and reordered.
+    """The network's output as logits over the dataset's classes: log of probabilities, classes picked and reordered.
 
     A single output is that of a sigmoid, or what goes into one: the second of two classes.
     """
@@ -100,7 +100,7 @@ class Target:
     `weights_sha256` is empty where no weights are here. `folder` is where files that belong to the weights lie (members,
     triggers); `cache` keeps what was computed already,
     `split_outputs` the outputs of whole splits, so that what was computed from them is not computed again; `meter` counts what is sent.
-    `draw` is 0; one who needs the model's randomness asks again under other numbers, which are sent and billed.
+    `draw` is 0; one who needs the model's randomness queries again under other numbers, which are sent and billed.
     `undefended`: of a defended target, the one without its defences.
     """
 
@@ -114,16 +114,30 @@ class Target:
     draw: int = 0
     undefended: Target | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        """Return id, classes and weights; the entry and the module have representations of their own."""
+        facts = [repr(self.entry.id), f"{self.entry.classes} classes", f"input {self.entry.input_size}", type(self.module).__name__]
+        return f"Target({', '.join([*facts, *([f'weights {self.weights_sha256[:12]}'] if self.weights_sha256 else [])])})"
+
+    def _repr_html_(self) -> str:
+        """Return what a Target is as an HTML table, for notebooks."""
+        from securitynet.notebook import html_table
+
+        parameters = f"{sum(parameter.numel() for parameter in self.module.parameters()):,}"
+        rows = (("dataset", self.entry.dataset), ("classes", self.entry.classes), ("input", self.entry.input_size))
+        facts = (("module", type(self.module).__name__), ("parameters", parameters), ("weights sha256", self.weights_sha256 or None))
+        return html_table(self.entry.id, (*rows, *facts))
+
     @property
     def num_classes(self) -> int:
-        """Classes of the answer, after the entry's class map."""
+        """Classes of the output, after the entry's class map."""
         if self.entry.classes is None:
             raise LoadError(f"{self.entry.id}: num_classes is not recorded")
         return self.entry.classes
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of everything that decides the answers: structure, code and every tensor of `module`.
+        """sha256 of everything that decides the outputs: structure, code and every tensor of `module`.
 
         Where a part of it cannot be identified, a number that no other target has: see fingerprint.identity.
         """
@@ -194,9 +208,9 @@ def query(
     progress: bool = False,
     blanks: bool = True,
 ) -> Outputs:
-    """Return what `target` answers about every image of `split`; an image that it was ever sent before is not sent again.
+    """Return what `target` returns for every image of `split`; an image that it was ever sent before is not sent again.
 
-    All processes of the accelerator work on the same split and all get the whole answer, in order. `blanks`: blank images may
+    All processes of the accelerator work on the same split and all get the whole output, in order. `blanks`: blank images may
     be shown as well, which fill the last batch and try the layout; without them the model sees the images and nothing else.
     """
     key = digest(target.fingerprint, split.digest, target.draw), split.labels.tobytes()
@@ -230,7 +244,7 @@ def _missing(remote: Remote, split: Split) -> int:
 
 
 def book_of(target: Target, split: Split) -> Book:
-    """Return the book of what the target answers about pixels that are made as the split's are."""
+    """Return the book of what the target returns for pixels that are made as the split's are."""
     return target.outputs.book(digest("outputs", target.fingerprint, split.transform.id, target.draw))
 
 

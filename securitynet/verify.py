@@ -31,7 +31,7 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Verdict:
-    """`status` is ok or suspect, `cause` the likely cause in words, `notes` what else to know; `estimates` are the accuracies."""
+    """`status` is ok or suspect, `cause` the likely cause as text, `notes` what else to know; `estimates` are the accuracies."""
 
     family: ClassVar[str] = "verify"
     status: str
@@ -41,7 +41,7 @@ class Verdict:
 
 
 def verify(target: Target, splits: Splits, accelerator: Accelerator) -> Verdict:
-    """Ask the model about the splits at hand and compare it with the entry.
+    """Query the model on the available splits and compare it with the entry.
 
     It fails where outputs are not finite or not what the entry says, the predictor is constant, a permutation of the
     classes explains the labels better, or the accuracy is below the claim by more than 0.5 points and the one-sided
@@ -52,7 +52,7 @@ def verify(target: Target, splits: Splits, accelerator: Accelerator) -> Verdict:
     asked = {name: query(target, part, accelerator) for name, part in parts.items() if part is not None}
     estimates = tuple(_accuracies(asked))
     if not asked:
-        return Verdict("ok", None, ("no images at hand: nothing was verified",), estimates)
+        return Verdict("ok", None, ("no images available: nothing was verified",), estimates)
     name = "test" if "test" in asked else "train"
     cause, notes = judge(target.entry, asked[name], name)
     if cause and splits.test is not None and not target.remotes and np.isfinite(asked["test"].logits).all():
@@ -72,7 +72,7 @@ def pixel_notes(part: Split | None) -> tuple[str, ...]:
 
 
 def judge(entry: Entry, outputs: Outputs, part: str = "test") -> tuple[str | None, list[str]]:
-    """Return the cause that makes a model suspect (None: it is what the entry says), and notes, from its answers on one split."""
+    """Return the cause that makes a model suspect (None: it is what the entry says), and notes, from its outputs on one split."""
     finite = np.isfinite(outputs.logits).all(axis=1)
     if not finite.all():
         return f"the outputs are not finite for {int((~finite).sum())} of {len(finite)} images", []
@@ -89,13 +89,13 @@ def _accuracies(asked: dict[str, Outputs]) -> Iterator[Estimate]:
         if name in counts:
             yield rate(f"{name}_accuracy", *counts[name])
         else:
-            yield Estimate(f"{name}_accuracy", None, 0, reason=f"no {name} images at hand")
+            yield Estimate(f"{name}_accuracy", None, 0, reason=f"no {name} images available")
     if len(counts) == 2:
         yield difference(OVERFIT_GAP, counts["train"], counts["test"])
 
 
 def _right(outputs: Outputs) -> NDArray[np.bool_]:
-    """An answer that is not finite is a wrong one."""
+    """An output that is not finite is a wrong prediction."""
     return (outputs.predictions == outputs.labels) & np.isfinite(outputs.logits).all(axis=1)
 
 
@@ -139,7 +139,7 @@ def _against_claim(entry: Entry, outputs: Outputs, part: str) -> tuple[str | Non
     if claim is None:
         return None, ["the publisher claims no accuracy: nothing to compare with"]
     if part == "train":
-        return None, [f"no test images at hand: the claim of {claim:.2%} was not checked"]
+        return None, [f"no test images available: the claim of {claim:.2%} was not checked"]
     measured = float((outputs.predictions == outputs.labels).mean())
     slack_low = max(TOLERANCE, claim - stats.binom.ppf(1 - CONFIDENCE, n, claim) / n)
     slack_high = max(TOLERANCE, stats.binom.ppf(CONFIDENCE, n, claim) / n - claim)
@@ -167,7 +167,7 @@ class Probe(nn.Module):
 
 
 def _diagnosed(cause: str, target: Target, test: Split, accelerator: Accelerator) -> str:
-    """Ask again with other preparations of the pixels; name the one under which the model does what is claimed."""
+    """Query again with other preparations of the pixels; name the one under which the model does what is claimed."""
     few = replace(test, indices=test.indices[:PROBES], labels=test.labels[:PROBES])
     measured = _accuracy(query(target, few, accelerator))
     goal = target.entry.claimed_accuracy

@@ -18,6 +18,36 @@ if TYPE_CHECKING:
     from hub import Hub
 
 REAL = Path(__file__).parents[2] / "shared" / "real"
+FAST = {  # modules without training or evaluation; the others are marked `slow`
+    "archive",
+    "audit_statement",
+    "backdoor_nulls",
+    "catalog_files",
+    "cite",
+    "class_names",
+    "command_line",
+    "docs",
+    "download",
+    "findings",
+    "headline",
+    "importer",
+    "importer_hub",
+    "intervals",
+    "list_forms",
+    "metrics",
+    "membership_report",
+    "parquet",
+    "readers",
+    "report_drawings",
+    "report_statistics",
+    "schema_1",
+    "settings",
+    "stealing_metrics",
+    "tar_forms",
+    "tokens",
+    "vocabulary",
+    "zoo_recipes",
+}
 CACHES = (
     "HF_ASSETS_CACHE",
     "HF_DATASETS_CACHE",
@@ -74,3 +104,10 @@ def real() -> Path:
     if not REAL.is_dir():
         pytest.skip("the folder with real models and images is not here")
     return REAL
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of modules that are not FAST, for `-m "not slow"`."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") not in FAST:
+            item.add_marker(pytest.mark.slow)

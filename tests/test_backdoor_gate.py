@@ -49,7 +49,7 @@ def test_models_that_fail_verification_cannot_be_judged(name: str) -> None:
 def test_a_network_that_knows_nothing_cannot_be_judged() -> None:
     target, splits, accelerator = given("digits-regular")
     blank = replace(target, entry=replace(target.entry, claimed_accuracy=None), module=Arbitrary(), split_outputs={})
-    with pytest.raises(Skipped, match="no better than a constant answer"):
+    with pytest.raises(Skipped, match="no better than a constant prediction"):
         sound(blank, splits, accelerator)  # type: ignore[arg-type]
     sound(target, splits, accelerator)  # type: ignore[arg-type]
 
@@ -140,7 +140,7 @@ class Same(nn.Module):
 
 @pytest.mark.parametrize(
     ("last", "why"),
-    [(Rounded(), "no gradients"), (Same(0.0), "one and the same answer"), (Same(float("nan")), "not finite")],
+    [(Rounded(), "no gradients"), (Same(0.0), "same outputs for smooth fields"), (Same(float("nan")), "not finite")],
     ids=["no gradients", "constant", "not finite"],
 )
 def test_what_cannot_be_judged_without_images_is_said(last: nn.Module, why: str) -> None:

@@ -82,8 +82,8 @@ def test_an_index_file_gives_members_with_the_labels_as_trained(images: ImageSet
 def test_a_missing_part_is_none_and_named(images: ImageSet) -> None:
     splits = draw(ImageSet("some", None, images.test), TRANSFORM, 4)
     assert splits.members is None and splits.queries is None and splits.non_members is not None
-    assert splits.missing == "no training images at hand"
-    assert draw(ImageSet("some", images.train, None), TRANSFORM, 4).missing == "no test images at hand"
+    assert splits.missing == "no training images available"
+    assert draw(ImageSet("some", images.train, None), TRANSFORM, 4).missing == "no test images available"
 
 
 def test_labels_outside_the_model_are_refused(images: ImageSet) -> None:

@@ -33,7 +33,7 @@ from securitynet.inputs import from_module
 from securitynet.loaders import load
 from securitynet.target import Target
 
-NOTHING = Splits("none", None, 0, "unknown", 10, None, None, None, None, missing="no images at hand")
+NOTHING = Splits("none", None, 0, "unknown", 10, None, None, None, None, missing="no images available")
 QUICK: tuple[Attack, ...] = (
     MmBd(starts=2, steps=4),
     MaximumMargin(starts=2, steps=4),

@@ -372,7 +372,7 @@ money = 1000.0
     [
         ([[0.5, 0.6, 3.0]], None, "no probabilities"),
         ([[0.5, 0.5]], None, "1x2 numbers"),
-        ([0, 1], None, "2 answers for 1"),
+        ([0, 1], None, "2 outputs for 1"),
         (["fox"], "labels", "'fox'; known: ant, bee, cat"),
         ({"scores": [[1, 0, 0]]}, None, "keys scores"),
         (3, None, "int"),

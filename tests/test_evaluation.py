@@ -195,7 +195,7 @@ def test_the_page_on_own_attacks_runs(trained: nn.Module, images: ImageSet, tmp_
     plain = run(trained, images, tmp_path, attacks=attacks)
     assert plain.value("my_attack/LargestLogit", "auc") is not None
     assert next(row for row in plain.rows if (row.attack, row.metric) == ("my_attack/LargestLogit", "auc")).ci_method == "DeLong"
-    assert 0.25 <= (plain.value("my_detector/NoiseAnswers", "largest_share") or 0) <= 1
+    assert 0.25 <= (plain.value("my_detector/NoiseShares", "largest_share") or 0) <= 1
     defended = run(trained, images, tmp_path, attacks="membership/loss", defences=[tmp_path / "my_defence.py"])
     assert defended.entry.id.endswith("+my_defence")
     levels = np.exp(defended.outputs["members"].logits.astype(np.float64)) * 100
@@ -296,7 +296,7 @@ def test_unknown_membership_and_missing_splits_skip_with_words(trained: nn.Modul
     assert all(name in ANSWERABLE for name in ("membership/usage", "membership/folder"))
     only_test = run(trained, ImageSet("noise", None, images.test), tmp_path, attacks="membership/loss")
     assert [row.reason for row in only_test.rows if row.family == "membership"] == [
-        "needs training and test images: no training images at hand"
+        "needs training and test images: no training images available"
     ]
 
 

@@ -209,6 +209,14 @@ def test_sound_models_show_no_sign(module: nn.Module) -> None:
     assert (found.metric, found.value, found.reason) == (MASKING_SIGNS, 0.0, None)
 
 
+def test_gradients_that_underflow_are_followed_in_double_precision() -> None:
+    """Probabilities of a steep softmax are 0 and 1 in single precision; the network behind it is as weak as ever."""
+    entry = replace(ENTRY, output="probabilities")
+    bare, hidden = (run(AutoAttack(**SMALL, epsilon=EPSILON), one, entry=entry) for one in (Steep(trained(), 1.0), Steep(trained(), 100.0)))
+    assert "double precision" in (hidden.remark or "") and "double" not in (bare.remark or "")
+    assert ((hidden.by == ROBUST) & (bare.by != ROBUST)).mean() < 0.3
+
+
 def test_a_random_model_is_attacked_in_expectation() -> None:
     evidence = run(AutoAttack(**{**SMALL, "images": 16}, epsilon=EPSILON), Noisy(trained(), 0.5))
     assert evidence.stages == ("apgd-ce", "apgd-dlr") and "20 gradients averaged" in (evidence.remark or "")

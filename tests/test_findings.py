@@ -144,7 +144,8 @@ def test_identities_with_other_names_are_definitions() -> None:
     found = _found(_rows("set", {"verify:train_accuracy": train, TEST: test, GAP: train - test, **line, **hidden}))
     assert not found.sentences
     assert {(one.x, one.y) for one in found.of(DEFINITION)} == {
-        (GAP, "membership/newname:auc"), (TEST, "membership/newname:auc"), (TEST, "stealing/other:accuracy")
+        (GAP, "membership/newname:auc"), (TEST, "membership/newname:auc"), (TEST, "stealing/other:accuracy"),
+        ("membership/newname:auc", "stealing/other:accuracy"),
     }  # fmt: skip
     x = rng.normal(size=30)
     assert exact(x, 2 * x + rng.normal(0, 1e-3, 30), np.empty((30, 0))) is None
@@ -216,9 +217,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = _rows("set", {TEST: x, KNOCKOFF: 1 - x + rng.normal(0, 0.01, 30)})
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row.to_record()) + "\n" for row in rows))
-    assert main(["findings", "--results", str(path), "--json"]) == 0
+    assert main(["findings", str(path), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["models"] == 30 and record["sentences"][0].startswith("stealing accuracy falls with target accuracy on set")
-    assert main(["findings", "--results", str(path)]) == 0
+    assert main(["findings", str(path)]) == 0
     assert "1 findings" in capsys.readouterr().out.replace("1 finding in", "1 findings in")
-    assert main(["findings", "--results", str(tmp_path / "none.jsonl")]) == 2
+    assert main(["findings", str(tmp_path / "none.jsonl")]) == 2

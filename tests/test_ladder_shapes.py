@@ -155,7 +155,7 @@ def test_no_data_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     network = convolutional((1, 8, 8), 5)
     facts = {"input_size": [1, 8, 8], "num_classes": 5, "mean": [0.5], "std": [0.5]}
     result = securitynet.evaluate(network, "none", ["backdoor:standard", "membership/loss"], preprocessing=facts, cache_dir=tmp_path)
-    assert result.verdict.notes == ("no images at hand: nothing was verified",)
+    assert result.verdict.notes == ("no images available: nothing was verified",)
     rows = {(row.attack, row.metric): row for row in result.rows}
     p_value = rows["backdoor/ladder", "p_value"]
     assert p_value.value is not None and "no images" in (p_value.reason or "") and "calibrated: no" in (p_value.reason or "")

@@ -130,7 +130,7 @@ def test_what_cannot_be_searched(cpu: Accelerator) -> None:
     with pytest.raises(UsageError, match="at least 1"):
         InversionSettings(steps=0)
     constant = target.wrap(lambda module: nn.Sequential(module, Constant()))
-    with pytest.raises(Skipped, match="every image at hand"):
+    with pytest.raises(Skipped, match="every available image"):
         recover(constant, splits, cpu, FEW, [5])
     assert "not tried: class 5" in str(recover(constant, splits, cpu, FEW).remark)
     volume = replace(target, entry=replace(target.entry, input_size=(1, 4, 4, 4)))

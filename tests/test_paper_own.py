@@ -176,15 +176,15 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     given = rows(ids, "ImageNet-1k", {("verify", "{}", "test_accuracy"): skill, ("stealing/knockoff", BASE, "accuracy"): 1.1 - skill})
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({**row.to_record(), "n": 1000}) + "\n" for row in given))
-    assert main(["paper", "--results", str(path), "--json"]) == 0
+    assert main(["paper", str(path), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["models"] == 30 and {one["verdict"] for one in printed["claims"]} >= {CONFIRMED, UNTESTED}
-    assert main(["paper", "--results", str(path)]) == 0
+    assert main(["paper", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "stealing-accuracy confirmed" in shown and max(map(len, shown.splitlines())) <= 80
-    assert main(["paper", "--results", str(path), "--claim", "stealing-accuracy"]) == 0
+    assert main(["paper", str(path), "--claim", "stealing-accuracy"]) == 0
     shown = capsys.readouterr().out
-    assert f"securitynet paper --claim stealing-accuracy --results {path}" in shown.replace("\n", "") and "mlp-inputs" not in shown
+    assert f"securitynet paper {path} --claim stealing-accuracy" in shown.replace("\n", "") and "mlp-inputs" not in shown
     assert main(["paper", "--claim", "stealing-cup"]) == 2
     assert "did you mean stealing-cub" in capsys.readouterr().err
 

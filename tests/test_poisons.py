@@ -174,5 +174,5 @@ def test_known_triggers_are_read_from_an_entry(tmp_path: Path) -> None:
     blended((3, 32, 32), 0.2).save(tmp_path / "trigger.safetensors")
     assert known(said("trigger.safetensors"), tmp_path).poison == "blended"
     for words, folder in (("image + mark.png", None), ("a smile", tmp_path), (None, tmp_path)):
-        with pytest.raises(Skipped, match="not at hand"):
+        with pytest.raises(Skipped, match="not available"):
             known(said(words), folder)

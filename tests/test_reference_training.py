@@ -20,7 +20,7 @@ from securitynet.cache import ArrayCache
 from securitynet.references import reference_answers
 from securitynet.references.fit import Alone, groups
 from securitynet.references.measure import Trial, Way, fastest, on_threads
-from securitynet.references.networks import answers, blueprint, create, stackable
+from securitynet.references.networks import blueprint, create, logits_of, stackable
 from securitynet.references.pool import Pool
 from securitynet.references.stacked import train_stacked
 from securitynet.training import train
@@ -49,8 +49,8 @@ def test_stacked_and_sequential_training_agree(n: int, accelerator: Accelerator,
     found = []
     for size in (1, 4):
         trained = sorted(work.trained(jobs, Way(size)), key=lambda pair: pair[0].index)
-        found.append(torch.stack([answers(network, pool.images, accelerator.device) for _, network in trained]))
-    untrained = answers(create(work.record, jobs[0].recipe.seed), pool.images, accelerator.device)
+        found.append(torch.stack([logits_of(network, pool.images, accelerator.device) for _, network in trained]))
+    untrained = logits_of(create(work.record, jobs[0].recipe.seed), pool.images, accelerator.device)
     one, four = found
     assert min((one[0] - untrained).abs().max(), (one[0] - one[1]).abs().max()) > 0.2
     assert torch.allclose(one, four, atol=1e-5)

@@ -167,7 +167,7 @@ def test_answers_about_changed_images_come_from_the_stored_models(
 def test_splits_that_cannot_serve_are_skipped_with_the_reason(missing: str, accelerator: Accelerator) -> None:
     case, reason = splits(), "training and test images"
     if missing == "members":
-        case = replace(case, members=None, missing="no training images at hand")
+        case = replace(case, members=None, missing="no training images available")
     elif missing == "volumes":
         volumes = ArrayImages(np.zeros((20, 4, 4, 4), np.uint8), np.zeros(20))
         case = draw(ImageSet("volumes", volumes, volumes), Transform((1, 4, 4, 4)), 2)

@@ -196,7 +196,7 @@ def test_leaderboard_and_commands(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "empty").exists()
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps(row.to_record()) + "\n" for row in rows()))
-    assert main(["leaderboard", "--rows", str(source), "--output", str(tmp_path / "cli")]) == 0
+    assert main(["leaderboard", str(source), "--output", str(tmp_path / "cli")]) == 0
     assert main(["report", str(source), "--output", str(tmp_path / "r.html"), "--csv", str(tmp_path / "r.csv")]) == 0
     assert (tmp_path / "r.html").is_file() and (tmp_path / "r.csv").is_file()
     assert main(["report", str(tmp_path / "none")]) == 2

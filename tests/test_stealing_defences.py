@@ -20,7 +20,7 @@ from securitynet.attacks.stealing._detection import statistics
 from securitynet.attacks.stealing.knockoff import Knockoff
 from securitynet.attacks.stealing.self_training import SelfTraining
 from securitynet.deceptive import most_misleading
-from securitynet.defences import Answering
+from securitynet.defences import Defended
 from securitynet.errors import UsageError
 from securitynet.inputs import defended
 from securitynet.metrics.intervals import Estimate
@@ -38,7 +38,7 @@ def returned(name: str) -> np.ndarray:
             return torch.from_numpy(np.log(np.maximum(PLAIN, 1e-30))).float()
 
     target = defences.named(name)(target_of(Given()))
-    assert isinstance(target.module, Answering)
+    assert isinstance(target.module, Defended)
     pixels = torch.from_numpy(RNG.integers(0, 256, (len(PLAIN), 1, 8, 8))).float() / 255
     return target.module(pixels).double().exp().numpy()  # type: ignore[no-any-return]
 

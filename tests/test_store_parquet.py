@@ -151,7 +151,7 @@ def test_reports_of_a_sweep_are_those_of_its_rows(folder: Path, tmp_path: Path, 
 def test_pages_of_a_sweep(folder: Path, tmp_path: Path) -> None:
     import datasets
 
-    assert main(["leaderboard", "--rows", str(folder), "--output", str(tmp_path / "board")]) == 0
+    assert main(["leaderboard", str(folder), "--output", str(tmp_path / "board")]) == 0
     assert main(["report", str(folder), "--output", str(tmp_path / "report.html"), "--csv", str(tmp_path / "rows.csv")]) == 0
     table = datasets.Dataset.from_parquet(str(tmp_path / "board" / PARQUET), cache_dir=str(tmp_path / "cache"))
     assert len(table) == len(list(csv.DictReader((tmp_path / "rows.csv").open()))) == 31

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -39,16 +40,16 @@ def names() -> list[str]:
     return sorted([*own, *(point.name for point in entry_points(group=GROUP))])
 
 
-def resolve(attacks: str | Path | Attack | Iterable[Any]) -> list[Attack]:
+def resolve(attacks: str | os.PathLike[str] | Attack | Iterable[Any]) -> list[Attack]:
     """Return the attack objects that `attacks` names, each once, in a stable order.
 
     A name resolves as module path, `family:suite`, bare suite (of membership; `all` is every family's standard) or glob;
     a path to a .py file gives the attacks in it; Attack objects stand for themselves. Raises UsageError with the choices.
     """
-    items = [attacks] if isinstance(attacks, str | Path) or callable(attacks) else list(attacks)
+    items = [attacks] if isinstance(attacks, str | os.PathLike) or callable(attacks) else list(attacks)
     found: list[Attack] = []
     for item in items:
-        for attack in _named(item) if isinstance(item, str | Path) else [item]:
+        for attack in _named(os.fspath(item)) if isinstance(item, str | os.PathLike) else [item]:
             found += [one for one in (attack, *getattr(attack, "beside", ())) if one not in found]
     if not found:
         raise UsageError("no attack was named")

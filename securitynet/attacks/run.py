@@ -94,5 +94,10 @@ def not_run(one: Named, culprit: str) -> Ran:
     return _without(one, "failed", f"not run: {culprit}, before it, changed what all attacks share")
 
 
+def not_stored(one: Named) -> Ran:
+    """Return what stands for an attack that has not run before, where nothing may run."""
+    return replace(_without(one, "skipped", "no stored result, and overwrite='never' runs nothing"), settled=False)
+
+
 def _without(one: Named, status: str, reason: str) -> Ran:
     return Ran(one.name, one.params, one.family, status, (Estimate("", None, 0, reason=reason),), settled=status != "failed")

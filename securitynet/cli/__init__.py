@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from securitynet._version import __version__
+from securitynet.cli._parser import Parser, place_model
 from securitynet.errors import SecurityNetError, UsageError, shown
 from securitynet.tokens import hidden
 
@@ -38,7 +39,7 @@ def names() -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="securitynet",
         description="Evaluate the security and privacy of public image classifiers.",
         epilog=EPILOG,
@@ -60,12 +61,19 @@ def _command(name: str) -> ModuleType:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors become one line on stderr, with a traceback only under -v."""
-    args = parser().parse_args(argv)
+    if sys.platform == "win32":
+        sys.stderr.write("securitynet: Windows is not supported (file locks, Unix sockets); use WSL or Linux\n")
+        return USAGE
+    commands = parser()
+    args = commands.parse_args(argv)
+    place_model(args, commands)
     _log(args.verbose)
     try:
+        from securitynet.cli._early import check_early
         from securitynet.cli._options import own_weights
 
         own_weights(args)
+        check_early(args)
         code: int = _command(args.command).run(args)
         sys.stdout.flush()
         return code
@@ -74,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except MemoryError:
+        return _report("out of memory; give smaller --samples or --batch-size", FAILED, args.verbose)
     except SecurityNetError as error:
         return _report(str(error), USAGE if isinstance(error, UsageError) else FAILED, args.verbose)
     except OSError as error:  # disk full, permission denied: the system's own words name cause and file

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from securitynet.metrics.vocabulary import MASK_L1, P_VALUE, SCORE, TARGET_CLASS, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS
+from securitynet.metrics.vocabulary import MASK_L1, P_VALUE, SCORE, TARGET_CLASS, TRIGGER_SUCCESS, TRUE_TRIGGER_SUCCESS, title_of
 from securitynet.results.verdict import TRUE
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def backdoor_lines(groups: Mapping[str, Sequence[Row]], verdict: Mapping[str, An
             seconds = f"{group[0].seconds:.1f}" if group[0].seconds is not None else "-"
             table.add_row(Text(name), *(_cell(found.get(metric)) for metric in COLUMNS), seconds)
         elif group[0].attack != TRUE or (TRUE_TRIGGER_SUCCESS not in found and verdict is not None and verdict["known"]):
-            lines.append(Text(f"{name}  {group[0].status}: {group[0].reason}", style="dim"))
+            numbers = [f"{title_of(row.metric)} {row.value:.3g}" for row in group if row.value is not None]
+            lines.append(Text(f"{name}  {', '.join(numbers) or f'{group[0].status}: {group[0].reason}'}", style="" if numbers else "dim"))
     return [*([table] if table.row_count else []), *lines, *_verdict(verdict)]
 
 

@@ -20,6 +20,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the model, its data, and how they are read."""
     parser.add_argument(
         "model",
+        nargs="?",
         metavar="MODEL",
         help="id of the catalog, local file or folder, hf-hub:ORG/NAME, or a .toml file that describes an endpoint",
     )
@@ -39,7 +40,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", default="5000", metavar="N|all", help="at most N members and N non-members (default 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of the splits and of learned attacks (default 0)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images per pass (default 64, on a GPU 512)")
-    parser.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default $SECURITYNET_CACHE)")
+    parser.add_argument("--cache-dir", metavar="DIR", help="where downloads, outputs and results are kept (default $SECURITYNET_CACHE)")
     parser.add_argument("--offline", action="store_true", help="use only what is already here")
     add_record(parser)
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from securitynet.cli import DONE, FAILED, SUSPECT, SUSPICIOUS, is_main_process
 from securitynet.cli._options import add_json, add_model, library_options, print_json
+from securitynet.cli._parser import Several
 
 if TYPE_CHECKING:
     from securitynet.report.audit import Audit
@@ -33,10 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_model(parser)
     parser.add_argument(
-        "--attacks", nargs="+", metavar="ATTACK",
+        "--attacks", action=Several, nargs="+", metavar="ATTACK",
         help="as of evaluate (default: membership:standard stealing:standard backdoor:standard)",
     )  # fmt: skip
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the attacks, as of evaluate")
+    parser.add_argument("--set", action=Several, nargs="+", default=[], metavar="KEY=VALUE", help="settings of the attacks, as of evaluate")
     parser.add_argument("--results", metavar="DIR", help="use this saved result of the model and evaluate nothing")
     parser.add_argument(
         "--try", nargs="*", dest="defences", metavar="DEFENCE",
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from securitynet.report.audit.trial import DEFENCES
 
     for path in args.output:
-        writable(path)  # said now, not after the work
+        writable(path)  # reported now, not after the work
     defences = () if args.defences is None else args.defences or DEFENCES
     named = args.attacks or list(SUITES)
     attacks = with_settings(resolve(named), args.set) if args.set else named

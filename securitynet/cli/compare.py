@@ -1,6 +1,6 @@
 """Compare saved results: the same attacks side by side, differences with intervals.
 
-Where both models were asked about the same images, the intervals are paired (DeLong's test for AUCs, a paired bootstrap for
+Where both models were queried on the same images, the intervals are paired (DeLong's test for AUCs, a paired bootstrap for
 rates at fixed false alarms, McNemar's test for accuracies). The first model is compared with each of the others.
 
 With --ownership: is B a copy of A? Reference models of A's architecture are trained on A's training images (or named), and one
@@ -90,6 +90,8 @@ def _show_ownership(args: argparse.Namespace) -> int:
     word = "is like a copy of" if found.copied else "is not shown to be a copy of"
     inferred = "-" if found.data_p_value is None else f"{found.data_p_value:.2g}"
     console = Console()
+    if found.doubt is not None:
+        word = f"cannot be judged ({found.doubt}) against"
     console.print(Text(f"{found.suspect} {word} {found.victim}: p = {found.p_value:.2g}", style="bold"))
     console.print(
         Text(

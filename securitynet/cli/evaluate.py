@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from securitynet.cli import DONE, FAILED, SUSPECT, SUSPICIOUS, is_main_process
 from securitynet.cli._options import add_json, add_model, add_precision, library_options, print_json
+from securitynet.cli._parser import Several
 
 if TYPE_CHECKING:
     from securitynet.meter import Bill
@@ -42,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_precision(parser)
     parser.add_argument(
         "--attacks",
+        action=Several,
         nargs="+",
         default=["standard"],
         metavar="ATTACK",
@@ -49,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--set",
+        action=Several,
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
@@ -66,7 +69,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="a model that was not trained on these images, to compare a leak with (default: small networks are trained where needed)",
     )
-    parser.add_argument("--output", metavar="DIR", help="save rows.jsonl, the model's answers, scores and the summary there")
+    parser.add_argument(
+        "--overwrite",
+        choices=("only-missing", "always", "never"),
+        default="only-missing",
+        help="attacks that have a stored result: read it (default); run all again; or run nothing and read only",
+    )
+    parser.add_argument("--output", metavar="DIR", help="save rows.jsonl, the model's outputs, scores and the summary there")
     parser.add_argument(
         "--roc", metavar="FILE", help="draw the ROC curves on logarithmic axes into a .png, .svg or .pdf (needs securitynet[plots])"
     )
@@ -96,10 +105,11 @@ def run(args: argparse.Namespace) -> int:
 
     attacks = with_settings(resolve(args.attacks), args.set) if args.set else args.attacks
     options = {**library_options(args), "out_model": args.out_model, "dtype": args.dtype, "channels_last": args.channels_last}
+    options["overwrite"] = args.overwrite
     for figure in filter(None, (args.roc, args.curve)):
         from securitynet.report.figures.roc import drawable
 
-        drawable(figure)  # said now, not after the work
+        drawable(figure)  # reported now, not after the work
     data, seeds = options.pop("data"), list(dict.fromkeys(args.seeds or [args.seed]))
     results = [evaluate(args.model, data, attacks, defences=args.defence, **{**options, "seed": seed}) for seed in seeds]
     if is_main_process():
@@ -134,7 +144,7 @@ def _save(results: Sequence[Result], args: argparse.Namespace) -> None:
 def _sent(bill: Bill) -> str:
     """Say what was truly sent for the evaluation, with its interruptions."""
     cost = f", {bill.money:g} in money" if bill.money else ""
-    return f"sent: {bill.images:,} images in {bill.requests:,} requests, {bill.seconds:.0f} s of answers{cost}"
+    return f"sent: {bill.images:,} images in {bill.requests:,} requests, {bill.seconds:.0f} s of responses{cost}"
 
 
 def _show(results: Sequence[Result], args: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Show the training images that a membership attack finds most easily, as a contact sheet (PNG) and a page (HTML).
 
-Each comes with its label, the model's answer, a p-value (the chance that an unseen image as difficult scores as high), a
+Each comes with its label, the model's prediction, a p-value (the chance that an unseen image as difficult scores as high), a
 q-value, and how many images would stand out without any leak. An attack without calibrated scores (membership/loss) gives the
 share of unseen images that score as high, and finds easy images first. With --json the list is printed, and nothing is written unless
 --output says where. Exit code 3 when the model is suspect.

@@ -5,7 +5,7 @@ show, and what only pooling over datasets shows is named as such and is no findi
 
 examples:
   securitynet findings
-  securitynet findings --results results.jsonl --json > findings.json
+  securitynet findings results.jsonl --json > findings.json
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HELP = "test what a set of measurements shows"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "--results", nargs="+", type=Path, default=[], metavar="FILE",
+        "results", nargs="*", type=Path, default=[], metavar="FILE",
         help="rows (.jsonl, .parquet) or folders of `evaluate --output` (default: those published with the catalog)",
     )  # fmt: skip
     parser.add_argument("--all", action="store_true", help="show what was tested and not found too")

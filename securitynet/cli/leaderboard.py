@@ -3,7 +3,7 @@
 The folder can be pushed as a static Space as it is.
 
 example:
-  securitynet leaderboard --rows results.jsonl --output leaderboard/
+  securitynet leaderboard results.jsonl --output leaderboard/
   securitynet push board leaderboard/ --to ORG/leaderboard
 """
 
@@ -21,7 +21,7 @@ HELP = "build a static page that ranks models by dataset and attack"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "--rows", nargs="+", type=Path, default=[], metavar="FILE",
+        "results", nargs="*", type=Path, default=[], metavar="FILE",
         help="rows (.jsonl, .parquet) or folders of `evaluate --output` or of a sweep (default: those published with the catalog)",
     )  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR", help="folder of the page (default: leaderboard)")
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from securitynet.report.measure_table import published_rows, rows_at
     from securitynet.report.page.leaderboard import write_leaderboard
 
-    paths = write_leaderboard(rows_at(args.rows) if args.rows else published_rows(), args.output)
+    paths = write_leaderboard(rows_at(args.results) if args.results else published_rows(), args.output)
     if args.json:
         print_json([str(path) for path in paths])
         return DONE

@@ -6,7 +6,7 @@ released. Every claim has its test fixed beforehand: population, statistic, cova
 examples:
   securitynet paper
   securitynet paper --claim stealing-cub
-  securitynet paper --results results/* --output paper/
+  securitynet paper results/* --output paper/
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHOWN_PARTS = 24
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "--results", nargs="+", type=Path, default=[], metavar="FILE",
+        "results", nargs="*", type=Path, default=[], metavar="FILE",
         help="rows (.jsonl, .parquet) or folders of `evaluate --output` (default: the rows that the study released)",
     )  # fmt: skip
     parser.add_argument("--claim", nargs="+", default=[], metavar="ID", help="show these claims only, with everything behind them")

@@ -91,9 +91,9 @@ def _configure_machine(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--test-every", type=float, default=60, metavar="S", help="seconds between two tests then (default 60)")
     machine.add_argument("--processes", type=int, metavar="N", help="that work on a model together (default: one per GPU, with ray one)")
     machine.add_argument("--threads", type=int, metavar="N", help="of each process on the CPU (default: all cores)")
-    machine.add_argument("--cache-dir", metavar="DIR", help="where downloads, answers and results are kept (default $SECURITYNET_CACHE)")
+    machine.add_argument("--cache-dir", metavar="DIR", help="where downloads, outputs and results are kept (default $SECURITYNET_CACHE)")
     machine.add_argument(
-        "--cache-limit", metavar="SIZE", help="of the answers kept, such as 20GB (default $SECURITYNET_CACHE_LIMIT, or 50GB)"
+        "--cache-limit", metavar="SIZE", help="of the outputs kept, such as 20GB (default $SECURITYNET_CACHE_LIMIT, or 50GB)"
     )
     machine.add_argument(
         "--weights-limit", metavar="SIZE", help="of the weights kept of models that are done, such as 100GB, or 0 (default: all are kept)"

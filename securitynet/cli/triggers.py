@@ -1,6 +1,6 @@
 """Show the triggers that Neural Cleanse recovers from a model, as a picture (PNG) and a page (HTML).
 
-Each comes as mask and pattern, beside images without and with it, with the model's answers, the share of images that it
+Each comes as mask and pattern, beside images without and with it, with the model's predictions, the share of images that it
 turns, of each source class as well, and, where the planted trigger is known, how far the two overlap. A clean model has triggers
 too: they are large. With --json the numbers are printed, and nothing is written unless --output says where. Exit code 3 when the
 model is suspect.

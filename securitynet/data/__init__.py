@@ -56,7 +56,7 @@ def _content(array: np.ndarray) -> str:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """An image dataset at hand. `membership` says how members are known: official-split, index-file or unknown.
+    """An image dataset on this machine. `membership` says how members are known: official-split, index-file or unknown.
 
     With `index-file`, `members` holds the training indices into `train`, and `train.labels` the labels as trained;
     `test` is then the same images with the published labels. `notes`: what a reader should know of how they were read;
@@ -162,7 +162,7 @@ def draw(images: ImageSet, transform: Pixels, num_classes: int, seed: int = 0, s
         membership=images.membership,
         num_classes=num_classes,
         class_names=images.class_names,
-        missing=f"no {missing} images at hand" if missing else None,
+        missing=f"no {missing} images available" if missing else None,
         notes=images.notes,
         divided=images.divided,
         **parts,

@@ -1,4 +1,4 @@
-"""Errors of the Hub's clients in words: what is wrong, and what helps."""
+"""Errors of the Hub's clients as sentences: what is wrong, and what helps."""
 
 from __future__ import annotations
 

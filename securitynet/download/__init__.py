@@ -47,7 +47,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file at hand: `sha256` is that of this very file, of the extracted member where it came in an archive."""
+    """A weights file on this machine: `sha256` is that of this very file, of the extracted member where it came in an archive."""
 
     path: Path
     sha256: str

@@ -1,4 +1,4 @@
-"""Black boxes: models that only answer. Whatever answers images becomes a Target, and everything that needs only outputs runs on it.
+"""Black boxes: models that can only be queried become a Target, and everything that needs only outputs runs on it.
 
     endpoint = Endpoint(predict, input_size=(3, 32, 32), classes=10, name="acme/classifier", version="2026-11")
     securitynet.evaluate(endpoint, data="cifar10.npz")
@@ -48,12 +48,12 @@ ANONYMOUS = ArrayCache(None)
 
 @dataclass(frozen=True, eq=False)
 class Endpoint:
-    """A model that only answers.
+    """A model that can only be queried.
 
     `source`: a function of a batch, an address (or Http with headers, timeout, ...), a transformers pipeline, an ONNX session
     or file, a scikit-learn estimator, or a Table. `input_size`: channels, height, width of the images that are sent; `classes`:
     how many, or their names in order (a pipeline or estimator knows them). `name` and `version` identify it: under them its
-    answers are kept and its rows stand. Without both only what can be read is identified (a table, an ONNX file, an estimator).
+    outputs are kept and its rows stand. Without both only what can be read is identified (a table, an ONNX file, an estimator).
     `images`: uint8 [n, h, w, c] (one channel: [n, h, w]), float [n, c, h, w] in [0,1], or normalised (less the mean, over the
     std of `preparation`); `answers`: one of FORMS (None: as they show). `preparation`: columns of an Entry, such as dataset,
     resize, crop, claimed_accuracy. `limits`: batch, rate, retries, budget. `slopes`: see remote.Client. Raises UsageError for
@@ -97,10 +97,10 @@ class Endpoint:
         return self._source.content and f"{self.name or self._source.name}@sha256:{self._source.content[:16]}"
 
     def target(self, cache: ArrayCache = ANONYMOUS, preprocessing: Mapping[str, Any] | None = None) -> Target:
-        """Return the model as a Target; its answers are kept in `cache` where it is identified, else in this run only."""
+        """Return the model as a Target; its outputs are kept in `cache` where it is identified, else in this run only."""
         name = self.identity or f"{self.name or self._source.name}@unidentified-{secrets.token_hex(4)}"
         if self.identity is None:
-            log.warning("%s: its answers are kept in this run only: give the endpoint a name and a version", name)
+            log.warning("%s: its outputs are kept in this run only: give the endpoint a name and a version", name)
         meter, entry = Meter(), self._entry(name, {**self.preparation, **(preprocessing or {})})
         client = _Client(self, entry, Sender(name, self.limits, meter))
         decides = [name, client.images, self.answers, list(self.input_size), client.classes.names, entry.mean, entry.std, entry.scale]

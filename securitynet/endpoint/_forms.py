@@ -20,7 +20,7 @@ TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class Classes:
-    """The number of classes and, where answers name them, their names in order."""
+    """The number of classes and, where outputs name them, their names in order."""
 
     count: int
     names: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Classes:
         return made
 
     def position(self, label: Any) -> int:
-        """Return the position of a class that an answer names, or gives as a number. Raises EndpointError where there is none."""
+        """Return the position of a class that an output names, or gives as a number. Raises EndpointError where there is none."""
         if isinstance(label, str) and label in self.names:
             return self.names.index(label)
         if isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= label < self.count:
@@ -42,16 +42,16 @@ class Classes:
         if isinstance(label, str) and label.isdigit() and not self.names and int(label) < self.count:
             return int(label)
         known = ", ".join(self.names[:8]) + (" ..." if len(self.names) > 8 else "") if self.names else f"0 to {self.count - 1}"
-        raise EndpointError(f"endpoint: it answers with the class {shown(str(label), 60)!r}; known: {known}")
+        raise EndpointError(f"endpoint: it returns the class {shown(str(label), 60)!r}; known: {known}")
 
 
 def logits_of(answer: Any, classes: Classes, form: str | None, count: int) -> Values:
-    """Return logits float32 [count, k] of an answer about `count` images.
+    """Return logits float32 [count, k] of a response for `count` images.
 
     Log-probabilities, except that declared logits stay what they are. Probabilities are scaled to sum to one (rounded ones may
     not); of the largest alone, what is missing goes to the other classes in equal parts; where rounding left nothing, all are
     equal. `form` is one of FORMS; None: probabilities where one number per class comes, else labels or the largest scores, as
-    the answer shows. Raises EndpointError for what is none of these.
+    the response shows. Raises EndpointError for what is none of these.
     """
     form, answer = _unwrapped(answer, form)
     listed = _listed(answer, count)
@@ -73,21 +73,21 @@ def _unwrapped(answer: Any, form: str | None) -> tuple[str | None, Any]:
         found = [name for name in FORMS if name in answer]
         if len(found) != 1:
             keys = ", ".join(map(str, list(answer)[:8]))
-            raise EndpointError(f"endpoint: it answers with an object with the keys {keys}; known: {', '.join(FORMS)}; say `field`")
+            raise EndpointError(f"endpoint: it returns an object with the keys {keys}; known: {', '.join(FORMS)}; say `field`")
         return found[0], answer[found[0]]
     return form, answer
 
 
 def _listed(answer: Any, count: int) -> list[Any]:
-    """The answers, one per image."""
+    """The outputs, one per image."""
     if hasattr(answer, "detach"):
         answer = answer.detach().cpu().numpy()
     if isinstance(answer, str) or not isinstance(answer, Sequence | np.ndarray):
-        raise EndpointError(f"endpoint: it answers with {type(answer).__name__}, not with one answer per image")
+        raise EndpointError(f"endpoint: it returns {type(answer).__name__}, not one output per image")
     if count == 1 and len(answer) and all(isinstance(one, Mapping) and "label" in one for one in answer):
         answer = [answer]  # of one image the list of scores alone, as services return it
     if len(answer) != count:
-        raise EndpointError(f"endpoint: {len(answer)} answers for {count} images")
+        raise EndpointError(f"endpoint: {len(answer)} outputs for {count} images")
     return list(answer)
 
 
@@ -96,7 +96,7 @@ def _are_labels(listed: list[Any]) -> bool:
 
 
 def _are_scores(listed: list[Any]) -> bool:
-    """Whether each answer is {label: score}, or a list of {label, score} or of pairs of a name and a score."""
+    """Whether each output is {label: score}, or a list of {label, score} or of pairs of a name and a score."""
     return all(isinstance(one, Mapping) or (isinstance(one, list | tuple) and len(one) > 0 and _is_score(one[0])) for one in listed)
 
 
@@ -124,19 +124,19 @@ def _numbers(answer: Any, classes: Classes, count: int) -> NDArray[np.float64]:
     try:
         numbers = np.asarray(answer.detach().cpu() if hasattr(answer, "detach") else answer, np.float64)
     except (TypeError, ValueError) as error:
-        raise EndpointError(f"endpoint: its answers are no numbers ({error})") from error
+        raise EndpointError(f"endpoint: its outputs are no numbers ({error})") from error
     if numbers.shape != (count, classes.count):
         found = "x".join(map(str, numbers.shape))
-        raise EndpointError(f"endpoint: it answers with {found} numbers, not {count}x{classes.count}: one per image and class")
+        raise EndpointError(f"endpoint: it returns {found} numbers, not {count}x{classes.count}: one per image and class")
     return numbers
 
 
 def _checked(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Raise EndpointError for numbers that are no probabilities; what is not finite stays, verification says so."""
+    """Raise EndpointError for numbers that are no probabilities; what is not finite stays, verification reports it."""
     finite = np.where(np.isfinite(probabilities), probabilities, 0.0)
     if finite.min(initial=0.0) < -1e-3 or finite.sum(axis=1).max(initial=0.0) > MOST:
         found = f"smallest {finite.min():.3g}, sums up to {finite.sum(axis=1).max():.3g}"
-        raise EndpointError(f"endpoint: its answers are no probabilities ({found}); say answers='logits', or what they are")
+        raise EndpointError(f"endpoint: its outputs are no probabilities ({found}); say answers='logits', or what they are")
     return np.maximum(probabilities, 0.0)
 
 

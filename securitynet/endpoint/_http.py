@@ -1,4 +1,4 @@
-"""An address that answers images: one POST per batch, with the standard library."""
+"""An address that returns outputs for images: one POST per batch, with the standard library."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from securitynet.errors import EndpointError, UsageError, shown
 from securitynet.tokens import said
 
 BUSY = (429, 502, 503, 504)
-LARGEST = 2**28  # bytes of one answer
-SHOWN = 4096  # bytes of an answer that are looked at for an error; secrets are taken out before it is cut for people
+LARGEST = 2**28  # bytes of one response
+SHOWN = 4096  # bytes of a response that are looked at for an error; secrets are taken out before it is cut for people
 BODIES = ("npy", "png")
 
 
@@ -31,7 +31,7 @@ class Http:
     """An address to POST images to.
 
     `body`: npy (an array of the batch: uint8 [n, h, w] or [n, h, w, c], or float32 [n, c, h, w]) or png (one image, so one
-    request per image). The answer is JSON or an .npy array; `answer` leads to it in JSON, such as `outputs.0.scores`.
+    request per image). The response is JSON or an .npy array; `answer` leads to it in JSON, such as `outputs.0.scores`.
     `headers` may hold a key; they are shown nowhere, also where the address repeats them. `timeout` in seconds.
     """
 
@@ -48,7 +48,7 @@ class Http:
             raise UsageError(f"endpoint: body is one of {', '.join(BODIES)}, not {self.body!r}; timeout is above zero")
 
     def __call__(self, images: np.ndarray) -> Any:
-        """Return what the address answers. Raises Refused where it is busy, EndpointError where it declines, OSError without an answer."""
+        """Return what the address returns. Raises Refused where it is busy, EndpointError where it declines, OSError without a response."""
         data, kind = (npy(images), "application/x-npy") if self.body == "npy" else (_png(images), "image/png")
         content = self.post(self.url, data, kind)
         if content.startswith(b"\x93NUMPY"):
@@ -56,11 +56,11 @@ class Http:
         try:
             found = json.loads(content)
         except ValueError:
-            raise EndpointError(f"{self.url}: its answer is neither JSON nor .npy: {self._said(content, 80)}") from None
+            raise EndpointError(f"{self.url}: its response is neither JSON nor .npy: {self._said(content, 80)}") from None
         return found if self.answer is None else _below(found, self.answer, self.url)
 
     def post(self, url: str, data: bytes | None, kind: str = "application/x-npy") -> bytes:
-        """Return the body of the answer to a POST, or to a GET without data."""
+        """Return the body of the response to a POST, or to a GET without data."""
         request = urllib.request.Request(url, data, {"Content-Type": kind, **self.headers})
         try:
             with _opener().open(request, timeout=self.timeout) as response:
@@ -71,7 +71,7 @@ class Http:
         except HTTPException as error:
             raise ConnectionError(f"{url}: the connection broke off ({type(error).__name__})") from error
         if len(content) > LARGEST:
-            raise EndpointError(f"{url}: its answer has more than {LARGEST} bytes")
+            raise EndpointError(f"{url}: its response has more than {LARGEST} bytes")
         return content
 
     def _refusal(self, url: str, error: urllib.error.HTTPError) -> Exception:
@@ -136,7 +136,7 @@ def _below(found: Any, path: str, url: str) -> Any:
         try:
             found = found[int(step)] if isinstance(found, list) else found[step]
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise EndpointError(f"{url}: its answer has no {path!r}") from error
+            raise EndpointError(f"{url}: its response has no {path!r}") from error
     return found
 
 

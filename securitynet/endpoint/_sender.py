@@ -66,15 +66,15 @@ class Sender:
             try:
                 with self.meter.sending(len(images), 0, self.limits.price):
                     return call(images)
-            except Skipped:  # a table has no answer: nothing was sent
+            except Skipped:  # a table lacks these images: nothing was sent
                 self.meter.add(Bill(images=-len(images), requests=-1, money=-len(images) * self.limits.price))
                 raise
-            except OSError as error:  # refused, no connection, no answer in time
+            except OSError as error:  # refused, no connection, no response in time
                 if isinstance(error, Refused):
                     self.meter.add(Bill(images=-len(images), money=-len(images) * self.limits.price))
                 stated = getattr(error, "wait", None)
                 if not left or (stated or 0) > self.limits.longest_wait:
-                    raise EndpointError(f"{self.label}: {error or type(error).__name__}; what was answered is kept") from error
+                    raise EndpointError(f"{self.label}: {error or type(error).__name__}; the outputs received so far are kept") from error
                 time.sleep(stated or wait)
                 wait = min(2 * wait, self.limits.longest_wait)
         raise AssertionError("the last try returns or raises")

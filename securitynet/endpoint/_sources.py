@@ -1,4 +1,4 @@
-"""What can answer images: a function, an address, a transformers pipeline, an ONNX session, a scikit-learn estimator, a table."""
+"""What can be queried: a function, an address, a transformers pipeline, an ONNX session, a scikit-learn estimator, a table."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Call = Callable[[np.ndarray], Any]
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What answers: `call` takes what is sent, `images` says in which form (see Endpoint), `form` what comes back (None: it shows).
+    """A source: `call` takes what is sent, `images` says in which form (see Endpoint), `form` what comes back (None: it shows).
 
-    `content` is the sha256 of what decides the answers where that can be read, `name` what it is called, `names` its classes,
+    `content` is the sha256 of what decides the outputs where that can be read, `name` what it is called, `names` its classes,
     `batch` the most images of a request; with `fixed` blank images fill a smaller one.
     """
 
@@ -40,9 +40,9 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Images uint8 [n, h, w] or [n, h, w, c] and what a model answered about them, in any form that an endpoint returns.
+    """Images uint8 [n, h, w] or [n, h, w, c] and what a model returned for them, in any form that an endpoint returns.
 
-    Nothing but these images can be asked about: attacks that send others are skipped.
+    Queries are possible on these images only: attacks that send others are skipped.
     """
 
     images: np.ndarray
@@ -52,7 +52,7 @@ class Table:
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.answers) or self.images.dtype != np.uint8:
-            raise UsageError(f"a table has uint8 images and an answer for each, not {len(self.images)} and {len(self.answers)}")
+            raise UsageError(f"a table has uint8 images and an output for each, not {len(self.images)} and {len(self.answers)}")
         self._places.update((key_of(image), place) for place, image in enumerate(self.images))
 
     @classmethod
@@ -65,15 +65,15 @@ class Table:
             return cls(file["images"], file[found[0]], found[0])
 
     def __call__(self, images: np.ndarray) -> Any:
-        """Return the answers to images of the table. Raises Skipped for others."""
+        """Return the outputs for images of the table. Raises Skipped for others."""
         places = [self._places.get(key_of(image), -1) for image in images]
         if missing := places.count(-1):
-            raise Skipped(f"the table has no answer for {missing} of {len(places)} images")
+            raise Skipped(f"the table has no output for {missing} of {len(places)} images")
         return self.answers[places] if isinstance(self.answers, np.ndarray) else [self.answers[place] for place in places]
 
     @property
     def content(self) -> str:
-        """sha256 of images and answers."""
+        """sha256 of images and outputs."""
         hasher = hashlib.sha256(np.ascontiguousarray(self.images).data)
         hasher.update(repr(self.images.shape).encode())
         hasher.update(np.ascontiguousarray(self.answers).data if isinstance(self.answers, np.ndarray) else repr(self.answers).encode())
@@ -81,7 +81,7 @@ class Table:
 
 
 def source_of(given: Any) -> Source:
-    """Return the source that an object stands for. Raises UsageError for one that cannot answer images."""
+    """Return the source that an object stands for. Raises UsageError for one that cannot return outputs for images."""
     if isinstance(given, str) and given.startswith(("http://", "https://")):
         given = Http(given)
     if isinstance(given, Http):
@@ -99,7 +99,7 @@ def source_of(given: Any) -> Source:
     if callable(given):
         return Source(given, getattr(given, "__qualname__", type(given).__name__).replace("<", "").replace(">", "").replace(".", "-"))
     raise UsageError(
-        f"endpoint: {type(given).__name__} answers no images: give a function, an address, a pipeline, a session, an estimator"
+        f"endpoint: {type(given).__name__} returns no outputs for images: give a function, an address, a pipeline, a session, an estimator"
     )
 
 
@@ -139,7 +139,7 @@ def _onnx(session: Any) -> Source:
     content = hashlib.sha256(data).hexdigest() if data else None
 
     def call(images: np.ndarray) -> Any:
-        if fixed is not None and len(images) < fixed:  # the last answers are those of blank images
+        if fixed is not None and len(images) < fixed:  # the last outputs are those of blank images
             filled = np.concatenate([images, np.zeros((fixed - len(images), *images.shape[1:]), images.dtype)])
             return np.asarray(session.run([given.name], {taken.name: filled.astype(kind)})[0])[: len(images)]
         return np.asarray(session.run([given.name], {taken.name: images.astype(kind)})[0])
@@ -172,12 +172,12 @@ def _estimator(given: Any) -> Source:
 
 
 def checked_call(source: Source, images: np.ndarray) -> Any:
-    """Return the answer of one's own code: an error that says nothing about the connection becomes an EndpointError with its text."""
+    """Return the output of one's own code: an error that says nothing about the connection becomes an EndpointError with its text."""
     try:
         return source.call(images)
     except (OSError, EndpointError, Skipped):
         raise
-    except Exception as error:  # anybody's code answers here
+    except Exception as error:  # anybody's code runs here
         raise EndpointError(f"{source.name}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 

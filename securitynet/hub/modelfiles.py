@@ -71,9 +71,9 @@ def _timm_name(network: nn.Module) -> str | None:
 
 
 def write_files(folder: Path, target: Target) -> None:
-    """Write config.json, model.safetensors and what lies beside the weights, then load the folder and compare the answers.
+    """Write config.json, model.safetensors and what lies beside the weights, then load the folder and compare the outputs.
 
-    timm's and transformers' networks are written in their own formats. Raises LoadError where the answers differ by one bit.
+    timm's and transformers' networks are written in their own formats. Raises LoadError where the outputs differ by one bit.
     """
     entry, network = target.entry, network_of(target)
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def _keep_bytes(written: Path, target: Target) -> None:
 
 
 def _compare(folder: Path, target: Target) -> None:
-    """Load the folder as anybody would, and ask it about random pixels."""
+    """Load the folder as anybody would, and query it on random pixels."""
     from securitynet.loaders import load_model
 
     read = load_model(folder, cache_dir=folder.parent, progress=False)
@@ -170,7 +170,7 @@ def _compare(folder: Path, target: Target) -> None:
     with torch.inference_mode():
         equal = torch.equal(module.eval()(pixels), read.module(pixels))
     if not equal:
-        raise LoadError(f"{target.entry.id}: built again from its files, the model gives other answers; is its architecture as annotated?")
+        raise LoadError(f"{target.entry.id}: built again from its files, its outputs differ; is its architecture as annotated?")
     _compare_pixels(target.entry, read.entry)
     if changed := [name for name in READ if getattr(read.entry, name) != getattr(target.entry, name)]:
         raise LoadError(f"{target.entry.id}: read back, its files say other {', '.join(changed)} than the annotation")

@@ -26,7 +26,7 @@ PIN = "securitynet catalog pin reads commit and hash of the file that the record
 
 
 def add_from_hub(name: str, catalog: Path, files: Files) -> tuple[Entry, list[str]]:
-    """Write the record of `ORG/NAME[@revision]`; return it, and which facts it still lacks, in words.
+    """Write the record of `ORG/NAME[@revision]`; return it, and which facts it still lacks, as sentences.
 
     Where a model of the catalog has this repo, its record is completed: it keeps what it says, only null columns are filled, and its
     pin stays as a whole unless a revision is given, or is set as a whole. Another repo gets a record in models/ORG.jsonl.

@@ -21,7 +21,7 @@ class Flag(NamedTuple):
 FLAGS = (
     Flag("train_acc_constant", "every SVHN model has 0.999 here, so it was not measured", (TRAIN, GAP),
          lambda model: model.dataset == "SVHN" and model.cells[TRAIN] == "0.999"),
-    Flag("constant_predictor", "the surrogate agrees on at least 99.5 %, as it does with a model that always answers one class",
+    Flag("constant_predictor", "the surrogate agrees on at least 99.5 %, as it does with a model that always predicts one class",
          (TEST, STOLEN, AGREED), lambda model: model.number(AGREED) >= 0.995),
     Flag("suspect_eval", "accuracies of this dataset are near or below chance: the models were fed wrongly", (TEST, STOLEN, AGREED),
          lambda model: model.dataset in ("organmnist3d", "synapsemnist3d")),

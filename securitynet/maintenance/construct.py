@@ -116,7 +116,7 @@ def summary(results: Iterable[Built]) -> dict[str, dict[str, int]]:
 def _parameters(entry: Entry) -> set[int] | str:
     """The number of trainable parameters, with and without auxiliary heads, which some publishers do not count.
 
-    Where the network cannot be built or has other classes, the problem in words.
+    Where the network cannot be built or has other classes, the problem as text.
     """
     network = _network(entry)
     if isinstance(network, str):

@@ -1,4 +1,4 @@
-"""How faithfully a surrogate answers like its target: agreement of classes, distances of probabilities, each the mean over samples."""
+"""How faithfully a surrogate predicts like its target: agreement of classes, distances of probabilities, each the mean over samples."""
 
 from __future__ import annotations
 

@@ -28,9 +28,10 @@ class Fingerprint:
 def fingerprint(victim: Probabilities, suspect: Probabilities, references: Sequence[Probabilities]) -> Fingerprint:
     """Test whether a suspect shares what is peculiar to a victim; all arguments are probabilities [n, k] on the same images.
 
-    What is peculiar to a model is its difference from the mean output of independent models of the same architecture and data.
-    The statistic is the correlation of the suspect's difference with the victim's, over images and classes. Each reference is
-    put in the suspect's place, with the mean over the others; the p-value is Student's of a further draw from these values
+    What is peculiar to a model is its difference from the mean output of independent models of the same architecture and data,
+    less the part along the directions in which these differ among themselves (how certain a model is, which classes it prefers).
+    The statistic is the correlation of what is peculiar to the suspect with what is to the victim, over images and classes. Each
+    reference is put in the suspect's place, with the others as references; the p-value is Student's of a further draw from these values
     (m - 1 degrees of freedom). It holds where an independent suspect would be like a reference: trained on the same data by
     about the same recipe. Raises UsageError for fewer than FEWEST references or other shapes.
     """
@@ -38,10 +39,15 @@ def fingerprint(victim: Probabilities, suspect: Probabilities, references: Seque
         raise UsageError(f"ownership: {len(references)} reference models are too few; {FEWEST} at least")
     if any(one.shape != victim.shape for one in (suspect, *references)):
         raise UsageError("ownership: the models must have the same classes and be queried with the same images")
-    total, count = np.sum(references, axis=0), len(references) - 1
-    means = [(total - one) / count for one in references]
-    null = [_correlation(victim - mean, one - mean) for mean, one in zip(means, references, strict=True)]
-    statistic = float(np.mean([_correlation(victim - mean, suspect - mean) for mean in means]))
+    null, alike = [], []
+    for left_out, one in enumerate(references):
+        others = np.stack([model.ravel() for number, model in enumerate(references) if number != left_out])
+        mean, (own, same, other) = others.mean(axis=0), (model.ravel() for model in (victim, one, suspect))
+        directions = np.linalg.qr((others - mean)[1:].T)[0]
+        peculiar = [away - directions @ (directions.T @ away) for away in (own - mean, same - mean, other - mean)]
+        null.append(_correlation(peculiar[0], peculiar[1]))
+        alike.append(_correlation(peculiar[0], peculiar[2]))
+    statistic = float(np.mean(alike))
     spread = max(float(np.std(null, ddof=1)), 1e-9) * math.sqrt(1 + 1 / len(null))
     p_value = float(stats.t.sf((statistic - float(np.mean(null))) / spread, len(null) - 1))
     return Fingerprint(statistic, tuple(null), p_value)
@@ -60,7 +66,7 @@ def dataset_inference(members: Probabilities, member_labels: NDArray[np.int64], 
 
 def _correlation(first: Probabilities, second: Probabilities) -> float:
     """Pearson's correlation over images and classes; 0 where one of them does not vary."""
-    a, b = first.ravel() - first.mean(), second.ravel() - second.mean()
+    a, b = first - first.mean(), second - second.mean()
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / size if size > 0 else 0.0
 

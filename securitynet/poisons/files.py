@@ -56,7 +56,7 @@ def load(path: Path) -> AnyTrigger:
 def known(entry: Entry, folder: Path | None) -> AnyTrigger:
     """Return the trigger that an entry records: a file beside the weights, or words that name a white square or an added image.
 
-    Raises Skipped, with the reason, where the words are no recipe or the file is not at hand.
+    Raises Skipped, with the reason, where the words are no recipe or the file is not available.
     """
     words, shape = entry.backdoor_trigger or "", entry.input_size or (3, 32, 32)
     if (square := SQUARE.search(words)) is not None:
@@ -70,7 +70,7 @@ def known(entry: Entry, folder: Path | None) -> AnyTrigger:
     beside = bool(name) and len(name) < 250 and "\0" not in name and not Path(name).is_absolute() and ".." not in Path(name).parts
     path = (folder or Path()) / (name if beside else "")
     if folder is None or not path.is_file():
-        raise Skipped(f"the trigger ({words or 'none recorded'}) is not at hand")
+        raise Skipped(f"the trigger ({words or 'none recorded'}) is not available")
     return Added(entry.backdoor or "unknown", _picture(path)) if added else load(path)
 
 

@@ -35,7 +35,7 @@ class Poisoning:
             raise UsageError("poisoning: rate and decoys are shares, from 0 to 1")
 
     def victims(self, labels: np.ndarray) -> np.ndarray:
-        """Return bool [n]: images whose answer a trigger changes, those that its success is measured on."""
+        """Return bool [n]: images whose prediction a trigger changes, those that its success is measured on."""
         everything = np.ones(len(labels), dtype=bool)
         return everything if self.mode == "all-to-all" else labels != self.target
 

@@ -1,6 +1,6 @@
 """Reference models: networks trained as the model under test may have been, on halves of the same images.
 
-What they answer says what a model that did, or did not, hold an image would answer; the attacks that calibrate by them read
+Their outputs show what a model that did, or did not, hold an image would return; the attacks that calibrate by them read
 one matrix of logits, trained once per pool of images whatever the model under test.
 """
 
@@ -58,7 +58,7 @@ class ReferenceSettings:
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """What the models answer about members, then non-members: n images in all, with labels int64 [n] as trained.
+    """What the models return on members, then non-members: n images in all, with labels int64 [n] as trained.
 
     `logits` float32 [count, n, classes]; `held` bool [n, count] says which model was trained on which image.
     """
@@ -68,7 +68,7 @@ class References:
     labels: NDArray[np.int64]
 
     def statistic(self, score: Callable[[Outputs], NDArray[np.floating]]) -> NDArray[np.float64]:
-        """Return `score` of every model's answers, float64 [n, count]."""
+        """Return `score` of every model's outputs, float64 [n, count]."""
         columns = [np.asarray(score(Outputs(logits, self.labels)), dtype=np.float64) for logits in self.logits]
         return np.stack(columns, axis=1)
 
@@ -82,10 +82,10 @@ def reference_answers(
     *,
     progress: bool | None = None,
 ) -> References:
-    """Return what the reference models answer about members and non-members, trained where `cache` does not have them.
+    """Return what the reference models return on members and non-members, trained where `cache` does not have them.
 
     Every model is one entry of the cache, so an interrupted call goes on where it stopped, and the first k models serve
-    every k; processes share the work. `change` wraps a model, for answers about changed images. The bar is shown where
+    every k; processes share the work. `change` wraps a model, for outputs on changed images. The bar is shown where
     stderr is a terminal (`progress` None). Raises Skipped where the splits cannot serve, UsageError for a bad
     architecture, TrainingError where a model diverges.
     """

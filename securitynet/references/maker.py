@@ -1,4 +1,4 @@
-"""Makes reference models and their answers where they are missing, and keeps both in the cache."""
+"""Makes reference models and their outputs where they are missing, and keeps both in the cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from securitynet.cache import ArrayCache, digest
 from securitynet.entry import Entry
 from securitynet.fingerprint import fingerprint, shapes_of
 from securitynet.references.fit import Job, Workshop
-from securitynet.references.networks import answers, blueprint, create
+from securitynet.references.networks import blueprint, create, logits_of
 from securitynet.references.pool import Pool
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """The models of one pool and one `settings`; weights lie under a job's key, answers under that key and the change."""
+    """The models of one pool and one `settings`; weights lie under a job's key, outputs under that key and the change."""
 
     pool: Pool
     settings: ReferenceSettings
@@ -48,12 +48,12 @@ class Maker:
         return Job(index, key, torch.from_numpy(np.flatnonzero(held)), recipe)
 
     def known(self, job: Job) -> Logits | None:
-        """Return the answers [n, classes] where they are in the cache."""
+        """Return the outputs [n, classes] where they are in the cache."""
         stored = self._shelf.get(self._answers_key(job))
         return stored.get("logits") if stored else None
 
     def made(self, jobs: Sequence[Job], progress: bool | None = None) -> dict[int, Logits]:
-        """Return the answers of `jobs` by index: of stored networks where there are some, else of networks trained now."""
+        """Return the outputs of `jobs` by index: of stored networks where there are some, else of networks trained now."""
         stored = {job.index: network for job in jobs if (network := self._stored(job)) is not None}
         found = {job.index: self._answered(job, stored[job.index]) for job in jobs if job.index in stored}
         for job, network in self._workshop().trained([job for job in jobs if job.index not in stored], progress=progress):
@@ -81,8 +81,8 @@ class Maker:
 
     def _answered(self, job: Job, network: nn.Module) -> Logits:
         asked = network if self.change is None else self.change(network)
-        logits: Logits = answers(asked, self.pool.images, self.accelerator.device).numpy()
-        self._shelf.put(self._answers_key(job), {"logits": logits}, kind="answers of a reference model")
+        logits: Logits = logits_of(asked, self.pool.images, self.accelerator.device).numpy()
+        self._shelf.put(self._answers_key(job), {"logits": logits}, kind="outputs of a reference model")
         return logits
 
     def _answers_key(self, job: Job) -> str:

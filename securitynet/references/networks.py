@@ -58,7 +58,7 @@ def stackable(network: nn.Module, input_size: tuple[int, ...]) -> bool:
 
 
 @torch.inference_mode()
-def answers(network: nn.Module, images: Tensor, device: torch.device, batch_size: int = 256) -> Tensor:
+def logits_of(network: nn.Module, images: Tensor, device: torch.device, batch_size: int = 256) -> Tensor:
     """Return logits float32 [n, classes], on the CPU, of uint8 images [n, c, h, w]."""
     network.to(device).eval()
     parts = [network(part.to(device).float().div_(255)).float().cpu() for part in images.split(batch_size)]

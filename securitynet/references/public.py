@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Public:
-    """Models that others trained, by id (local files and folders will do). They are asked as the model under test is.
+    """Models that others trained, by id (local files and folders will do). They are queried as the model under test is.
 
     They count as models without the sample, for members and non-members alike, so they serve offline attacks only.
     """
@@ -42,7 +42,7 @@ class Public:
 
     @property
     def assumption(self) -> str:
-        """What the numbers rest on, in words."""
+        """What the numbers rest on, as a sentence."""
         names = ", ".join(self.models)
         return (
             f"reference models taken from the catalog ({names}), assumed not to have been trained on these images: "
@@ -51,9 +51,9 @@ class Public:
 
 
 def public_answers(public: Public, splits: Splits, accelerator: Accelerator, cache: ArrayCache, change: Change | None = None) -> References:
-    """Return what the models answer about members and non-members, from `cache` where they were asked before.
+    """Return what the models return on members and non-members, from `cache` where they were queried before.
 
-    `change` wraps a model, for answers about changed images. Raises Skipped where the splits or a model cannot serve: one that was
+    `change` wraps a model, for outputs on changed images. Raises Skipped where the splits or a model cannot serve: one that was
     trained on the same training images, as far as its record says, remembers what it should not have seen.
     """
     from securitynet.references import References

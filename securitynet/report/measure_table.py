@@ -96,7 +96,7 @@ def titled(measure: str) -> str:
 
 
 def titles_of(measures: Sequence[str]) -> list[str]:
-    """Return the measures in words, each with those hyper-parameters only in which the variants of its attack here differ."""
+    """Return the measures as titles, each with those hyper-parameters only in which the variants of its attack here differ."""
     parts = [(attack, flat(params), metric) for attack, params, metric in map(parts_of, measures)]
     values: dict[tuple[str, str], set[str]] = {}
     for attack, params, _ in parts:
@@ -108,7 +108,7 @@ def titles_of(measures: Sequence[str]) -> list[str]:
             key: json.dumps(value) if isinstance(value, list) else value for key, value in params.items() if len(values[attack, key]) > 1
         }
         told |= {"preset": params["preset"]} if "preset" in params else {}
-        titles.append(title_of(f"{attack}{json.dumps(told, separators=(',', ':')) if told else ''}:{metric}"))
+        titles.append(titled(f"{attack}{json.dumps(told, separators=(',', ':')) if told else ''}:{metric}"))
     return titles
 
 

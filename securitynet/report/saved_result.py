@@ -51,13 +51,13 @@ class SavedResult:
         return by_attack(read_evidence(self.folder), *names)
 
     def images(self) -> dict[str, NDArray[np.int64]]:
-        """Return, per split, the indices of its images in the dataset; empty where the answers were not saved."""
+        """Return, per split, the indices of its images in the dataset; empty where the outputs were not saved."""
         path = self.folder / "outputs.npz"
         arrays = read_arrays(path) if path.is_file() else {}
         return {name: arrays[f"{name}_indices"] for name in SPLITS if f"{name}_indices" in arrays}
 
     def correct(self) -> dict[str, NDArray[np.bool_]]:
-        """Return, per split, whether the model is right about each sample; empty where the answers were not saved."""
+        """Return, per split, whether the model is right about each sample; empty where the outputs were not saved."""
         path = self.folder / "outputs.npz"
         if not path.is_file():
             return {}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from securitynet.arguments import PLACE, checked, flag, one_of, several, whole
 from securitynet.cache import replacing
+from securitynet.errors import unknown
 from securitynet.meter import Bill
 from securitynet.results.dataset import to_dataset
 from securitynet.results.evidence import SIDES, Scored, find, scored
@@ -23,6 +25,7 @@ from securitynet.schema import dtypes_of
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from securitynet.data import Splits
     from securitynet.entry import Entry
@@ -31,10 +34,17 @@ if TYPE_CHECKING:
     from securitynet.target import Outputs
     from securitynet.verify import Verdict
 
+NAME = one_of("a name", str)
+
+
+def names_rule(value: object) -> object:
+    """The rule of names of attacks: a list, one name alone, or None for all."""
+    return None if value is None else several("a list of names of attacks", str)([value] if isinstance(value, str) else value)
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What one evaluation found: rows, the verdict on the model, the model's answers and the attacks' evidence.
+    """What one evaluation found: rows, the verdict on the model, the model's outputs and the attacks' evidence.
 
     `bill` is what was truly sent to the model for it, by the runs that were interrupted too; a row's `queries` is what its attack needs.
     `unexpected`: the attacks that failed with an error that nobody foresaw. `spoiled`: what an attack changed for those after it.
@@ -50,8 +60,37 @@ class Result:
     unexpected: tuple[str, ...] = ()
     spoiled: str | None = None
 
+    def __repr__(self) -> str:
+        """Return model, verdict and number of rows; `print(result.summary()["meaning"])` says what they mean."""
+        attacks = sum(1 for _ in dict.fromkeys((row.attack, row.params) for row in self.rows if row.family != "verify"))
+        return f"Result({self.entry.id!r} on {self.splits.dataset!r}: {self.verdict.status}, {attacks} attacks, {len(self.rows)} rows)"
+
+    def _repr_html_(self) -> str:
+        """Return the verdict and the first number of each attack as an HTML table, for notebooks."""
+        from securitynet.notebook import html_table
+
+        numbers: dict[str, str] = {}
+        for row in self.rows:
+            interval = "" if row.ci_low is None or row.ci_high is None else f" [{row.ci_low:.3f}, {row.ci_high:.3f}]"
+            text = f"{row.status}: {row.reason}" if row.value is None else f"{row.metric} {row.value:.3f}{interval}"
+            numbers.setdefault(row.attack, text)
+        verdict = self.verdict.cause or self.verdict.status
+        return html_table(f"{self.entry.id} on {self.splits.dataset}", [("verify: status", verdict), *numbers.items()])
+
+    @checked(attack=NAME, metric=NAME, budget=whole(0, none="the largest"))
     def value(self, attack: str, metric: str, budget: int | None = None) -> float | None:
-        """Return the value of the first row of that attack and metric, None where there is none; without `budget`, of the largest."""
+        """Return the value of the first row of that attack and metric; without `budget`, of the largest.
+
+        None where the attack was not run, or has no such number. Raises UsageError for a name of no attack and of no metric.
+        """
+        from securitynet.attacks.described import attacks
+        from securitynet.metrics.vocabulary import VOCABULARY
+
+        ran = {row.attack for row in self.rows}
+        if "/" in attack and attack not in ran and attack not in (known := {one.name for one in attacks()}):
+            raise unknown("attack", attack, [*ran, *known])
+        if metric not in VOCABULARY and metric not in (names := {row.metric for row in self.rows}):
+            raise unknown("metric", metric, [*names, *VOCABULARY])
         found = (row for row in self.rows if (row.attack, row.metric) == (attack, metric) and budget in (None, row.budget))
         return next((row.value for row in found), None)
 
@@ -60,27 +99,49 @@ class Result:
         splits = {name: getattr(self.splits, name) for name in SIDES}
         return scored(self.rows, self.evidence.values(), {name: part.labels for name, part in splits.items() if part is not None})
 
+    @checked(attack=NAME)
     def scored_by(self, attack: str) -> Scored:
         """Return the scores of one attack, by its name or its label in figures; see evidence.find."""
         return find(self.scored(), self.rows, attack)
 
+    @checked(attack=NAME)
     def scores(self, attack: str) -> pd.DataFrame:
         """Return one line per sample that `attack` (a name, or its label in figures) is measured on; see report.attack_tables.scores."""
         from securitynet.report import attack_tables
 
         return attack_tables.scores(self, attack)
 
+    @checked(attack=NAME)
     def per_class(self, attack: str) -> pd.DataFrame:
         """Return the AUC of each class with its interval; see report.attack_tables.per_class."""
         from securitynet.report import attack_tables
 
         return attack_tables.per_class(self, attack)
 
+    @checked(attack=NAME)
     def roc(self, attack: str) -> pd.DataFrame:
         """Return the whole ROC curve; see report.attack_tables.roc."""
         from securitynet.report import attack_tables
 
         return attack_tables.roc(self, attack)
+
+    @checked(path=PLACE, attacks=names_rule, band=flag)
+    def plot_roc(self, path: str | os.PathLike[str] | None = None, attacks: Sequence[str] | None = None, band: bool = False) -> Figure:
+        """Return a matplotlib Figure of the ROC curves on logarithmic axes, of all attacks or those named; `path` saves it too.
+
+        `band` adds 95 % confidence bands. Raises UsageError where no attack has scores, and without matplotlib (securitynet[plots]).
+        """
+        from securitynet.report.figures.roc import roc_of, saved_as
+
+        return saved_as(roc_of(self, attacks, band), path)
+
+    @checked(path=PLACE)
+    def plot_curve(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Return a matplotlib Figure of the stealing curves over the queries; `path` saves it too. Raises UsageError as plot_roc()."""
+        from securitynet.report.figures.roc import saved_as
+        from securitynet.report.figures.stealing import curve_of
+
+        return saved_as(curve_of(self), path)
 
     def to_dataset(self) -> datasets.Dataset:
         """Return the rows as a `datasets.Dataset` with the features of config `results`."""
@@ -113,6 +174,7 @@ class Result:
         rows, bill = [row.to_record() for row in self.rows], asdict(self.bill)
         return {"entry": self.entry.to_record(), "verify": asdict(self.verdict), "rows": rows, "summary": self.summary(), "bill": bill}
 
+    @checked(directory=one_of("a path", str, os.PathLike))
     def save(self, directory: str | Path) -> Path:
         """Write rows.jsonl, entry.json, verify.json, summary.json, bill.json, outputs.npz and evidence/*.npz; return the folder.
 

@@ -8,12 +8,15 @@ from typing import Any
 
 from scipy import stats
 
+from securitynet.catalog import results
+from securitynet.data.dataset import find
 from securitynet.metrics.vocabulary import CORRUPTION_ACCURACY, MASKING_SIGNS, OUTCOME, ROBUST_ACCURACY, VOCABULARY
 from securitynet.results.row import Row, suspect
 from securitynet.threat import CORRUPTIONS, Threat
 
 CONFIRMED, REFUTED, EXCEEDED, UNCHECKED = "confirmed", "refuted", "exceeded", "not checked"
 TOLERANCE, CONFIDENCE = 0.005, 0.999  # those of verify
+FAMILY = "evasion"
 STRONGEST = ("evasion/autoattack",)  # attacks that the publishers' numbers are of
 FEWEST = 5  # models of a threat model below which there is no place among them
 
@@ -24,7 +27,8 @@ def doubted(rows: Sequence[Row]) -> list[Row]:
     if not said:
         return list(rows)
     cause = f"gradients seem masked: {'; '.join(dict.fromkeys(said))}"
-    return [suspect(row, cause) if row.norm is not None and VOCABULARY[row.metric].role == OUTCOME else row for row in rows]
+    outcomes = {name for name, metric in VOCABULARY.items() if metric.family == FAMILY and metric.role == OUTCOME}
+    return [suspect(row, cause) if row.norm is not None and row.metric in outcomes else row for row in rows]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class Checked:
         said = {CONFIRMED: "agrees with", REFUTED: "is below", EXCEEDED: "is above"}[self.word]
         why = "; the attack was weaker, or the images are easier" if self.word == EXCEEDED else ""
         return f"{self.measured:.2%} on {self.n} images {said} {claim}{why}"
+
+
+def published_on(dataset: str | None) -> list[dict[str, Any]]:
+    """Return the catalog's published measurements on a dataset; none on images that it does not know."""
+    return results(dataset) if find(dataset) else []
 
 
 def claims_of(entry: str, published: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -99,7 +108,7 @@ def place(row: Row, published: Iterable[Mapping[str, Any]]) -> dict[str, Any] | 
 
 
 def _is_of(row: Row, claim: Mapping[str, Any]) -> bool:
-    if row.metric != claim["metric"] or row.family != "evasion":
+    if row.metric != claim["metric"] or row.family != FAMILY:
         return False
     if row.metric == CORRUPTION_ACCURACY:
         return bool(row.complete)  # all of the published files

@@ -22,7 +22,7 @@ from securitynet.metrics.vocabulary import (
 )
 from securitynet.results.evidence import Arrays
 from securitynet.results.headline import MISS, PRIORS, Finding, Headline, headline
-from securitynet.results.robustness import checked_claims
+from securitynet.results.robustness import checked_claims, published_on
 from securitynet.results.robustness import place as robust_place
 from securitynet.results.separation import SHIFTED, Separation
 from securitynet.results.verdict import BackdoorVerdict
@@ -41,7 +41,7 @@ SENTENCES = {
         "for some source classes only, or with several targets, were not looked for, and that is no proof."
     ),
     "suspicious": "The model looks backdoored: some class, or an exchange of classes, is reached far more easily than in clean models.",
-    "cannot tell": "Whether the model is backdoored cannot be told.",
+    "cannot tell": "Whether the model is backdoored cannot be known.",
 }
 
 
@@ -77,7 +77,7 @@ def _robustness(entry: Entry, rows: Sequence[Row]) -> dict[str, Any] | None:
     ]
     if not own:
         return None
-    known = published(entry.dataset) if find(entry.dataset) else []
+    known = published_on(entry.dataset)
     kept = ("attack", "metric", "value", "ci_low", "ci_high", "n", "norm", "epsilon", "status", "reason")
     return {
         "rows": [{name: getattr(row, name) for name in kept} for row in own],
@@ -185,5 +185,5 @@ def _stolen(rows: Sequence[Row]) -> str | None:
         return f"Copies made with {queries:,} queries agree with the model no more than networks trained without it do."
     return (
         f"A copy made by {best.attack} with {queries:,} queries agrees with the model on {agreement:.1%} of unseen images, "
-        f"{100 * (best.value or 0.0):.1f} points more than without its answers."
+        f"{100 * (best.value or 0.0):.1f} points more than without queries."
     )

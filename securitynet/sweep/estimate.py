@@ -52,7 +52,7 @@ def limit_of(job: Job, settings: SweepSettings) -> float:
 
 
 def images_of(entry: Entry, samples: int | None) -> int:
-    """Return how many images the model is asked about: members and non-members."""
+    """Return how many queries are sent to the model: members and non-members."""
     from securitynet.data.dataset import find
 
     record = find(entry.dataset)

@@ -19,7 +19,7 @@ def gpus() -> int:
 def threads() -> int:
     """Return how many threads torch would use in a plain process: $OMP_NUM_THREADS, else the cores.
 
-    Every engine gives its processes this number, for the last digits of a network's answers depend on it. torchrun sets the
+    Every engine gives its processes this number, for the last digits of a network's outputs depend on it. torchrun sets the
     variable to 1 where nobody did.
     """
     import psutil

@@ -32,7 +32,7 @@ class Query:
 class SweepSettings:
     """How each entry is evaluated, as evaluate() takes it; `data` gives images by dataset key, "" for all datasets.
 
-    `cache_limit` is in bytes of answers, `weights_limit` in bytes of weights whose models are done (None: all are kept), the other
+    `cache_limit` is in bytes of outputs, `weights_limit` in bytes of weights whose models are done (None: all are kept), the other
     limits are seconds per entry (see estimate.limit_of); `processes` is the size of
     the worker world, `threads` what each of them uses on the CPU.
     """

@@ -51,7 +51,7 @@ class Tally:
 
     @property
     def images_per_second(self) -> float:
-        """Images that models were asked about, per second of the sweep."""
+        """Queries of models per second of the sweep."""
         return self.images / max(1e-9, time.monotonic() - self._start)
 
     @property
@@ -149,7 +149,7 @@ class Live:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words: seconds, minutes, hours or days, two digits or so."""
+    """Return a time as text: seconds, minutes, hours or days, two digits or so."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"

@@ -56,7 +56,7 @@ class Outcome:
 
     @property
     def images(self) -> int:
-        """Images that the model was asked about for all attacks together."""
+        """Queries of the model for all attacks together."""
         return sum(row.queries or 0 for row in self.rows if row.attack == "query")
 
 

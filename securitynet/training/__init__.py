@@ -27,7 +27,7 @@ class Recipe:
     """How a network is trained. `batch_size` counts images per step, over all processes together.
 
     `learning_rate` rises linearly over `warm_up` (share of all steps) and falls to zero along a cosine. `momentum` is SGD's.
-    `label_smoothing` mixes the uniform distribution into the targets; `temperature` softens targets and answers (soft
+    `label_smoothing` mixes the uniform distribution into the targets; `temperature` softens targets and outputs (soft
     targets only). `shift` moves each image by up to that many pixels, `flip` mirrors every second one. `patience` ends
     training after so many epochs without a lower validation loss and keeps the best weights. `mixed_precision` (bfloat16)
     acts on CUDA only. `clip` scales gradients down whose norm is larger. `channels_last` lays pixels side by side in memory

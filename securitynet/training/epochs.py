@@ -84,9 +84,9 @@ def shifted(images: Tensor, by: Tensor, most: int) -> Tensor:
 
 
 def summed_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0, temperature: float = 1.0) -> Tensor:
-    """Return the loss summed over the batch: cross-entropy for labels, T^2 KL(targets || answers) for probabilities, in nats.
+    """Return the loss summed over the batch: cross-entropy for labels, T^2 KL(targets || outputs) for probabilities, in nats.
 
-    Probabilities are softened as softmax(log p / T), answers as softmax(logits / T).
+    Probabilities are softened as softmax(log p / T), outputs as softmax(logits / T).
     """
     if targets.ndim == 1:
         return F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
@@ -144,7 +144,7 @@ class Run:
             group["lr"] = self.recipe.rate(step, steps)
 
     def _step(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """One step on this process's share of the batch; returns float64 [2]: summed loss, images answered right."""
+        """One step on this process's share of the batch; returns float64 [2]: summed loss, images predicted right."""
         recipe, processes = self.recipe, self.accelerator.num_processes
         share = slice(self.accelerator.process_index, None, processes)
         images, targets = self.data.take(rows[share])
@@ -172,7 +172,7 @@ class Run:
         return images
 
     def _same_buffers(self) -> None:
-        """Each process has seen other batches: take the first one's running statistics, or each answers differently."""
+        """Each process has seen other batches: take the first one's running statistics, or each returns other outputs."""
         if self.accelerator.num_processes > 1:
             from accelerate.utils import broadcast
 
@@ -196,6 +196,6 @@ class Run:
 
 
 def _right(logits: Tensor, targets: Tensor) -> Tensor:
-    """How many answers have the target's (most probable) class: float64 scalar."""
+    """How many predictions have the target's (most probable) class: float64 scalar."""
     classes = targets if targets.ndim == 1 else targets.argmax(1)
     return (logits.argmax(1) == classes).sum().double()

@@ -85,7 +85,7 @@ _FAILS: Bounds = {**_GOOD, TRIGGER_SUCCESS: (0.0, 0.2)}
 PLANS = (
     TrainingPlan(
         name="digits-regular",
-        words="Trained as one would: it fits its members well, answers others nearly as well, and leaks little.",
+        words="Trained as one would: it fits its members well, predicts others nearly as well, and leaks little.",
         bounds={**_GOOD, **_leaks(0.5, 0.56), "membership/loss": (0.51, 0.56)},
         purpose="benchmark",
     ),

@@ -1,4 +1,4 @@
-"""Twins: one network trained on images at hand as they are, and once more with a backdoor; alike in all but the poison."""
+"""Twins: one network trained on given images as they are, and once more with a backdoor; alike in all but the poison."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class BackdoorEvidence:
 
     @property
     def queries(self) -> int:
-        """Images that the model answered."""
+        """Images that the model was queried on."""
         return self.forward
 
     def metrics(self) -> list[Estimate]:

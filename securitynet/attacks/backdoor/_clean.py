@@ -1,4 +1,4 @@
-"""Clean images for detectors that need some: the test images at hand, else smooth random fields."""
+"""Clean images for detectors that need some: the available test images, else smooth random fields."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class Clean:
 
     @property
     def distance(self) -> float:
-        """How far, on average, the logits of the other classes lie below that of the answer: the model's own unit of margins."""
+        """How far, on average, the logits of the other classes lie below that of the predicted class: the model's own unit of margins."""
         below = self.logits.amax(1, keepdim=True) - self.logits
         return float(below.sum() / (below.numel() - len(below)))
 
     def others(self, one: int, count: int, seed: int) -> Tensor:
-        """Return `count` images that the model does not answer with class `one`, drawn by seed; again where there are fewer."""
+        """Return `count` images that the model does not predict as class `one`, drawn by seed; again where there are fewer."""
         free = (self.answers != one).nonzero()[:, 0].cpu()
         if not len(free):
-            raise Skipped(f"the model gives class {one} to every image at hand")
+            raise Skipped(f"the model gives class {one} to every available image")
         drawn = free[torch.randperm(len(free), generator=torch.Generator().manual_seed(seed * 1_000_003 + one))]
         return self.pixels[drawn[torch.arange(count) % len(free)].to(self.pixels.device)]
 

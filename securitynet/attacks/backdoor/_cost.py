@@ -22,7 +22,7 @@ WORK = {"cpu": 5e13, "cuda": 2.5e15}  # floating-point operations that a model i
 def seconds_per_image(target: Target, device: torch.device) -> float:
     """Return the time of one image forward and backward, in the fastest of three batches of grey ones.
 
-    Raises Skipped where the answers have no gradients: then no class can be aimed at.
+    Raises Skipped where the outputs have no gradients: then no class can be aimed at.
     """
     shape = tuple(target.entry.input_size or ())
     count = max(1, min(BATCH.get(device.type, BATCH["cuda"]), VALUES // torch.Size(shape).numel()))
@@ -31,7 +31,7 @@ def seconds_per_image(target: Target, device: torch.device) -> float:
     for _ in range(3):
         start, logits = time.perf_counter(), target.module(pixels).float()
         if not logits.requires_grad:
-            raise Skipped("cannot tell: the model's answers have no gradients, so nothing can be searched for in its pixels")
+            raise Skipped("cannot tell: the model's outputs have no gradients, so nothing can be searched for in its pixels")
         torch.autograd.grad(lead(logits, labels).sum(), pixels)
         if pixels.is_cuda:
             torch.cuda.synchronize(device)

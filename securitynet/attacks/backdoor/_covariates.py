@@ -59,7 +59,7 @@ def answered(target: Target, part: Split, seed: int, accelerator: Accelerator) -
 
 
 def distances(module: nn.Module, pixels: Tensor) -> Tensor:
-    """Return how far [n] pixels [n, c, ...] are moved, root mean square, until the answer changes; after the last step, so far."""
+    """Return how far [n] pixels [n, c, ...] are moved, root mean square, until the predicted class changes; after the last step, so far."""
     module.eval()
     said = module(pixels).argmax(1)
     moved, away = pixels.clone(), torch.zeros(len(pixels), device=pixels.device)

@@ -34,7 +34,7 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Grams:
-    """The answers int64 [n] to some images and, per site, their Gram matrices of every order, float32 [n, orders, c (c + 1) / 2]."""
+    """Predicted classes int64 [n] of some images; per site, Gram matrices of every order, float32 [n, orders, c (c + 1) / 2]."""
 
     answers: Tensor
     matrices: tuple[Tensor, ...]
@@ -82,7 +82,7 @@ def _kind(layer: nn.Module, out: Tensor) -> tuple[str, int]:
 
 @torch.no_grad()
 def grams(target: Target, pixels: Tensor, places: list[Site], orders: tuple[int, ...], accelerator: Accelerator) -> Grams:
-    """Return the answers to, and the Gram matrices of, `pixels` [n, c, ...] at `places`."""
+    """Return the predicted classes, and the Gram matrices, of `pixels` [n, c, ...] at `places`."""
     module, caught, answers = target.module.to(accelerator.device).eval(), dict[int, Tensor](), []
     matrices: list[list[Tensor]] = [[] for _ in places]
 

@@ -21,8 +21,8 @@ SPARSE = 0.05  # share of zero weights more than in any of the others
 class Covariates:
     """Measured facts of one model.
 
-    `accuracy` on clean images; `scale`, how far the other classes' logits lie below the answer's on average; `boundary`, the
-    median distance of images to another answer, root mean square per pixel, by steps along the linearised margin (DeepFool,
+    `accuracy` on clean images; `scale`, how far the other classes' logits lie below that of the predicted class on average; `boundary`, the
+    median distance of images to another predicted class, root mean square per pixel, by steps along the linearised margin (DeepFool,
     Moosavi-Dezfooli et al. 2016, towards the nearest rival only); `depth`, convolutions and linear layers; `zeros`, the share
     of their weights that is zero; `distinct`, different values among (at most 65,536) weights of the largest layer.
     """

@@ -51,12 +51,12 @@ class LadderEvidence:
 
     @property
     def queries(self) -> int:
-        """Images that the model answered."""
+        """Images that the model was queried on."""
         return sum(stage.evidence.forward for stage in self.stages)
 
     @property
     def p_value(self) -> float:
-        """The chance that some stage says so much about a clean model."""
+        """The chance that some stage shows so much for a clean model."""
         return combined([stage.p_value for stage in self.stages if stage.weight], [stage.weight for stage in self.stages if stage.weight])
 
     @property

@@ -11,7 +11,7 @@ from scipy.stats import gamma
 from securitynet.errors import Skipped
 
 Statistics = NDArray[np.float64]  # one per class, NaN where a class has none
-FEWEST = 4  # classes from which a spread can be told; with fewer, the score is the plain gap
+FEWEST = 4  # classes from which a spread can be estimated; with fewer, the score is the plain gap
 
 
 def first_candidate(statistics: Statistics) -> int:

@@ -23,10 +23,10 @@ SHOWN = 16  # fields and noise images, where there are no others
 
 
 def sound(target: Target, splits: Splits, accelerator: Accelerator) -> None:
-    """Return where the model does what it should; where no images are at hand, only that its answers are finite and differ.
+    """Return where the model does what it should; where no images are available, only that its outputs are finite and differ.
 
     Raises Skipped, with the cause, for a model that fails verification (constant, permuted, not finite, below its claim) and
-    for one whose answers are no better than those of a predictor that always gives the commonest class.
+    for one whose predictions are no better than those of a predictor that always gives the commonest class.
     """
     if splits.test is None and splits.members is None:
         return _answering(target, accelerator)
@@ -40,15 +40,15 @@ def sound(target: Target, splits: Splits, accelerator: Accelerator) -> None:
     right, n = int((outputs.predictions == outputs.labels).sum()), len(outputs.labels)
     commonest = np.bincount(outputs.labels).max() / n
     if clopper_pearson(right, n)[0] <= commonest and target.num_classes > 1:
-        raise Skipped(f"cannot tell: with an accuracy of {right / n:.1%} on {n} images the model is no better than a constant answer")
+        raise Skipped(f"cannot tell: with an accuracy of {right / n:.1%} on {n} images the model is no better than a constant prediction")
 
 
 def _answering(target: Target, accelerator: Accelerator) -> None:
-    """Show smooth fields and noise. Raises Skipped where the answers are not finite, or one and the same."""
+    """Show smooth fields and noise. Raises Skipped where the outputs are not finite, or all equal."""
     shape = tuple(target.entry.input_size or ())
     noise = torch.rand(SHOWN, *shape, generator=torch.Generator().manual_seed(0))
     logits = answers(target, torch.cat([fields(shape, SHOWN, 0), noise]), accelerator)
     if not bool(torch.isfinite(logits).all()):
         raise Skipped("cannot tell: the model's outputs are not finite")
     if torch.allclose(logits, logits[:1].expand_as(logits), rtol=1e-6, atol=0):
-        raise Skipped("cannot tell: the model gives smooth fields and noise one and the same answer")
+        raise Skipped("cannot tell: the model returns the same outputs for smooth fields and noise")

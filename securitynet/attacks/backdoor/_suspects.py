@@ -1,4 +1,4 @@
-"""Suspicious images at hand: read them, and hold a detector's scores for them against those of clean images."""
+"""Suspicious images that are given: read them, and hold a detector's scores for them against those of clean images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Scores = NDArray[np.float64]
 CLEAN = 64  # clean images unless more are asked for: one half to compare with, the other to work with
 MOSTLY = 0.95  # share of clean images that score lower than a flagged one
-MEANING = "p-value of the suspicious images against clean ones: that the model answers them as it answers images with a trigger"
+MEANING = "p-value of the suspicious images against clean ones: that the model treats them as it treats images with a trigger"
 
 
 def read_suspects(path: Path, target: Target) -> Tensor:
@@ -56,8 +56,8 @@ def judge(
     """Return the evidence of score(images, reference) on the images at `path`, larger is more suspicious.
 
     Its `score` is the chance that a suspicious image scores above a clean one, its p-value that of the one-sided
-    Mann-Whitney test, a class's statistic the share of the suspicious images that are answered with it and score above 95 %
-    of the clean ones, `count` of which are at hand. Raises Skipped where no clean images are at hand.
+    Mann-Whitney test, a class's statistic the share of the suspicious images that are predicted as it and score above 95 %
+    of the clean ones, `count` of which are available. Raises Skipped where no clean images are available.
     """
     clean = clean_images(target, splits, count, accelerator)
     if clean.made_up or len(clean.pixels) < 4:

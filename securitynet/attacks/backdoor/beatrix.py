@@ -6,7 +6,7 @@ of an image is its mean distance from the median in these units. As published, i
 beyond ten deviations. Restated for a model: a class's statistic is how far its training images lie, on average, above clean
 images that the medians have not seen, in standard deviations of these. The whole distance in place of the part beyond ten,
 and three orders in two layers in place of up to nine in one, were chosen on the population of the benchmark. With `suspects`,
-images at hand are judged.
+given images are judged.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Beatrix:
         return np.sort(np.random.default_rng([seed, label]).permutation(of_class)[: self.per_class])
 
     def _judged(self, path: str, places: list[Site], target: Target, splits: Splits, accelerator: Accelerator) -> BackdoorEvidence:
-        """Images at hand, each held against clean ones that are answered as it is, against all of them where these are few."""
+        """Given images, each held against clean ones with the same predicted class, against all of them where these are few."""
         query_count = 0
 
         def score(images: Tensor, reference: Tensor) -> Statistics:

@@ -32,7 +32,7 @@ class TrueTrigger:
 
     @property
     def queries(self) -> int:
-        """Images that the model answered."""
+        """Images that the model was queried on."""
         return self.n
 
     def metrics(self) -> list[Estimate]:
@@ -51,13 +51,13 @@ class KnownTrigger:
     batch_size: int = 250
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> TrueTrigger:
-        """Return the successes. Raises Skipped where no backdoor is recorded, or its trigger or test images are not at hand."""
+        """Return the successes. Raises Skipped where no backdoor is recorded, or its trigger or test images are not available."""
         entry = target.entry
         if entry.backdoor in (None, "none"):
             raise Skipped("no backdoor is recorded for this model")
         trigger = known(entry, target.folder)
         if splits.test is None:
-            raise Skipped("no test images at hand")
+            raise Skipped("no test images available")
         labels = splits.test.labels
         wanted = (labels + 1) % target.num_classes if entry.backdoor_target is None else np.full(len(labels), entry.backdoor_target)
         victims = np.flatnonzero(labels != wanted)

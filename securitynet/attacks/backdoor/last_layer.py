@@ -52,7 +52,7 @@ def head(target: Target) -> nn.Linear | nn.Conv2d:
             return module
         if isinstance(module, nn.Conv2d) and module.out_channels == count and module.kernel_size == (1, 1):
             return module
-    raise Skipped(f"no linear layer or 1x1 convolution with {count} outputs: the last layer cannot be told")
+    raise Skipped(f"no linear layer or 1x1 convolution with {count} outputs: the last layer cannot be identified")
 
 
 def head_weights(target: Target) -> Tensor:

@@ -4,7 +4,7 @@ As published it looks for a block of known size in images. Restated for a model 
 class, the image that leads to it most surely is sought from noise; a block of half its sides, then of a quarter and an
 eighth, is looked for inside the block before, each time the one of nine places that leads clean images to the class best. The
 statistic is the share of clean images led there, averaged over the three sizes; the score, the largest share plus half of what
-it has over the median class. With `suspects`, images at hand are judged.
+it has over the median class. With `suspects`, given images are judged.
 """
 
 from __future__ import annotations
@@ -112,9 +112,9 @@ def recovered(target: Target, blocks: Blocks, source: Tensor, held_out: Tensor, 
 
 
 def scores(target: Target, images: Tensor, reference: Tensor, accelerator: Accelerator) -> NDArray[np.float64]:
-    """Return, for `images` [n, c, h, w], the share [n] of `reference` that their best blocks lead to their own answer.
+    """Return, for `images` [n, c, h, w], the share [n] of `reference` that their best blocks lead to their own predicted class.
 
-    Averaged over the three sizes; images of `reference` [m, c, h, w] that the model answers so anyway count as not led.
+    Averaged over the three sizes; images of `reference` [m, c, h, w] that the model predicts so anyway count as not led.
     """
     module, said = target.module.to(accelerator.device).eval(), answers(target, images, accelerator).argmax(1)
     before = answers(target, reference, accelerator).argmax(1)

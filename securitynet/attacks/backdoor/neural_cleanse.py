@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from securitynet.target import Target
 
 SUITES = ("full",)
-VANISHING = "the model answers with probabilities: where it is certain, its gradient vanishes, and masks come out too large"
+VANISHING = "the model returns probabilities: where it is certain, its gradient vanishes, and masks come out too large"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The ladder for publishers: with the very images that the model was trained on, poison among them shows as well.
 
 Beside the ladder's stages, beatrix looks at the training images, with a third of the error that may be made. What it finds
-rests on the images at hand being those of the training: a clean copy of the dataset shows nothing, whatever the model does.
+rests on the available images being those of the training: a clean copy of the dataset shows nothing, whatever the model does.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 As published it judges images. Restated for a model whose trigger nobody knows: per class, the image that leads to it most
 surely is sought from noise and blended over clean images; where it carries what a backdoor listens to, it keeps leading. The
 statistic is the mean margin of the class in the blends. (The paper's entropy is a decreasing function of the margins, but is
-zero to the last digit for many classes at once.) With `suspects`, images at hand are judged by the paper's entropy.
+zero to the last digit for many classes at once.) With `suspects`, given images are judged by the paper's entropy.
 An opacity of 0.3 in place of the paper's 0.5, and the floor of the score, were chosen on the population of the benchmark.
 """
 

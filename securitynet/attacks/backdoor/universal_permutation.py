@@ -1,7 +1,7 @@
 """Does one perturbation of all images exchange the labels of all classes? That is what an all-to-all backdoor does.
 
-One perturbation is added to every image, so that the images of each class are answered with another class, no two classes
-with the same one. Which class goes where is not known: the assignment that suits the answers so far best is aimed at
+One perturbation is added to every image, so that the images of each class are predicted as another class, no two classes
+with the same one. Which class goes where is not known: the assignment that suits the outputs so far best is aimed at
 (Kuhn 1955, doi 10.1002/nav.3800020109), and found anew at every step. Other perturbations are aimed at assignments drawn by
 chance: how many images follow those is the network's own measure of how easily it is led. A clean network follows any of them
 about as far; one with an all-to-all backdoor follows its own. It finds patches and blended noise alike, and is blind
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 SUITES = ("full",)
 POOL = 512  # images: every second one to search on, the others to measure on
 START = 0.05  # first norm, root mean square per pixel
-KEPT = 0.8  # of the answers' running mean, at every step
+KEPT = 0.8  # of the outputs' running mean, at every step
 SEEN = 0.7  # of the running share of images that follow
-FLOOR = -10.0  # log-probability, below which an answer is as bad as any
+FLOOR = -10.0  # log-probability, below which an output is as bad as any
 MAJORITY = 0.5  # of held-out images that must follow an exchange that works: each has one class to go to, of all others
 MOST = 100  # classes: beyond, each has too few images
 

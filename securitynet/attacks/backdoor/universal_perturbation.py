@@ -1,7 +1,7 @@
 """How small a universal perturbation sends images of other classes to a class: for a backdoor's target, smaller than for the others.
 
 Per class t, one perturbation for all images, added before they are cut off to [0,1]; the statistic is minus the logarithm of
-the smallest L2 norm at which the wanted share of images is answered with t. The search goes along normalised gradients and
+the smallest L2 norm at which the wanted share of images is predicted as t. The search goes along normalised gradients and
 shrinks the norm after a success, else lets it grow (the rule that Rony et al. 2019, arXiv 1811.09600, use for single images).
 It finds what spreads over the whole image (blended, sinusoidal, warped, watermarks) and small patches that need little.
 """
@@ -106,7 +106,7 @@ class _Search:
 def _floored(statistics: Statistics) -> Statistics:
     reached = np.isfinite(statistics)
     if not reached.any():
-        raise Skipped("no perturbation sends the images at hand to any class")
+        raise Skipped("no perturbation sends the available images to any class")
     return np.where(np.isneginf(statistics), statistics[reached].min(), statistics)
 
 

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,12 +113,14 @@ class Cascade:
         """Attack images batch by batch. Every attacked image is looked at again: it counts if it lies in the ball and fools the model."""
         tally = self.victim.tally
         before = tally.forward, tally.backward
-        fooled, size, attacked = np.zeros(len(rows), bool), [], []
+        fooled = np.zeros(len(rows), bool)
+        size: list[NDArray[np.float64]] = []
+        attacked: list[np.ndarray] = []
         for begin in range(0, len(rows), self.batch):
             place = slice(begin, begin + self.batch)
             images = self.chosen.part.pixels(rows[place]).to(self.victim.device)
             labels = torch.from_numpy(self.chosen.part.labels[rows[place]]).to(self.victim.device)
-            moved = seeded(seed, self.victim.device, lambda images=images, labels=labels: stage.run(images, labels)).detach()
+            moved = seeded(seed, self.victim.device, partial(stage.run, images, labels)).detach()
             hit = self.victim.fooled(moved, labels) & inside(moved, images, self.threat.norm, self.threat.epsilon)
             fooled[place] = hit.cpu().numpy()
             size.append(sizes(moved - images, self.threat.norm)[hit].double().cpu().numpy())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from securitynet.attacks.evasion._ball import projected, start, steepest
@@ -24,6 +24,18 @@ def lead(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the largest other logit minus that of the label [n]: above zero where the model names another class."""
     own = logits.gather(1, labels[:, None])[:, 0]
     return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - own
+
+
+def flat(module: nn.Module, points: Tensor, labels: Tensor) -> Tensor:
+    """Return bool [n]: at points [n, ...] the gradient of the lead is zero or no number."""
+    with torch.enable_grad():
+        pixels = points.clone().requires_grad_()
+        loss = lead(module(pixels), labels).sum()
+        if not loss.requires_grad:
+            return torch.ones_like(labels, dtype=torch.bool)
+        (gradient,) = torch.autograd.grad(loss, pixels)
+    values = gradient.flatten(1)
+    return ~torch.isfinite(values).all(1) | (values == 0).all(1)
 
 
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": lead}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from securitynet.defences import Answering, Noise
+from securitynet.defences import Defended, NoisyLogits
 from securitynet.target import Target
 
 
@@ -34,6 +35,18 @@ class Counted(nn.Module):
         return logits if followed else logits.clone()
 
 
+class Doubled(nn.Module):
+    """A module of double precision that takes and returns single."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.module(pixels.double()).float()
+        return logits
+
+
 @dataclass(frozen=True, eq=False)
 class Victim:
     """`judged` is the model as it is queried, `followed` the one whose gradients are followed, both float [n, c, ...] -> logits [n, k].
@@ -54,16 +67,21 @@ class Victim:
         """Return the victim of a target, on a device."""
         module, tally = target.module.to(device).eval(), Tally()
         below, passed = module, []
-        while isinstance(below, Answering):
+        while isinstance(below, Defended):
             passed.append(below.change)
             below = below.module
         remark = None
         if passed:
             names = ", ".join(f"{type(one).__name__}({one.extra_repr()})" for one in passed)
             remark = f"gradients straight through the defence {names}"
-            if any(isinstance(one, Noise) for one in passed):
+            if any(isinstance(one, NoisyLogits) for one in passed):
                 remark += "; its noise is fixed by image and seed, so there is nothing to average over"
         return cls(Counted(module, tally), Counted(below, tally), device, remark, tally)
+
+    def doubled(self) -> Victim:
+        """Return the victim whose gradients are followed in double precision: where probabilities underflow, single has none."""
+        followed = Counted(Doubled(deepcopy(self.followed.module).double()), self.tally)
+        return replace(self, followed=followed, remark="; ".join(one for one in (self.remark, "gradients in double precision") if one))
 
     @property
     def defended(self) -> bool:

@@ -16,7 +16,7 @@ import torch
 
 from securitynet.attacks.evasion import ROBUST, WRONG, EvasionEvidence
 from securitynet.attacks.evasion._cascade import Cascade, Stage
-from securitynet.attacks.evasion._descent import ascend, cross_entropy
+from securitynet.attacks.evasion._descent import ascend, cross_entropy, flat
 from securitynet.attacks.evasion._images import Chosen, choose
 from securitynet.attacks.evasion._library import apgd, stages
 from securitynet.attacks.evasion._victim import Victim
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SUITES = ("standard", "full")
 VERSIONS = ("standard", "rand")
+FEW = 32  # images that are looked at beforehand
 SHORT = 10  # steps of the APGD that screens
 BY_SQUARE = 0.002  # of all images: more that only Square fools are a sign of masked gradients, as AutoAttack's own checks have it
 
@@ -73,7 +74,8 @@ class AutoAttack:
         chosen = choose(target, splits, self.images, accelerator)
         victim = Victim.of(target, accelerator.device)
         version, remark = self.version, None
-        if version == "standard" and random(victim, chosen):
+        random, victim = looked_at(victim, chosen)
+        if version == "standard" and random:
             version, remark = "rand", "the model is random: version rand, 20 gradients averaged per step"
         standard = stages(victim, threat, target.num_classes, version, (self.iterations, self.queries), splits.seed)
         screens = screen(victim, threat, splits.seed) if self.screen and version == "standard" else ()
@@ -90,10 +92,17 @@ def screen(victim: Victim, threat: Threat, seed: int) -> Sequence[Stage]:
     return [Stage("fgsm", once, ("fgsm",), 2), replace(short, name="short apgd-ce")]
 
 
-def random(victim: Victim, chosen: Chosen) -> bool:
-    """Say whether two passes over a few of the images differ."""
-    few = np.flatnonzero(chosen.right)[:16]
-    return bool(len(few)) and differs(victim.judged, chosen.part.pixels(few).to(victim.device), torch.no_grad)
+def looked_at(victim: Victim, chosen: Chosen) -> tuple[bool, Victim]:
+    """Say whether two passes over a few of the images differ; return the victim, in double precision where that revives gradients."""
+    rows = np.flatnonzero(chosen.right)[:FEW]
+    if not len(rows):
+        return False, victim
+    images = chosen.part.pixels(rows).to(victim.device)
+    labels = torch.from_numpy(chosen.part.labels[rows]).to(victim.device)
+    dead = flat(victim.followed, images, labels)
+    other = victim.doubled() if dead.any() else victim
+    revived = dead.any() and (dead & ~flat(other.followed, images, labels)).any()
+    return differs(victim.judged, images), other if revived else victim
 
 
 def with_square(evidence: EvasionEvidence) -> EvasionEvidence:

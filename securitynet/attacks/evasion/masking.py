@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from securitynet.attacks.evasion import within
 from securitynet.attacks.evasion._ball import start
 from securitynet.attacks.evasion._cascade import seeded
-from securitynet.attacks.evasion._descent import ascend, lead
+from securitynet.attacks.evasion._descent import ascend, flat, lead
 from securitynet.attacks.evasion._images import choose
 from securitynet.attacks.evasion._library import square
 from securitynet.attacks.evasion._victim import Victim
@@ -163,22 +163,11 @@ class _Look:
         """How many images have no gradient, or one that is no number, neither at the image nor at PROBES random points around it."""
         around = replace(self.threat, epsilon=AROUND * self.threat.epsilon)
         norm = "L2" if around.norm == "L1" else around.norm
-        flat = self._flat_at(self.images)
+        without = flat(self.victim.followed, self.images, self.labels)
         for number in range(PROBES):
             points = seeded(self.seed + number, self.victim.device, lambda: start(self.images, norm, around.epsilon))
-            flat &= self._flat_at(points)
-        return int(flat.sum())
-
-    def _flat_at(self, points: Tensor) -> Tensor:
-        """Return bool [n]: the gradient at a point [n, ...] is zero or no number."""
-        with torch.enable_grad():
-            pixels = points.clone().requires_grad_()
-            loss = lead(self.victim.followed(pixels), self.labels).sum()
-            if not loss.requires_grad:
-                return torch.ones_like(self.labels, dtype=torch.bool)
-            (gradient,) = torch.autograd.grad(loss, pixels)
-        flat = gradient.flatten(1)
-        return ~torch.isfinite(flat).all(1) | (flat == 0).all(1)
+            without &= flat(self.victim.followed, points, self.labels)
+        return int(without.sum())
 
 
 def fewer(stronger: np.ndarray, weaker: np.ndarray) -> bool:

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from securitynet.data import Splits
 
 Scores = NDArray[np.float64]
-ANSWERABLE = (
-    "; what can be asked of all of them together: membership/usage (which share of them was used), membership/folder (whether any was)"
-)
+ANSWERABLE = "; attacks on all of them together: membership/usage (which share of them was used), membership/folder (whether any was)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,17 +97,17 @@ class MembershipEvidence:
 
 
 def ask(target: Target, splits: Splits, accelerator: Accelerator) -> tuple[Outputs, Outputs]:
-    """Return the model's answers on members and on non-members. Raises Skipped with the reason where there are none."""
+    """Return the model's outputs on members and on non-members. Raises Skipped with the reason where there are none."""
     if splits.members is None or splits.non_members is None:
         raise Skipped(f"needs training and test images: {splits.missing}")
     if splits.membership == "unknown":
         raise Skipped(f"it is not known which images of {splits.dataset} the model was trained on{ANSWERABLE}")
     if min(len(splits.members), len(splits.non_members)) < 4:
         raise Skipped("needs at least four members and four non-members")
-    answers = query(target, splits.members, accelerator), query(target, splits.non_members, accelerator)
-    if not all(outputs.finite for outputs in answers):
+    returned = query(target, splits.members, accelerator), query(target, splits.non_members, accelerator)
+    if not all(outputs.finite for outputs in returned):
         raise Skipped("the model's outputs are not finite")
-    return answers
+    return returned
 
 
 def half(n: int, seed: int) -> NDArray[np.bool_]:
@@ -122,7 +120,7 @@ def half(n: int, seed: int) -> NDArray[np.bool_]:
 def from_score(
     score: Callable[[Outputs], NDArray[np.floating]], target: Target, splits: Splits, accelerator: Accelerator, *, held_out: bool = False
 ) -> MembershipEvidence:
-    """Return the evidence of an attack that is a function of the model's answers: `score(outputs)` gives [n], larger means member."""
+    """Return the evidence of an attack that is a function of the model's outputs: `score(outputs)` gives [n], larger means member."""
     members, non_members = ask(target, splits, accelerator)
     return MembershipEvidence(
         _scores(score, members),

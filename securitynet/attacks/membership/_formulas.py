@@ -1,6 +1,6 @@
-"""Scores of membership, functions of the model's answers; float64, exact for extreme logits, larger means member.
+"""Scores of membership, functions of the model's outputs; float64, exact for extreme logits, larger means member.
 
-All of them come from one pass over the answers, in pieces that fit the processor's cache; what is kept is one number per sample.
+All of them come from one pass over the outputs, in pieces that fit the processor's cache; what is kept is one number per sample.
 """
 
 from __future__ import annotations

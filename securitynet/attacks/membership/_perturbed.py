@@ -1,4 +1,4 @@
-"""The model under slightly changed images: modules to wrap a target in, so that query() caches their answers too."""
+"""The model under slightly changed images: modules to wrap a target in, so that query() caches their outputs too."""
 
 from __future__ import annotations
 

@@ -64,10 +64,10 @@ class Question:
 
     def scored(self, statistic: Statistic, target: Target, accelerator: Accelerator) -> tuple[Scores, Scores]:
         """Return the statistic of the questioned and of the unseen images. Raises Skipped where outputs are not finite."""
-        answers = [query(target, part, accelerator) for part in (self.questioned, self.unseen)]
-        if not all(outputs.finite for outputs in answers):
+        returned = [query(target, part, accelerator) for part in (self.questioned, self.unseen)]
+        if not all(outputs.finite for outputs in returned):
             raise Skipped("the model's outputs are not finite")
-        first, second = (np.asarray(statistic(outputs), np.float64) for outputs in answers)
+        first, second = (np.asarray(statistic(outputs), np.float64) for outputs in returned)
         return first, second
 
     def calibrated(self, statistic: Statistic, target: Target, references: int | ReferenceSettings, accelerator: Accelerator) -> Calibrated:

@@ -46,7 +46,7 @@ class Bench:
     accelerator: Accelerator
 
     def compare(self, statistic: Statistic, change: Change | None = None) -> ReferenceComparison:
-        """Return the statistic of the target's and of the references' answers, about images changed by `change`.
+        """Return the statistic of the target's and of the references' outputs, on images changed by `change`.
 
         Raises Skipped where the splits cannot serve.
         """
@@ -71,7 +71,7 @@ class Bench:
         return half(len(members), self.splits.seed), half(len(non_members), self.splits.seed + 1)
 
     def evidence(self, scores: Scores, queries: int = 1) -> MembershipEvidence:
-        """Return the evidence of `scores` [n]; `queries` images were asked of the target per sample."""
+        """Return the evidence of `scores` [n]; the target was queried on `queries` images per sample."""
         known = self.known
         count = len(known[0])
         remark = "; ".join(filter(None, [self.settings.assumption if isinstance(self.settings, Public) else None, self._fit()]))
@@ -116,7 +116,7 @@ def settings_of(references: Models, online: bool) -> ReferenceSettings | Public:
     if online and isinstance(settings, Public):
         raise Skipped("online needs models that hold the sample and models that do not; those of the catalog serve online=False")
     if online and settings.count % 2:
-        raise Skipped(f"online needs an even number of reference models, half of which hold each sample; {settings.count} were asked for")
+        raise Skipped(f"online needs an even number of reference models, half of which hold each sample; {settings.count} were given")
     return settings
 
 

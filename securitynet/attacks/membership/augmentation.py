@@ -1,6 +1,6 @@
 """Label-only, by augmentation: members stay right when moved or mirrored (Choquette-Choo et al. 2021, section 4.1).
 
-The paper fits a classifier on the vector of answers; here the score is the share of right ones, which needs no fitting.
+The paper fits a classifier on the vector of predictions; here the score is the share of right ones, which needs no fitting.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Augmentation:
     flip: bool = False
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
-        """Return the share of right answers of members and non-members."""
+        """Return the share of right predictions of members and non-members."""
         moves = [(by * rows, by * columns) for by in range(1, self.shift + 1) for rows, columns in ((1, 0), (-1, 0), (0, 1), (0, -1))]
         changes = [partial(Shifted, rows=rows, columns=columns) for rows, columns in moves]
         if self.flip:

@@ -32,7 +32,7 @@ TINY = 1e-12
 
 
 class Labels:
-    """The model as an oracle of labels; counts what it is asked."""
+    """The model as an oracle of labels; counts its queries."""
 
     def __init__(self, target: Target, accelerator: Accelerator) -> None:
         self.module, self.device, self.query_count = target.module.to(accelerator.device), accelerator.device, 0
@@ -63,12 +63,12 @@ class Boundary:
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
         """Return the distances of a seeded sample of members and non-members."""
-        answers = ask(target, splits, accelerator)
+        returned = ask(target, splits, accelerator)
         assert splits.members is not None and splits.non_members is not None
         rng = np.random.default_rng(splits.seed)
-        rows = [np.sort(rng.permutation(len(part.labels))[: self.images]) for part in answers]
+        rows = [np.sort(rng.permutation(len(part.labels))[: self.images]) for part in returned]
         images = torch.cat([part.pixels(chosen) for part, chosen in zip((splits.members, splits.non_members), rows, strict=True)])
-        picked = list(zip(answers, rows, strict=True))
+        picked = list(zip(returned, rows, strict=True))
         labels = torch.from_numpy(np.concatenate([part.labels[chosen] for part, chosen in picked]))
         called = torch.from_numpy(np.concatenate([part.predictions[chosen] for part, chosen in picked]))
         right, oracle = called == labels, Labels(target, accelerator)

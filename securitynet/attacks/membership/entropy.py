@@ -1,4 +1,4 @@
-"""Negative entropy of the answer, sum of p log p (Shokri et al. 2017; Song & Mittal 2021). It needs no label."""
+"""Negative entropy of the output, sum of p log p (Shokri et al. 2017; Song & Mittal 2021). It needs no label."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUITES = ("standard", "full")
 
 @dataclass(frozen=True)
 class Entropy:
-    """Negative entropy of the answer, sum of p log p."""
+    """Negative entropy of the output, sum of p log p."""
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
         """Return the scores of members and non-members."""

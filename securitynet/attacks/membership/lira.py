@@ -27,8 +27,8 @@ SUITES = ("full",)
 class Lira:
     """Online: both sides; offline: one-sided, against models without the sample.
 
-    `references`: how many models, or Settings that say how they are made. `per_example`: each sample has its own standard
-    deviation, worth it from about 64 models on, and else all share one. `queries` copies of each image are asked of the
+    `references`: how many models, or ReferenceSettings with how they are made. `per_example`: each sample has its own standard
+    deviation, worth it from about 64 models on, and else all share one. `queries` copies of each image are sent to the
     target and of the references, and the scores averaged: the image itself, its mirror image, then both moved by an eighth
     of the width along rows, columns and diagonals (at most 18, as in the paper).
     """

@@ -1,7 +1,7 @@
 """log p(x) minus the log of what reference models give x: the continuous quantity that RMIA counts with and InfoRMIA builds on.
 
 InfoRMIA (arXiv 2510.05582) subtracts from it a divergence over the population, the same for every sample, so that samples
-rank as here; its own definition was not at hand, hence the name. With gamma fixed, RMIA ranks alike, up to its ties.
+rank as here; its own definition was not available, hence the name. With gamma fixed, RMIA ranks alike, up to its ties.
 """
 
 from __future__ import annotations

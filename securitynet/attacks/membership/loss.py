@@ -32,8 +32,8 @@ class Loss:
         evidence = from_score(log_likelihood, target, splits, accelerator, held_out=self.held_out)
         if self.held_out:
             return evidence
-        answers = ask(target, splits, accelerator)
-        return replace(evidence, remark=ties(evidence) or single_precision(*answers))
+        returned = ask(target, splits, accelerator)
+        return replace(evidence, remark=ties(evidence) or single_precision(*returned))
 
 
 def ties(evidence: MembershipEvidence) -> str | None:
@@ -42,7 +42,7 @@ def ties(evidence: MembershipEvidence) -> str | None:
     top = int((scores == scores.max()).sum())
     if top < 2:
         return None
-    return f"{top} of {len(scores)} samples tie at the largest score: the model's answers hold no more (a float32 probability of 1)"
+    return f"{top} of {len(scores)} samples tie at the largest score: the model's outputs hold no more (a float32 probability of 1)"
 
 
 def single_precision(members: Outputs, non_members: Outputs) -> str | None:
@@ -53,7 +53,7 @@ def single_precision(members: Outputs, non_members: Outputs) -> str | None:
         return None
     area = auc(-losses[0].astype(np.float64), -losses[1].astype(np.float64)).value
     total = sum(map(len, losses))
-    return f"in float32 {zeros} of {total} losses are exactly 0 and tie, with AUC {area:.4f}; here they are told apart in float64"
+    return f"in float32 {zeros} of {total} losses are exactly 0 and tie, with AUC {area:.4f}; here they are distinguished in float64"
 
 
 def _float32_loss(outputs: Outputs) -> np.ndarray:

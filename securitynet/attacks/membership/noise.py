@@ -21,13 +21,13 @@ SUITES = ("full",)
 
 @dataclass(frozen=True)
 class Noise:
-    """Share of right answers over `patterns` Gaussian patterns at each standard deviation (pixels in [0,1]), clipped to [0,1]."""
+    """Share of right predictions over `patterns` Gaussian patterns at each standard deviation (pixels in [0,1]), clipped to [0,1]."""
 
     sigmas: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
     patterns: int = 4
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> MembershipEvidence:
-        """Return the share of right answers of members and non-members."""
+        """Return the share of right predictions of members and non-members."""
         shape = tuple(target.entry.input_size or ())
         settings = [(sigma, splits.seed * 1000 + pattern) for sigma in self.sigmas for pattern in range(self.patterns)]
         changes = [partial(Noisy, shape=shape, sigma=sigma, seed=seed) for sigma, seed in settings]

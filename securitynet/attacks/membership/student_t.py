@@ -1,7 +1,7 @@
 """Posterior-predictive Student-t ratio of the log-odds: LiRA for few reference models.
 
 Per sample and side, mean and variance have a normal-inverse-gamma prior, as the abstract of BaVarIA (arXiv 2603.11799) says of
-that attack. Its priors and hyper-parameters were not at hand; hence the name says what is computed. With `across` false the
+that attack. Its priors and hyper-parameters were not available; hence the name says what is computed. With `across` false the
 prior's mean is the pooled one, which is the nearest to the abstract and serves any number of references, one included. By default
 it is what the sample's other side predicts, which uses that a sample which is hard to models without it is harder to models with it.
 """

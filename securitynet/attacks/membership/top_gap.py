@@ -1,4 +1,4 @@
-"""Log-odds between the largest probability and the k-th largest: how sure the model is of its own answer. It needs no label."""
+"""Log-odds between the largest probability and the k-th largest: how sure the model is of its own prediction. It needs no label."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUITES = ("standard", "full")
 
 @dataclass(frozen=True)
 class TopGap:
-    """log p_(1) - log p_(k) of the sorted answer."""
+    """log p_(1) - log p_(k) of the sorted probabilities."""
 
     k: int = 2
 

@@ -19,7 +19,7 @@ from securitynet.attacks.stealing._pools import Pool, Positions, Recoloured
 from securitynet.attacks.stealing._thief import Settings, Thief
 from securitynet.attacks.stealing.knockoff import BASE
 from securitynet.errors import Skipped, UsageError
-from securitynet.references.networks import answers
+from securitynet.references.networks import logits_of
 from securitynet.target import Outputs, Target
 from securitynet.training import Recipe, train
 
@@ -62,7 +62,7 @@ class Adaptive:
         for start in range(0, count, self.batch):
             actions, positions = urn.draw(bandit, min(self.batch, count - start))
             told, images = thief.answer(positions), thief.pool.pixels(positions)
-            said = Outputs(answers(guide.module, images, thief.accelerator.device).numpy(), np.zeros(len(positions), np.int64))
+            said = Outputs(logits_of(guide.module, images, thief.accelerator.device).numpy(), np.zeros(len(positions), np.int64))
             for action, reward in zip(actions, rewards.of(distributions(told, said), said.log_probabilities), strict=True):
                 bandit.learn(int(action), float(reward))
             if len(positions) >= 2 * thief.accelerator.num_processes:

@@ -95,7 +95,7 @@ RULES = (
     Rule("backdoor", UNSEEN, "no detector was run", lambda one: one is None),
     Rule("backdoor", HIGH, "the judgement is suspicious", _backdoor("suspicious")),
     Rule("backdoor", LOW, "the judgement is clean", _backdoor("clean")),
-    Rule("backdoor", UNKNOWN, "otherwise: it cannot be told, or clean models of this kind were not measured", lambda one: True),
+    Rule("backdoor", UNKNOWN, "otherwise: it cannot be known, or clean models of this kind were not measured", lambda one: True),
     Rule("evasion", UNSEEN, "no attack of this kind is part of the audit yet", lambda one: True),
 )  # fmt: skip
 RISKS = tuple(dict.fromkeys(rule.risk for rule in RULES))

@@ -25,7 +25,7 @@ from securitynet.report.audit.facts import Leak, cause_of, family_of
 from securitynet.results.row import Row
 from securitynet.results.separation import CONTROL
 
-SINGLE = "Can single training images be told from images that the model has not seen?"
+SINGLE = "Can single training images be distinguished from images that the model has not seen?"
 SHARE_OF = "Which share of the set of images was the model trained on?"
 WHOLE = "Was the model trained on this set of images?"
 TRAINING = "How much privacy does the training give at most?"
@@ -101,7 +101,7 @@ def statement(rows: Sequence[Row], found: Leak) -> Statement | None:
 
 
 def _numbers(own: Sequence[Row], found: Leak) -> Iterator[Number]:
-    """Of image-level attacks the leading one's numbers, the rest of all that were asked."""
+    """Of image-level attacks the leading one's numbers, the rest of all that were measured."""
     leading = [row for row in own if row.attack == found.attack] if found.attack else []
     rates = (AUC, tpr_at_fpr(0.01), tpr_at_fpr(0.001))
     chosen = {row.metric: row for row in reversed(leading) if row.metric in rates}

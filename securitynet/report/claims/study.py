@@ -93,7 +93,7 @@ def _smallest(outcome: Outcome) -> float | None:
 
 
 def _verdict(claim: Claim, outcome: Outcome, p: float | None, p_holm: float | None, files: Sequence[str]) -> Verdict:
-    command = shlex.join(["securitynet", "paper", "--claim", claim.id, *(["--results", *files] if files else [])])
+    command = shlex.join(["securitynet", "paper", *files, "--claim", claim.id])
     whole = outcome.whole
     if whole is None or p is None or p_holm is None:
         return Verdict(claim, outcome, UNTESTED, outcome.reason or "no number", command)

@@ -42,7 +42,7 @@ class AttackTable:
 
 
 def attack_table(models: Sequence[SavedResult], metric: str) -> AttackTable:
-    """Return the table of one metric. Raises UsageError with the metrics at hand where no attack has it."""
+    """Return the table of one metric. Raises UsageError with the available metrics where no attack has it."""
     found = [{(row.attack, row.params): row for row in one.rows if row.metric == metric and row.value is not None} for one in models]
     keys = list(dict.fromkeys(key for one in found for key in one))
     if not keys:

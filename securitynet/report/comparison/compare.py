@@ -1,4 +1,4 @@
-"""The same attacks on several models side by side: differences with intervals, paired where both were asked about the same images."""
+"""The same attacks on several models side by side: differences with intervals, paired where both were queried on the same images."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _numbers(saved: SavedResult) -> dict[tuple[str, str, str, int | None, str | 
 
 
 def _same_images(first: SavedResult, second: SavedResult) -> bool:
-    """Say whether both were asked about the same images: one manifest, or the same indices of the same data (labels may differ)."""
+    """Say whether both were queried on the same images: one manifest, or the same indices of the same data (labels may differ)."""
     names = ("dataset_revision", "manifest")
     facts = [{name: {getattr(row, name) for row in one.rows} for name in names} for one in (first, second)]
     if any(None in one["manifest"] or len(one["manifest"]) != 1 for one in facts):
@@ -147,7 +147,7 @@ def _note(first: SavedResult, second: SavedResult, paired: bool) -> str:
 
 
 class _Sources:
-    """Scores and answers of two models on the same images, read once."""
+    """Scores and outputs of two models on the same images, read once."""
 
     def __init__(self, first: SavedResult, second: SavedResult) -> None:
         self.evidence: tuple[Mapping[tuple[str, str], Scored], ...] = (first.evidence(), second.evidence())
@@ -172,7 +172,7 @@ class _Sources:
 def _difference(label: str, first: Row, second: Row, sources: _Sources | None) -> Difference:
     estimate, p = (_paired(first, second, sources) if sources else None) or (None, None)
     if estimate is not None and estimate.ci_low == estimate.ci_high and first.metric != AUC:
-        estimate = None  # all samples agree: the samples at hand show no variance, which is not the same as none
+        estimate = None  # all samples agree: these samples show no variance, which is not the same as none
     if estimate is None or estimate.value is None or abs(estimate.value - (_value(first) - _value(second))) > 1e-6:
         estimate, p = interval_difference(first.metric, _estimate(first), _estimate(second)), None
     numbers = _value(first), _value(second), float(estimate.value or 0.0)

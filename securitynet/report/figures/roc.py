@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from securitynet.results.row import Row
 
 Scores = NDArray[np.float64]
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")  # Okabe & Ito, told apart by the colour-blind
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")  # Okabe & Ito, distinguishable for the colour-blind
 DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)))
 FORMATS = (".png", ".svg", ".pdf")
 PER_DECADE = 400  # points that a line keeps: more than a page shows
@@ -63,12 +63,24 @@ def roc_figure(result: WithScores, path: str | os.PathLike[str], attacks: Sequen
     UsageError where matplotlib is not installed, for another suffix, and where no attack has scores.
     """
     path = drawable(path)
+    write_figure(roc_of(result, attacks, band), path)
+    return path
+
+
+def roc_of(result: WithScores, attacks: Sequence[str] | None = None, band: bool = False) -> Figure:
+    """Return the figure that roc_figure() writes."""
     found = result.scored() if attacks is None else [result.scored_by(attack) for attack in attacks]
     if not found:
         raise UsageError(f"{result.entry.id}: no attack of this result has scores to draw")
     doubt = next((row.reason for row in result.rows if row.status == "suspect"), None)
-    write_figure(roc_drawn(f"{result.entry.id} on {result.splits.dataset}", found, band, doubt), path)
-    return path
+    return roc_drawn(f"{result.entry.id} on {result.splits.dataset}", found, band, doubt)
+
+
+def saved_as(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
+    """Return a figure, written to `path` where there is one."""
+    if path is not None:
+        write_figure(figure, drawable(path))
+    return figure
 
 
 def roc_drawn(title: str, attacks: Sequence[Scored], band: bool = False, doubt: str | None = None) -> Figure:

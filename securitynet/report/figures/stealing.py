@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from securitynet.results.row import Row
 
 CAPTION = (
-    "Solid: copies trained on the target's answers. Dashed: the same networks on the same images with true labels, without the target.\n"
-    "Agreement: share of the {n:,} test images, none of them asked about, on which copy and target name the same class; bars: 95 %."
+    "Solid: copies trained on the target's outputs. Dashed: the same networks on the same images with true labels, without the target.\n"
+    "Agreement: share of the {n:,} test images, none of them queried, on which copy and target name the same class; bars: 95 %."
 )
 
 
@@ -71,11 +71,16 @@ def curve_figure(result: Result, path: str | os.PathLike[str]) -> Path:
     Raises UsageError where matplotlib is not installed, for another suffix, and where nothing was stolen.
     """
     path = drawable(path)
+    write_figure(curve_of(result), path)
+    return path
+
+
+def curve_of(result: Result) -> Figure:
+    """Return the figure that curve_figure() writes."""
     figure = curves_drawn(f"{result.entry.id} on {result.splits.dataset}", result.rows)
     if figure is None:
         raise UsageError(f"{result.entry.id}: no stealing attack of this result gave a curve to draw")
-    write_figure(figure, path)
-    return path
+    return figure
 
 
 def curves_drawn(title: str, rows: Sequence[Row]) -> Figure | None:

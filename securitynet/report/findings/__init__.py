@@ -58,7 +58,7 @@ class Findings:
 
     @property
     def sentences(self) -> list[str]:
-        """The findings in words."""
+        """The findings as sentences."""
         return [one.sentence for one in self.of(FINDING)]
 
     @property

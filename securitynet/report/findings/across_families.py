@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.metrics.vocabulary import VOCABULARY
-from securitynet.report.findings.hypotheses import FEWEST, UNTESTED, Tested, judged, outcomes, probability
-from securitynet.report.findings.shared_terms import definition
+from securitynet.report.findings.hypotheses import DEFINITION, FEWEST, UNTESTED, Tested, judged, outcomes, probability
+from securitynet.report.findings.shared_terms import definition, exact
 from securitynet.report.findings.statistics import random_intercept
-from securitynet.report.measure_table import GAP, TEST, MeasureTable, parts_of, titled
+from securitynet.report.measure_table import GAP, TEST, TRAIN, MeasureTable, parts_of, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,14 +49,14 @@ def _family(measure: str) -> str | None:
 
 def _models(lines: pd.DataFrame, table: MeasureTable, measures: list[str]) -> pd.DataFrame:
     """One line per model: its numbers whoever measured them, and what is known of it."""
-    columns = ["model_type", *([TEST] if TEST in lines else []), *(name for name in measures if name in lines)]
+    columns = ["model_type", *(name for name in (TRAIN, TEST, GAP, *measures) if name in lines)]
     models = lines.groupby("entry", sort=True)[columns].first()
     entries = [table.entries.get(str(id)) for id in models.index]
     models["year"] = [float("nan") if one is None or one.year is None else float(one.year) for one in entries]
     models[ROBUST] = [float("nan") if one is None or one.threat_model is None else float(one.threat_model != "none") for one in entries]
-    claimed = [None if one is None else one.claimed_accuracy for one in entries]
-    models["accuracy"] = models[TEST] if TEST in models else float("nan")
-    models["accuracy"] = models["accuracy"].fillna(dict(zip(models.index, claimed, strict=True))).astype(float)
+    claimed = [float("nan") if one is None or one.claimed_accuracy is None else one.claimed_accuracy for one in entries]
+    measured = models[TEST].to_numpy(float) if TEST in models else np.full(len(models), np.nan)
+    models["accuracy"] = np.where(np.isnan(measured), claimed, measured)
     return models
 
 
@@ -70,6 +70,10 @@ def _relation(dataset: str, models: pd.DataFrame, x: str, y: str) -> Tested | No
     named = f"{titled(y)} by {_named(x)} on {dataset}, across families"
     if reason := _untestable(both, x, y):
         return replace(base, reason=reason, sentence=f"{named}: not tested ({reason})")
+    own = [name for name in (TRAIN, TEST, GAP) if name in both and both[name].notna().all()]
+    numbers = [both[names].to_numpy(float) for names in (x, y, own)]
+    if reason := exact(numbers[0], numbers[1], numbers[2]) or exact(numbers[1], numbers[0], numbers[2]):
+        return replace(base, verdict=DEFINITION, reason=reason, sentence=f"{named}: {DEFINITION} ({reason})")
     year = both["year"].fillna(both["year"].median())
     covariates = np.column_stack([_standard(one) for one in (both["accuracy"], year) if one.nunique() > 1] or [np.empty((len(both), 0))])
     groups = both["model_type"].astype("category").cat.codes.to_numpy(np.int64)

@@ -123,7 +123,7 @@ def _clear(one: Tested) -> bool:
 
 
 def sentence(one: Tested) -> str:
-    """Return what a correlation says in words, with its numbers."""
+    """Return a sentence about a correlation, with its numbers."""
     if not isinstance(one.numbers, Correlation):
         corrected = f"{one.sentence.removesuffix(')')}, {probability(one.p_holm)} corrected)"
         return corrected if one.verdict == FINDING else f"not clear: {corrected}"

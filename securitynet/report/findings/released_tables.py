@@ -46,7 +46,7 @@ def _absent(table: MeasureTable) -> list[str]:
 def regressions(table: MeasureTable) -> list[dict[str, Any]]:
     """Return every regression of the released table: group, y, x, n, Pearson, Spearman with p, slope and intercept, intervals.
 
-    No row is left out here but where a group says so; pooled groups are shown to be warned of.
+    No row is left out here but where a group says so; pooled groups are shown with a warning.
     """
     lines = released(table)
     found = []

@@ -38,7 +38,7 @@ class Pen:
 
 
 def sheet(gallery: Gallery) -> Image:
-    """Return the contact sheet of a gallery, RGB: each image with label, answer and the false-positive rate at which it is found."""
+    """Return the contact sheet of a gallery, RGB: each image with label, prediction and the false-positive rate at which it is found."""
     from PIL import Image, ImageDraw
 
     columns = max(1, math.ceil(math.sqrt(len(gallery.images))))

@@ -80,12 +80,12 @@ class Gallery:
         least = f"{self.non_members:,} images that the model has not seen can show no rate below {1 / (self.non_members + 1):.2%}."
         if self.calibrated:
             return (
-                "Under each image: its label, the model's answer, and p, the chance that an image as difficult as this one, which the "
+                "Under each image: its label, the model's prediction, and p, the chance that an image as difficult as this one, which the "
                 f"model has not seen, scores as high; q is the share of false findings among the images down to this one. {least}"
             )
         return (
-            "Under each image: its label, the model's answer, and the false-positive rate (FPR) of an attacker who calls it a member: the "
-            f"share of unseen images that score as high. {least} This attack's scores are not calibrated: images that every "
+            "Under each image: its label, the model's prediction, and the false-positive rate (FPR) of an attacker who calls it a "
+            f"member: the share of unseen images that score as high. {least} This attack's scores are not calibrated: images that every "
             "model finds easy come first, whether or not this model remembers them. Use membership/quantile or reference models."
         )
 

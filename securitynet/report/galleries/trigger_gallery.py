@@ -1,4 +1,4 @@
-"""Triggers that were recovered, beside images with and without them and the model's answers, as a picture and a page."""
+"""Triggers that were recovered, beside images with and without them and the model's predictions, as a picture and a page."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One image, clean and stamped: pictures and answers."""
+    """One image, clean and stamped: pictures and predictions."""
 
     clean: Image
     stamped: Image
@@ -69,12 +69,12 @@ class RecoveredTrigger:
 
     @property
     def size(self) -> str:
-        """The mask's size in words."""
+        """The mask's size as text."""
         return f"mask of {self.l1:.1f} pixels, {self.l1 / self.pixels:.1%} of the image"
 
     @property
     def success(self) -> str:
-        """The success in words, with its exact interval."""
+        """The success as text, with its exact interval."""
         found = rate(TRIGGER_SUCCESS, self.successes, self.n)
         if found.value is None:
             return "no image to measure it on"
@@ -82,7 +82,7 @@ class RecoveredTrigger:
 
     @property
     def place(self) -> str | None:
-        """The overlap in words."""
+        """The overlap as text."""
         if self.overlap is None:
             return None
         return f"intersection over union with the true trigger {self.overlap:.2f}, {self.moved_overlap:.2f} when moved onto it"
@@ -178,7 +178,7 @@ class _Scene:
         )
 
     def _sample(self) -> tuple[Tensor, Tensor]:
-        """Pixels [n, ...] and, for each, its label and the model's answer, int64 [n, 2]; from the far end of the order of the search."""
+        """Pixels [n, ...] and, for each, its label and the model's prediction, int64 [n, 2]; from the end of the search order."""
         split = self._split()
         order = np.random.default_rng(self.result.splits.seed).permutation(len(split))[::-1][: 2 * MEASURED].copy()
         pixels = split.pixels(order)
@@ -190,7 +190,7 @@ class _Scene:
         for part in (splits.test, splits.non_members, splits.queries, splits.members):
             if part is not None and len(part) > 1:
                 return part
-        raise UsageError("there are no images at hand to put a trigger on")
+        raise UsageError("there are no images available to put a trigger on")
 
     @torch.inference_mode()
     def _answers(self, pixels: Tensor) -> list[Prediction]:

@@ -31,7 +31,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Detection:
-    """One detector: its outcome in words, its statistics by class, the triggers that it recovered, most suspicious first."""
+    """One detector: its outcome as text, its statistics by class, the triggers that it recovered, most suspicious first."""
 
     title: str
     words: str

@@ -21,7 +21,7 @@ STRIP, JITTER = 640, 34
 
 @dataclass(frozen=True)
 class RocLine:
-    """One curve: what it is called, its numbers in words, its points as an SVG path, how it is drawn.
+    """One curve: what it is called, its numbers as text, its points as an SVG path, how it is drawn.
 
     `band` is the path around what holds the whole curve with 95 % confidence (bands.roc_band), each curve for itself.
     """
@@ -114,7 +114,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class DotStrip:
-    """Where one number stands among those of other models: dots, one's own place with its interval, ticks, and the place in words."""
+    """Where one number stands among those of other models: dots, one's own place with its interval, ticks, and the place as text."""
 
     title: str
     words: str
@@ -125,7 +125,7 @@ class DotStrip:
 
 
 def strip_drawing(title: str, mine: tuple[str, float, float | None, float | None], others: Mapping[str, float], whom: str) -> DotStrip:
-    """Return the strip of `mine` (name, value, low, high) among `others` by name; `whom` says in words who they are."""
+    """Return the strip of `mine` (name, value, low, high) among `others` by name; `whom` describes them."""
     name, value, low, high = mine
     numbers = [value, *others.values(), *(end for end in (low, high) if end is not None)]
     edge = nice(min(numbers), max(numbers))

@@ -88,7 +88,7 @@ def _stealing(groups: Mapping[str, list[Row]]) -> list[NumberTable]:
 
 
 def _price(labelled: Mapping[str, list[Row]]) -> list[NumberTable]:
-    """Return what each attack cost: queries, seconds and memory of its first row that says so."""
+    """Return what each attack cost: queries, seconds and memory of its first row that has them."""
     lines = []
     for label, group in labelled.items():
         row = next((one for one in group if one.seconds is not None), None)

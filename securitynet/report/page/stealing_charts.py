@@ -14,7 +14,7 @@ from securitynet.results.row import Row
 
 CURVES = {
     AGREEMENT: "agreement with the model",
-    CONTROL_AGREEMENT: "agreement of the control: same images, true labels, no answers",
+    CONTROL_AGREEMENT: "agreement of the control: same images, true labels, no queries",
     ACCURACY: "accuracy of the copy",
     CONTROL_ACCURACY: "accuracy of the control",
 }
@@ -44,7 +44,7 @@ class ChartCurve:
 
 @dataclass(frozen=True)
 class Chart:
-    """One attack's curves with the ticks of both axes, its outcome in words, and the height of the model's own accuracy."""
+    """One attack's curves with the ticks of both axes, its outcome as text, and the height of the model's own accuracy."""
 
     title: str
     words: str
@@ -114,7 +114,7 @@ def _ticks(axes: _Axes) -> tuple[tuple[float, str], ...]:
 
 
 def _words(budget: int, found: Mapping[str, Row]) -> str:
-    """Say what the largest budget bought, and whether the answers were worth more than the images."""
+    """Say what the largest budget bought, and whether the queries were worth more than the images."""
     agreement, excess = found.get(AGREEMENT), found.get(EXCESS_AGREEMENT)
     if agreement is None or agreement.value is None:
         return f"Curves up to {budget:,} queries."
@@ -125,5 +125,5 @@ def _words(budget: int, found: Mapping[str, Row]) -> str:
     told = f", 95 % interval {100 * low:+.1f} to {100 * high:+.1f}" if low is not None and high is not None else ""
     points = f"{100 * excess.value:+.1f} points{told}"
     if low is None or low <= 0:
-        return f"{said}; that is not shown to be more than the best control without its answers has ({points})."
-    return f"{said}, more than the best control without its answers ({points})."
+        return f"{said}; that is not shown to be more than the best control without queries has ({points})."
+    return f"{said}, more than the best control without queries ({points})."

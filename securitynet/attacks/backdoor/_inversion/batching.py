@@ -71,7 +71,7 @@ def expected(settings: InversionSettings, count: int) -> int:
 
 
 def planned(search: Search, classes: Sequence[int], size: int) -> str:
-    """Return in words what the search will cost at most, by a short measurement."""
+    """Return a sentence: what the search will cost at most, by a short measurement."""
     settings = search.settings
     pairs = most(settings, len(classes)) * settings.updates
     seconds = seconds_per_update(search, classes[:size]) * pairs / size

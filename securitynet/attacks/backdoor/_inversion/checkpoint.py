@@ -27,7 +27,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, target: Target, images: SearchImages, settings: InversionSettings) -> Checkpoint:
-        """Return the folder beside the model's answers; its name says model, images and settings."""
+        """Return the folder beside the model's outputs; its name says model, images and settings."""
         if target.cache.directory is None:
             return cls(None)
         key = digest(target.fingerprint, images.digest, asdict(settings))

@@ -1,4 +1,4 @@
-"""Triggers of several classes, optimised together: one forward pass answers a batch of (class, image) pairs."""
+"""Triggers of several classes, optimised together: one forward pass serves a batch of (class, image) pairs."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Inversion:
     """What a search found. `sizes` float64 [k] are L1s of the masks of `classes` [k], made comparable (see Race).
 
     `finished` bool [k]: carried to the last step; the others were abandoned. `triggers` are the ten smallest of the finished
-    classes, smallest first; where the budget was used up, the smallest alone. `query_count` images were answered, `backward` of them sent
+    classes, smallest first; where the budget was used up, the smallest alone. `query_count` images went forward, `backward` of them sent
     back. `remark`: what to know about it. `complete`: it was not cut short; `made_up`: random fields stood in for images.
     """
 
@@ -76,7 +76,7 @@ def recover(
         found = _Run(Search(module, images, settings), checkpoint, tried).inversion()
     checkpoint.clear()
     taken = ", ".join(str(one) for one in sorted(set(chosen) - set(tried)))
-    return replace(found, remark=_said(found.remark, f"not tried: class {taken}, which every image at hand gets" if taken else None))
+    return replace(found, remark=_said(found.remark, f"not tried: class {taken}, which every available image gets" if taken else None))
 
 
 @dataclass(eq=False)

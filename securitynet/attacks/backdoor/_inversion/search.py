@@ -137,4 +137,4 @@ def untouched(module: nn.Module) -> Iterator[None]:
         for part, training in modes.items():
             part.training = training
     if not all(torch.equal(old, new) for old, new in zip(before, module.buffers(), strict=True)):
-        raise LoadError("the network changes its own statistics while it answers, also in eval mode: what it answers cannot be trusted")
+        raise LoadError("the network changes its own statistics during a forward pass, also in eval mode: its outputs cannot be trusted")

@@ -29,7 +29,7 @@ COARSE = (2, 3, 5, 9, 16)  # sides of the random fields that stand in for images
 @dataclass(frozen=True, eq=False)
 class SearchImages:
     """`pixels` [n, c, ...] in [0,1] to search on, `held_out` [m, c, ...] to measure on; `kinds` and `held_out_kinds` bool [n, classes]
-    say which classes an image is of, by its label or by the model's answer. `remark` says what stands in for images.
+    say which classes an image is of, by its label or by the model's prediction. `remark` says what stands in for images.
     """
 
     pixels: Tensor
@@ -54,7 +54,7 @@ class SearchImages:
         everywhere = self.kinds.all(0) | self.held_out_kinds.all(0)
         found = [one for one in classes if not everywhere[one]]
         if not found:
-            raise Skipped("the model gives every image at hand the class that a trigger was to be looked for")
+            raise Skipped("the model gives every available image the class that a trigger was to be looked for")
         return found
 
     def order(self, one: int, seed: int) -> Tensor:
@@ -65,7 +65,7 @@ class SearchImages:
 
 
 def search_images(target: Target, splits: Splits, settings: InversionSettings, accelerator: Accelerator) -> SearchImages:
-    """Return a seeded sample of the images at hand, test images first; random fields where there are none at all."""
+    """Return a seeded sample of the available images, test images first; random fields where there are none at all."""
     split, remark = _split(target, splits, settings)
     chosen = np.random.default_rng(settings.seed).permutation(len(split))[: 2 * settings.images]
     if len(chosen) < 2:
@@ -92,7 +92,7 @@ def fields(target: Target, settings: InversionSettings) -> Split:
     """Return smooth random fields in place of images, as many as are wanted. Raises Skipped for volumes."""
     size = target.entry.input_size
     if size is None or len(size) != 3:
-        raise Skipped(f"no images at hand, and none can be made up for inputs of size {size}")
+        raise Skipped(f"no images available, and none can be made up for inputs of size {size}")
     generator = torch.Generator().manual_seed(settings.seed)
     parts = []
     for number, side in enumerate(COARSE):
