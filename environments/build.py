@@ -25,7 +25,7 @@ FAILURES = (ArithmeticError, AssertionError, AttributeError, ImportError, Lookup
 
 def robustbench(name: str) -> nn.Module:
     """Return a network of RobustBench's zoo with fresh weights; `name` is DATASET/THREAT/MODEL."""
-    import pyautoattack  # type: ignore[import-not-found]
+    import pyautoattack  # type: ignore[import-not-found, unused-ignore]
 
     sys.modules.setdefault("autoattack", pyautoattack)  # the name under which robustbench 1.1.1 imports it
     from robustbench.model_zoo import model_dicts  # type: ignore[import-not-found]
@@ -77,8 +77,8 @@ LIBRARIES: dict[str, Callable[[str], nn.Module]] = {"robustbench": robustbench, 
 
 def report(name: str, network: nn.Module) -> dict[str, Any]:
     """Return what a network is: parameters that are trained, all of them, and the widths of its layers, among which its classes must be."""
-    widths = {int(part.out_features) for part in network.modules() if isinstance(getattr(part, "out_features", None), int)}
-    widths |= {int(part.out_channels) for part in network.modules() if isinstance(getattr(part, "out_channels", None), int)}
+    widths = {int(str(part.out_features)) for part in network.modules() if isinstance(getattr(part, "out_features", None), int)}
+    widths |= {int(str(part.out_channels)) for part in network.modules() if isinstance(getattr(part, "out_channels", None), int)}
     params = sum(one.numel() for one in network.parameters() if one.requires_grad)
     return {"name": name, "params": params, "all": sum(one.numel() for one in network.parameters()), "outputs": sorted(widths)}
 

@@ -140,6 +140,9 @@ def _tensors(module: nn.Module, prefix: str = "") -> Iterable[tuple[str, torch.T
 class Prepared(nn.Module):
     """A network of pixels in [0,1], prepared as the settings say. Several outputs are added, as ConformerHead of mmpretrain does."""
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, network: nn.Module, settings: Mapping[str, Any]) -> None:
         super().__init__()
         self.network, self.scale, self.bgr = network, settings.get("scale") or 1.0, settings.get("channel_order") == "BGR"
@@ -148,8 +151,9 @@ class Prepared(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         pixels = pixels.flip(1) if self.bgr else pixels
-        found = self.network((pixels * self.scale - self.mean) / self.std)
-        return sum(found[1:], found[0]) if isinstance(found, (tuple, list)) else found  # as mmpretrain's ConformerHead predicts
+        found: Any = self.network((pixels * self.scale - self.mean) / self.std)
+        logits: torch.Tensor = sum(found[1:], found[0]) if isinstance(found, (tuple, list)) else found
+        return logits
 
 
 def _built(library: str, request: Mapping[str, Any]) -> tuple[nn.Module, str]:
