@@ -152,7 +152,7 @@ class Prepared(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         pixels = pixels.flip(1) if self.bgr else pixels
         found: Any = self.network((pixels * self.scale - self.mean) / self.std)
-        return torch.stack(tuple(found)).sum(0) if isinstance(found, (tuple, list)) else found  # type: ignore[no-any-return]
+        return torch.stack(tuple(found)).sum(0) if isinstance(found, (tuple, list)) else found
 
 
 def _built(library: str, request: Mapping[str, Any]) -> tuple[nn.Module, str]:
