@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from securitynet.metrics import bands, curve, detection, fidelity, intervals, means, membership, operating, paired
+from securitynet.metrics import bands, curve, detection, fidelity, intervals, means, membership, operating, paired, quantiles
 from securitynet.metrics.intervals import Estimate
 from securitynet.report.findings import statistics
 
@@ -254,6 +254,20 @@ def averages() -> Iterator[Case]:
         yield Case("fidelity.share, means.bounded", f"{n}, {p:g}, three copies", shares)
         yield Case("curve.difference", f"{n}, {p:g}, three copies", gaps, (-1, 1))
         yield Case("curve.ratio", f"{n}, {p:g}, three copies", ratios, (0, math.inf))
+    for n, models in ((1000, 3), (1000, 5), (5000, 3)):
+        for spread in (0.0, 0.02):
+
+            def seeds(rng: np.random.Generator, n: int = n, models: int = models, spread: float = spread) -> Iterator[Triple]:
+                right = rng.beta(16, 4, n) + spread * rng.standard_normal((models, 1))
+                return of(0.8, means.over_models("agreement", (rng.random((models, n)) < right) * 1.0, 0.0, 1.0))
+
+            yield Case("means.over_models", f"{n}, {models} networks, spread {spread:g}", seeds, exact=True)
+    for n, part in ((100, 0.1), (100, 0.5), (500, 0.5), (500, 0.95)):
+
+        def ranked(rng: np.random.Generator, n: int = n, part: float = part) -> Iterator[Triple]:
+            return of(float(stats.lognorm.ppf(part, 1.0)), quantiles.quantile("norm", rng.lognormal(0, 1, n), part))
+
+        yield Case("quantiles.quantile", f"{n} lognormal, share {part:g}", ranked, (0, math.inf), exact=True)
     for n in (1000, 5000):
         yield Case("curve.queries_needed", str(n), lambda rng, n=n: budgets(rng, n), (0, math.inf))
     for n in (30, 110):

@@ -22,7 +22,7 @@ KINDS = {
     "released": "pytorchcv/resnet20_cifar10",
     "multi-label": "medmnist/chestmnist/resnet18_28_1",
     "features": "torchvision/vgg16.IMAGENET1K_FEATURES",
-    "no-loader": "robustbench/cifar10/Linf/Kang2021Stable",
+    "no-loader": "robustbench/cifar10/Linf/Bai2024MixedNUTS",
     "on-the-hub": "timm/resnet50.a1_in1k",
     "re-hosted": "cadene/se_resnet50/imagenet",
 }

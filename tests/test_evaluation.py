@@ -249,7 +249,7 @@ def test_names_suites_and_globs_resolve() -> None:
     [
         ({"preprocessing": {"mean": [0.5]}}, UsageError, "input_size is missing"),
         ({"preprocessing": {**PREPROCESSING, "meen": [0.5]}}, UsageError, "mean"),
-        ({"preprocessing": {**PREPROCESSING, "num_classes": 9}}, LoadError, "answers 4 values per image, the entry says 9"),
+        ({"preprocessing": {**PREPROCESSING, "num_classes": 9}}, LoadError, "returns 4 values per image, the entry says 9"),
         ({"preprocessing": {**PREPROCESSING, "num_classes": 3}}, DataError, "labels run from 0 to 3"),
         ({"attacks": []}, UsageError, "no attack was named"),
     ],

@@ -129,10 +129,10 @@ def test_a_kill_while_it_is_written_leaves_the_one_before(folder: Path, monkeypa
 
 def test_rows_of_an_older_schema_and_odd_text_are_rows_too(folder: Path) -> None:
     segment = (folder / "rows" / "00000.jsonl").read_bytes().splitlines(keepends=True)
-    old = segment[0].replace(b'"schema": 2, ', b"")
+    old = segment[0].replace(b'"schema": 3, ', b"")
     odd = segment[1].replace(b'"reason": null', b'"reason": "a \\ud83d\\ude00 \\"schema\\": 2"')
     table = parquet.table_of(b"".join([old, odd, odd]))
-    assert table["schema"].to_pylist() == [2, 2] and table["reason"].to_pylist() == [None, 'a \U0001f600 "schema": 2']
+    assert table["schema"].to_pylist() == [3, 3] and table["reason"].to_pylist() == [None, 'a \U0001f600 "schema": 2']
 
 
 @pytest.mark.parametrize("fresh", [True, False])
