@@ -178,7 +178,7 @@ def same(folder: Path, reference: Path, processes: int) -> None:
 def test_the_driver_imports_no_torch() -> None:
     import subprocess
 
-    modules = "driver, fetcher, plan, progress, ray, serial, status"
+    modules = "driver, fetcher, plan, progress, ray_cluster, serial, status"
     code = f"import sys, securitynet.download.http\nfrom securitynet.sweep import {modules}\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
