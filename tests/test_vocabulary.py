@@ -32,7 +32,7 @@ from securitynet.results.row import Row
 
 ROOT = Path(__file__).parents[1]
 PRODUCTION = [path for place in ("securitynet", "loaders", "cards") for path in (ROOT / place).rglob("*.py")]
-COMMON = ("accuracy", "agreement", "auc", "kl", "precision", "queries", "score")  # words that mean other things elsewhere as well
+COMMON = ("accuracy", "agreement", "auc", "cross_entropy", "epsilon", "kl", "precision", "queries", "score")  # other things too
 
 
 @pytest.fixture(scope="session")
