@@ -21,7 +21,7 @@ from securitynet.attacks.backdoor import ladder
 from securitynet.attacks.backdoor._classes import Measured
 from securitynet.attacks.backdoor._clean import Clean, where_apart
 from securitynet.attacks.backdoor._cost import passes_of
-from securitynet.attacks.backdoor._inversion import InversionSettings, planned, recover
+from securitynet.attacks.backdoor._inversion import InversionSettings, batching, recover
 from securitynet.attacks.backdoor._inversion.batching import most
 from securitynet.attacks.backdoor._inversion.group import Group
 from securitynet.attacks.backdoor._inversion.search import Search
@@ -193,7 +193,7 @@ def test_classes_are_taken_from_several_groups() -> None:
 
 def test_groups_are_started_when_their_turn_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Triggers of a thousand classes at 224 x 224 pixels take gigabytes: none lies in memory before it is searched for."""
-    monkeypatch.setattr(planned, "VALUES", 2 * 4 * 64)  # two classes of four images
+    monkeypatch.setattr(batching, "VALUES", 2 * 4 * 64)  # two classes of four images
     target, splits = planted((1, 8, 8))
     done: list[str] = []
     for name in ("start", "advance"):

@@ -16,7 +16,7 @@ from PIL import Image
 from test_publisher_pixels import SAVED
 from torch import nn
 
-from securitynet import asking
+from securitynet import querying
 from securitynet.cache import ArrayCache
 from securitynet.data import ArrayImages, Split
 from securitynet.data.encoded import EncodedImages
@@ -170,9 +170,9 @@ def test_a_broken_image_ends_a_pass_that_reads_ahead(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(1, 1), (2, 2), (3, 4), (64, 64), (65, 128), (100, 128)])
 def test_a_batch_is_not_larger_than_the_next_power_of_two(count: int, size: int) -> None:
-    assert asking.power_of_two(count) == size
+    assert querying.power_of_two(count) == size
 
 
 @pytest.mark.parametrize(("free", "each", "size"), [(80e9, 30e6, 512), (8e9, 30e6, 128), (1e9, 30e6, 16), (1e6, 30e6, 1), (8e9, 0, 512)])
 def test_a_batch_fits_the_memory_that_is_free(free: float, each: float, size: int) -> None:
-    assert asking.fitting(free, each) == size
+    assert querying.fitting(free, each) == size
