@@ -5,7 +5,8 @@
     python benchmarks/evasion.py masking               # planted masking, and sound networks
     python benchmarks/evasion.py certified             # images that linear bounds certify, on the provably trained network
 
-`masking` and `certified` use the networks of ../shared/real where they are. For DIR: `pip install --no-deps --target DIR torchattacks`.
+`masking` and `certified` use public networks and images of the folder that SECURITYNET_REAL names (models/, datasets/), where it
+is set. For DIR: `pip install --no-deps --target DIR torchattacks`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -39,7 +41,7 @@ from securitynet.data import ArrayImages, ImageSet, Splits, draw  # noqa: E402
 from securitynet.data.transform import Transform  # noqa: E402
 from securitynet.target import Target  # noqa: E402
 
-REAL = ROOT.parent / "shared" / "real"
+REAL = Path(os.environ.get("SECURITYNET_REAL", "real"))
 EPSILON = 0.15
 MARGIN = 1e-3  # of a certificate, for the rounding of float32
 
