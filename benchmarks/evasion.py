@@ -82,8 +82,8 @@ def peers(count: int, place: str | None) -> None:
             with torch.no_grad():
                 runs[label] = (whole.module(attacked).argmax(1) != labels).numpy()
             only = [int((runs[label] & ~runs["ours"]).sum()), int((runs["ours"] & ~runs[label]).sum())]
-            told = f"{seconds:6.1f} CPU s, {passes:,} passes; only theirs {only[0]}, only ours {only[1]}"
-            say(f"{name:7} {label:20} robust {(~runs[label]).mean():.3f}  {told}")
+            cost = f"{seconds:6.1f} CPU s, {passes:,} passes; only theirs {only[0]}, only ours {only[1]}"
+            say(f"{name:7} {label:20} robust {(~runs[label]).mean():.3f}  {cost}")
 
 
 def theirs(module: nn.Module, images: Tensor, labels: Tensor, place: str | None) -> Iterator[tuple[str, Callable[[], Tensor]]]:

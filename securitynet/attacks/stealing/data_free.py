@@ -1,4 +1,4 @@
-"""Data-free stealing: no images at hand, a generator makes them, against the copy (as DFME, Truong et al., CVPR 2021).
+"""Data-free stealing: there are no images, a generator makes them, against the copy (as DFME, Truong et al., CVPR 2021).
 
 Data-Free Model Extraction, arXiv 2011.14779. The generator looks for images on which copy and target differ, the copy learns
 not to. The target gives no gradients: they are estimated by forward differences, and every image that this takes is a query.
@@ -7,9 +7,10 @@ not to. The target gives no gradients: they are estimated by forward differences
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -73,17 +74,35 @@ class DataFree:
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> StealingEvidence:
         """Return one copy per repeat. There is no control on true labels: no image has any."""
-        size = target.entry.input_size or ()
-        if max(size[1:], default=0) > LARGEST:
-            raise Skipped(f"data-free extraction is for images of at most {LARGEST} x {LARGEST} pixels, these have {size[1]} x {size[2]}")
-        if accelerator.num_processes > 1:
-            raise Skipped("data-free extraction runs in one process")
-        thief = Thief.of(target, splits, accelerator, self.settings)
-        runs = [Extraction(self, thief, repeat) for repeat in range(self.settings.repeats)]
-        copies = [run.copy() for run in runs]
-        thief.add_queries(sum(run.oracle.asked for run in runs))
-        thief.note(*runs[0].oracle.first())
-        return thief.evidence([thief.copy_of(self.budget, copies, runs[0].seen)], has_pool=False)
+        return extracted(partial(Extraction, self), self.budget, self.settings, target, splits, accelerator)
+
+
+class Run(Protocol):
+    """One extraction at work: `oracle` is what it queries, `seen` counts the images that its surrogate learned from."""
+
+    oracle: Oracle
+    seen: int
+
+    def copy(self) -> Target:
+        """Return the surrogate, the budget spent."""
+        ...
+
+
+def extracted(
+    begin: Callable[[Thief, int], Run], budget: int, settings: Settings, target: Target, splits: Splits, accelerator: Accelerator
+) -> StealingEvidence:
+    """Return one copy per repeat, each of begin(thief, repeat). Raises Skipped for large images and for several processes."""
+    size = target.entry.input_size or ()
+    if max(size[1:], default=0) > LARGEST:
+        raise Skipped(f"data-free extraction is for images of at most {LARGEST} x {LARGEST} pixels, these have {size[1]} x {size[2]}")
+    if accelerator.num_processes > 1:
+        raise Skipped("data-free extraction runs in one process")
+    thief = Thief.of(target, splits, accelerator, settings)
+    runs = [begin(thief, repeat) for repeat in range(settings.repeats)]
+    copies = [run.copy() for run in runs]
+    thief.add_queries(sum(run.oracle.asked for run in runs))
+    thief.note(*runs[0].oracle.first())
+    return thief.evidence([thief.copy_of(budget, copies, runs[0].seen)], has_pool=False)
 
 
 class Oracle:
@@ -126,19 +145,19 @@ class Memory:
 
     def __init__(self, budget: int, size: tuple[int, ...], classes: int) -> None:
         room = min(budget, VALUES // math.prod(size))
-        self.pixels, self.told = torch.empty(room, *size, dtype=torch.float16), torch.empty(room, classes)
+        self.pixels, self.returned = torch.empty(room, *size, dtype=torch.float16), torch.empty(room, classes)
         self.added = 0
 
     def add(self, pixels: Tensor, told: Tensor) -> None:
         """Keep images float [n, c, h, w] and log-probabilities [n, k]."""
         places = (self.added + torch.arange(len(pixels))) % len(self.pixels)
-        self.pixels[places], self.told[places] = pixels.half(), told
+        self.pixels[places], self.returned[places] = pixels.half(), told
         self.added += len(pixels)
 
     def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return `count` of them, drawn with replacement."""
         places = torch.randint(min(self.added, len(self.pixels)), (count,), generator=random)
-        return self.pixels[places].float(), self.told[places]
+        return self.pixels[places].float(), self.returned[places]
 
 
 class Extraction:

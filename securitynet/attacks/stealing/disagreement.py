@@ -7,6 +7,7 @@ estimated, queries go to the surrogates only, and images can be rounded to 8 bit
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,8 +17,8 @@ from torch.nn import functional as F
 from securitynet.attacks.stealing import StealingEvidence
 from securitynet.attacks.stealing._generator import Generator, disagreement
 from securitynet.attacks.stealing._thief import Settings, Thief
-from securitynet.attacks.stealing.data_free import CERTAIN, LARGEST, Memory, Oracle
-from securitynet.errors import Skipped, TrainingError, UsageError
+from securitynet.attacks.stealing.data_free import CERTAIN, Memory, Oracle, extracted
+from securitynet.errors import TrainingError, UsageError
 from securitynet.metrics.vocabulary import KL
 from securitynet.target import Target
 from securitynet.training import seeded
@@ -58,17 +59,7 @@ class Disagreement:
 
     def __call__(self, target: Target, splits: Splits, accelerator: Accelerator) -> StealingEvidence:
         """Return one pair per repeat. There is no control on true labels: no image has any."""
-        size = target.entry.input_size or ()
-        if max(size[1:], default=0) > LARGEST:
-            raise Skipped(f"data-free extraction is for images of at most {LARGEST} x {LARGEST} pixels, these have {size[1]} x {size[2]}")
-        if accelerator.num_processes > 1:
-            raise Skipped("data-free extraction runs in one process")
-        thief = Thief.of(target, splits, accelerator, self.settings)
-        runs = [Duel(self, thief, repeat) for repeat in range(self.settings.repeats)]
-        copies = [run.copy() for run in runs]
-        thief.add_queries(sum(run.oracle.asked for run in runs))
-        thief.note(*runs[0].oracle.first())
-        return thief.evidence([thief.copy_of(self.budget, copies, runs[0].seen)], has_pool=False)
+        return extracted(partial(Duel, self), self.budget, self.settings, target, splits, accelerator)
 
 
 class Pair(nn.Module):
@@ -110,16 +101,16 @@ class Duel:
             count = left if left <= attack.batch + 1 else attack.batch  # one image alone would be too few for batch normalisation
             with torch.no_grad():
                 pixels = self.generator(self._noise(count)).sigmoid().mul(255).round().div(255)
-            told = self._told(pixels)
-            self.memory.add(pixels.cpu(), told.cpu())
-            self._closer(descent, pixels, told)
+            returned = self._returned(pixels)
+            self.memory.add(pixels.cpu(), returned.cpu())
+            self._closer(descent, pixels, returned)
             for _ in range(attack.replay):
                 again = self.memory.draw(attack.batch, self.random)
                 self._closer(descent, *(part.to(self.device) for part in again))
         self.pair.requires_grad_(False).eval()
         return replace(self.first, module=self.pair, weights_sha256="", split_outputs={})
 
-    def _told(self, pixels: Tensor) -> Tensor:
+    def _returned(self, pixels: Tensor) -> Tensor:
         """Log-probabilities [n, k] of what the target returns; of labels the certain ones."""
         logs = self.oracle(pixels)
         if self.attack.settings.answers == "probabilities":
@@ -138,16 +129,16 @@ class Duel:
         (-gain).backward()
         ascent.step()
 
-    def _closer(self, descent: torch.optim.Optimizer, pixels: Tensor, told: Tensor) -> None:
+    def _closer(self, descent: torch.optim.Optimizer, pixels: Tensor, returned: Tensor) -> None:
         """One step of both surrogates towards the target."""
         self.pair.train()
         descent.zero_grad()
         for network in self.pair.networks:
             logits = network(pixels).float()
             if self.attack.settings.answers == "labels":
-                loss = F.cross_entropy(logits, told.argmax(dim=1))
+                loss = F.cross_entropy(logits, returned.argmax(dim=1))
             else:
-                loss = disagreement(logits, told, KL).mean()
+                loss = disagreement(logits, returned, KL).mean()
             if not torch.isfinite(loss):
                 raise TrainingError("data-free extraction diverged; lower the recipe's learning_rate")
             loss.backward()
